@@ -1,0 +1,39 @@
+"""What ``feast apply`` registers; it collects the objects that stand in this module by name."""
+
+from feature_repo.views.coupon import (
+    coupon,
+    coupon_details,
+    coupon_popularity_stats,
+    coupon_redemption_stats,
+    coupon_scope,
+)
+from feature_repo.views.product import product, product_details, product_sales_stats
+from feature_repo.views.services import coupon_ranker_v1
+from feature_repo.views.user import (
+    user,
+    user_demographics,
+    user_exposure_stats,
+    user_purchase_history,
+    user_purchase_stats,
+    user_recent_purchases,
+    user_redemption_stats,
+)
+
+__all__ = [
+    "coupon",
+    "coupon_details",
+    "coupon_popularity_stats",
+    "coupon_ranker_v1",
+    "coupon_redemption_stats",
+    "coupon_scope",
+    "product",
+    "product_details",
+    "product_sales_stats",
+    "user",
+    "user_demographics",
+    "user_exposure_stats",
+    "user_purchase_history",
+    "user_purchase_stats",
+    "user_recent_purchases",
+    "user_redemption_stats",
+]

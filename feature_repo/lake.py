@@ -1,0 +1,213 @@
+"""The lake: Delta tables of the raw contract, read as of a numbered state.
+
+Delta makes one table atomic. A batch touches several, so a *state* names the Delta version of
+each: a small manifest that appears at once when the batch is complete. Readers go through a
+state and never see a half-landed batch; ``landing`` is the only writer.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from feature_repo.contract import TABLES, Table, arrow_schema
+
+QUARANTINE = "quarantine"
+
+
+class LakeError(Exception):
+    """The lake cannot give what was asked for; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class TableState:
+    """One table in one state: its Delta version, rows, bytes, order-free content hash and range."""
+
+    version: int
+    rows: int
+    bytes: int
+    content_hash: str
+    first: datetime | None
+    last: datetime | None
+    learned: str = "stated"
+
+
+@dataclass(frozen=True)
+class State:
+    """What the lake held after one batch. ``watermark`` is its latest complete instant, UTC."""
+
+    number: int
+    watermark: datetime
+    schema_version: int
+    source: str
+    tables: Mapping[str, TableState] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1, default=datetime.isoformat)
+
+    @classmethod
+    def from_json(cls, text: str) -> "State":
+        raw = json.loads(text)
+        tables = {name: _table_state(values) for name, values in raw.pop("tables").items()}
+        return cls(**raw | {"watermark": instant(raw["watermark"]), "tables": tables})
+
+
+def _table_state(raw: dict) -> TableState:
+    ends = {end: raw[end] and instant(raw[end]) for end in ("first", "last")}
+    return TableState(**raw | ends)
+
+
+def instant(text: str) -> datetime:
+    """An instant from ISO 8601 text.
+
+    Raises LakeError for text that is not an instant or does not name its zone.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise LakeError(
+            f"Expected an instant such as 2017-12-01T00:00:00Z, got {text!r}."
+        ) from None
+    if moment.tzinfo is None:
+        raise LakeError(f"The instant {text!r} names no time zone; add Z or an offset like -05:00.")
+    return moment.astimezone(UTC)
+
+
+class Lake:
+    """Read access to the lake below ``home``; nothing is created by reading."""
+
+    def __init__(self, home: Path):
+        self.home = Path(home)
+        self.root = self.home / "lake"
+
+    def table_path(self, name: str) -> Path:
+        return self.root / "tables" / name
+
+    def state_path(self, number: int) -> Path:
+        return self.root / "states" / f"{number:06d}.json"
+
+    def numbers(self) -> list[int]:
+        """The numbers of all states, oldest first."""
+        found = (re.fullmatch(r"(\d{6})\.json", p.name) for p in self.root.glob("states/*.json"))
+        return sorted(int(match[1]) for match in found if match)
+
+    def state(self, number: int | None = None) -> State:
+        """The current state, or the numbered one.
+
+        Raises LakeError if the lake is empty or has no such state.
+        """
+        numbers = self.numbers()
+        if not numbers:
+            raise LakeError(
+                f"The lake at {self.root} is empty; run `clipwise ingest --source "
+                "complete_journey` or bring your own data with --source files."
+            )
+        if number is not None and number not in numbers:
+            raise LakeError(
+                f"The lake has no version {number}; it has {numbers[0]} to {numbers[-1]}."
+            )
+        chosen = numbers[-1] if number is None else number
+        return State.from_json(self.state_path(chosen).read_text())
+
+    def files(
+        self, name: str, state: State, start: datetime | None = None, end: datetime | None = None
+    ) -> list[str]:
+        """The Parquet files of a table; for ``[start, end)`` only those that can hold its rows."""
+        from deltalake import DeltaTable
+
+        if name not in state.tables:
+            return []
+        table = DeltaTable(self.table_path(name), version=state.tables[name].version)
+        months = _months(start, end) if name in TABLES and TABLES[name].partitioned else None
+        if months is None:
+            return table.file_uris()
+        held = {p["event_month"] for p in table.partitions()}
+        wanted = [month for month in months if month in held]
+        return table.file_uris([("event_month", "in", wanted)]) if wanted else []
+
+    def scan(
+        self, name: str, state: State, start: datetime | None = None, end: datetime | None = None
+    ) -> str:
+        """A DuckDB query for all row versions of a raw table, happening in ``[start, end)``."""
+        table = TABLES[name]
+        files = self.files(name, state, start, end)
+        columns = ", ".join(table.column_names)
+        source = f"SELECT {columns} FROM {parquet(files)}" if files else empty_query(table)
+        bounds = [("event_timestamp >= ", start), ("event_timestamp < ", end)]
+        where = " AND ".join(f"{text}'{at.isoformat()}'" for text, at in bounds if at)
+        return f"{source} WHERE {where}" if where else source
+
+    def read(
+        self,
+        name: str,
+        state: State,
+        columns: Iterable[str] | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+    ):
+        """All row versions of a raw table in ``[start, end)`` as an Arrow table."""
+        picked = ", ".join(columns) if columns else "*"
+        return query(f"SELECT {picked} FROM ({self.scan(name, state, start, end)})")
+
+    def known(self, name: str, state: State):
+        """The newest version of every row, as known at the state's watermark."""
+        key = ", ".join(TABLES[name].key)
+        return query(
+            f"SELECT * FROM ({self.scan(name, state)}) WHERE created_timestamp < "
+            f"'{state.watermark.isoformat()}' QUALIFY row_number() OVER "
+            f"(PARTITION BY {key} ORDER BY created_timestamp DESC) = 1"
+        )
+
+    def quarantine(self, state: State):
+        """The rows in quarantine as an Arrow table, or None if there never were any."""
+        files = self.files(QUARANTINE, state)
+        return query(f"SELECT * FROM {parquet(files)}") if files else None
+
+
+def connect():
+    """A DuckDB connection that speaks UTC."""
+    import duckdb
+
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
+    return connection
+
+
+def query(sql: str, **tables):
+    """The result of a DuckDB query over Arrow tables, as an Arrow table."""
+    connection = connect()
+    for name, table in tables.items():
+        connection.register(name, table)
+    return connection.sql(sql).to_arrow_table()
+
+
+def parquet(files: Iterable[str]) -> str:
+    """The DuckDB table function that reads these files without looking at folder names."""
+    quoted = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
+    return f"read_parquet([{quoted}], hive_partitioning = false)"
+
+
+def empty_query(table: Table) -> str:
+    """A DuckDB query with the columns of a raw table and no rows."""
+    types = {"string": "VARCHAR", "int64": "BIGINT", "float64": "DOUBLE", "bool": "BOOLEAN"}
+    columns = ", ".join(
+        f"CAST(NULL AS {types.get(column.type, 'TIMESTAMPTZ')}) AS {column.name}"
+        for column in table.columns
+    )
+    return f"SELECT * FROM (SELECT {columns}) WHERE 1 = 0"
+
+
+def empty(name: str):
+    """An empty Arrow table of the contract."""
+    return arrow_schema(TABLES[name]).empty_table()
+
+
+def _months(start: datetime | None, end: datetime | None) -> list[str] | None:
+    """The UTC months that ``[start, end)`` touches, or None if it is open on a side."""
+    if start is None or end is None:
+        return None
+    first, last = start.astimezone(UTC), end.astimezone(UTC)
+    span = range(first.year * 12 + first.month - 1, last.year * 12 + last.month)
+    return [f"{month // 12:04d}-{month % 12 + 1:02d}" for month in span]

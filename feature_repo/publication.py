@@ -1,0 +1,186 @@
+"""Publishing features: the change rows of every view for one state of the lake.
+
+The rows are derived from the state alone, so they are built once, kept beside the lake, and can
+be dropped and built again. A build appears whole or not at all.
+"""
+
+import logging
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from feature_repo.contract import TABLES
+from feature_repo.lake import Lake, State, connect
+
+log = logging.getLogger(__name__)
+
+ASSEMBLED = {"user_purchase_history": "history", "user_recent_purchases": "recent"}
+"""Views whose rows are put together from entries when they are read, and their fields' prefix."""
+
+
+def published(lake: Lake, state: State, progress: Callable[[str], None] | None = None) -> Path:
+    """The folder with the change rows of every view for a state; built if it is not there."""
+    folder = lake.home / "features" / f"{state.number:06d}"
+    if folder.is_dir():
+        return folder
+    draft = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.draft")
+    draft.mkdir(parents=True)
+    try:
+        with Engine(lake, state) as engine:
+            for name, rows in engine.views():
+                engine.write(name, rows, draft)
+                log.info("published %s for lake version %d", name, state.number)
+                if progress:
+                    progress(name)
+        _appear(draft, folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return folder
+
+
+def _appear(draft: Path, folder: Path) -> None:
+    """Give a finished build its name, unless another process has built the same meanwhile."""
+    try:
+        os.rename(draft, folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What is written of a view: its change rows and, for an assembled one, their entries."""
+
+    table: object
+    key: str
+    entries: object = None
+
+
+class Engine:
+    """The lake's tables as Ibis expressions on DuckDB, with instants as int64 microseconds."""
+
+    def __init__(self, lake: Lake, state: State, threads: int = 2, memory: str = "2GB"):
+        import ibis
+
+        self.state = state
+        self.staged = 0
+        self.spill = lake.home / "features" / f"spill-{uuid.uuid4().hex}"
+        self.connection = connect()
+        for setting, value in (
+            ("threads", threads),
+            ("memory_limit", f"'{memory}'"),
+            ("temp_directory", f"'{self.spill}'"),
+            ("preserve_insertion_order", "false"),
+        ):
+            self.connection.execute(f"SET {setting} = {value}")
+        self.backend = ibis.duckdb.from_connection(self.connection)
+        self.raw = {name: self._raw(lake, name) for name in TABLES}
+
+    def __enter__(self) -> "Engine":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.connection.close()
+        shutil.rmtree(self.spill, ignore_errors=True)
+
+    def _raw(self, lake: Lake, name: str):
+        columns = ", ".join(
+            f"epoch_us({column.name}) AS {column.name.removesuffix('_timestamp')}_us"
+            if column.type == "timestamp"
+            else column.name
+            for column in TABLES[name].columns
+        )
+        scan = lake.scan(name, self.state)
+        self.connection.execute(f"CREATE VIEW {name} AS SELECT {columns} FROM ({scan})")
+        return self.backend.table(name)
+
+    def stage(self, table):
+        """Keep an intermediate result that is used more than once."""
+        self.staged += 1
+        name = f"stage_{self.staged}"
+        self.connection.execute(f"CREATE TEMP TABLE {name} AS {compiled(table)}")
+        return self.backend.table(name)
+
+    def views(self) -> Iterator[tuple[str, Rows]]:
+        """Every view with its rows, in an order in which results can be shared."""
+        from feature_repo.transforms import coupon, history, product, user
+
+        raw, stage = self.raw, self.stage
+        bought = stage(user.purchases(raw["events"]))
+        attributes = stage(product.attributes(raw["products"]))
+        yield from self._of(
+            "user_id",
+            {
+                "user_purchase_stats": lambda: user.purchase_stats(bought, raw["users"], stage),
+                "user_redemption_stats": lambda: user.redemption_stats(
+                    raw["redemptions"], raw["users"], stage
+                ),
+                "user_exposure_stats": lambda: user.exposure_stats(
+                    raw["exposures"], raw["users"], stage
+                ),
+                "user_demographics": lambda: user.demographics(raw["users"]),
+            },
+        )
+        changes = stage(history.entry_changes(bought, attributes))
+        for name, build in (
+            ("user_purchase_history", history.history),
+            ("user_recent_purchases", history.recent),
+        ):
+            rows, entries = build(changes, stage)
+            yield name, Rows(rows, "user_id", entries)
+        by_user = stage(product.daily(bought, ["product_id", "user_id"]))
+        yield from self._of(
+            "product_id",
+            {
+                "product_details": lambda: product.details(raw["products"]),
+                "product_sales_stats": lambda: product.sales_stats(by_user, raw["products"], stage),
+            },
+        )
+        covered = stage(coupon.pairs(raw["coupon_products"], attributes))
+        yield from self._of(
+            "coupon_id",
+            {
+                "coupon_details": lambda: coupon.details(raw["coupons"]),
+                "coupon_scope": lambda: coupon.scope(covered, raw["coupons"], stage),
+                "coupon_popularity_stats": lambda: coupon.popularity_stats(
+                    by_user, covered, raw["coupons"], stage
+                ),
+                "coupon_redemption_stats": lambda: coupon.redemption_stats(
+                    raw["redemptions"], raw["exposures"], raw["coupons"], stage
+                ),
+            },
+        )
+
+    def _of(self, key: str, built: Mapping[str, Callable]) -> Iterator[tuple[str, Rows]]:
+        for name, build in built.items():
+            yield name, Rows(build(), key)
+
+    def write(self, name: str, rows: Rows, folder: Path) -> None:
+        """Write a view's change rows before the watermark, ordered by key and time."""
+        watermark = f"epoch_us(TIMESTAMPTZ '{self.state.watermark.isoformat()}')"
+        stamped = (
+            'SELECT * EXCLUDE ("at"), make_timestamptz("at") AS event_timestamp, '
+            f'make_timestamptz("at") AS created_timestamp FROM ({compiled(rows.table)}) '
+            f'WHERE "at" < {watermark} ORDER BY {rows.key}, "at"'
+        )
+        self._copy(stamped, folder / f"{name}.parquet")
+        if rows.entries is not None:
+            self._copy(
+                f'SELECT * FROM ({compiled(rows.entries)}) WHERE "first" < {watermark} '
+                'ORDER BY user_id, "first"',
+                folder / f"{name}.entries.parquet",
+            )
+
+    def _copy(self, query: str, path: Path) -> None:
+        quoted = str(path).replace("'", "''")
+        self.connection.execute(f"COPY ({query}) TO '{quoted}' (FORMAT parquet, COMPRESSION zstd)")
+
+
+def compiled(table) -> str:
+    """The DuckDB query of an Ibis expression."""
+    import ibis
+
+    return ibis.to_sql(table, dialect="duckdb")

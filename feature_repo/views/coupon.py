@@ -1,0 +1,108 @@
+"""The coupon and the views that describe it."""
+
+from feast import Entity, ValueType
+from feast.types import Array, Float64, Int64, String
+
+from feature_repo.views import lake_view
+
+coupon = Entity(
+    name="coupon",
+    join_keys=["coupon_id"],
+    value_type=ValueType.STRING,
+    description="One coupon in one campaign.",
+)
+
+_VERSION = "of the version of the coupon, learned last, that counts at t"
+
+coupon_details = lake_view(
+    coupon,
+    "coupon_details",
+    "The plan of the coupon; published when it is announced and when it changes.",
+    {
+        name: (String, f"{name} {_VERSION}.")
+        for name in ("coupon_code", "campaign_id", "campaign_type", "audience", "discount_type")
+    }
+    | {
+        name: (Int64, f"{name} {_VERSION}.")
+        for name in ("discount_value", "min_spend", "per_user_limit")
+    }
+    | {
+        "duration_days": (Float64, f"valid_to - valid_from {_VERSION}, in days."),
+        "valid_from_timestamp": (Int64, f"valid_from {_VERSION}, in microseconds."),
+        "valid_to_timestamp": (Int64, f"valid_to {_VERSION}, in microseconds."),
+    },
+)
+
+_SCOPE = "over the coupon's coupon_products that count at t"
+_FIRST = "of the product's first version"
+
+coupon_scope = lake_view(
+    coupon,
+    "coupon_scope",
+    "What the coupon covers; published when it is announced and when the scope grows.",
+    {
+        "scope_product_count": (Int64, f"Number of distinct product_id {_SCOPE}."),
+        "scope_category_count": (Int64, f"Number of distinct category ({_FIRST}) {_SCOPE}."),
+        "scope_brand_count": (Int64, f"Number of distinct brand ({_FIRST}) {_SCOPE}."),
+        "scope_department_count": (Int64, f"Number of distinct department ({_FIRST}) {_SCOPE}."),
+        "scope_product_ids": (Array(String), f"Distinct product_id {_SCOPE}, sorted."),
+        "scope_category_ids": (Array(String), f"Distinct category ({_FIRST}) {_SCOPE}, sorted."),
+        "scope_brand_ids": (Array(String), f"Distinct brand ({_FIRST}) {_SCOPE}, sorted."),
+    },
+)
+
+_COVERED = (
+    "rows of events with event_type 'purchase' whose product_id is in a coupon_products row of the "
+    "coupon, where both count at m, the last UTC midnight before t"
+)
+
+coupon_popularity_stats = lake_view(
+    coupon,
+    "coupon_popularity_stats",
+    "How much the covered products are bought by everyone, as of the last UTC midnight; published "
+    "at midnights at which it changes, and with zeros at the announcement.",
+    {
+        f"covered_purchase_count_{days}d": (
+            Int64,
+            f"Number of {_COVERED}, with m - {days} days <= event_timestamp.",
+        )
+        for days in (30, 90)
+    }
+    | {
+        "covered_coupon_purchase_count_90d": (
+            Int64,
+            f"Number of {_COVERED}, with m - 90 days <= event_timestamp and coupon_discount > 0.",
+        ),
+        "covered_buyer_count_all": (Int64, f"Number of distinct user_id over {_COVERED}."),
+    },
+)
+
+_CODE = (
+    "of any coupon with the same coupon_code, counting at m, the last UTC midnight before t, once "
+    "this coupon was known before m"
+)
+
+coupon_redemption_stats = lake_view(
+    coupon,
+    "coupon_redemption_stats",
+    "The record of the same code in all its campaigns, as of the last UTC midnight; published at "
+    "midnights at which it changes, and with zeros at the announcement.",
+    {
+        "code_redemption_count_90d": (
+            Int64,
+            f"Number of redemptions {_CODE}, with m - 90 days <= event_timestamp.",
+        ),
+        "code_redemption_count_all": (Int64, f"Number of redemptions {_CODE}."),
+        "code_exposure_count_all": (
+            Int64,
+            f"Number of exposures to the campaign {_CODE}.",
+        ),
+        "typical_discount_all": (
+            Float64,
+            f"Mean of discount_amount (minor units) where not null over redemptions {_CODE}; 0 "
+            "where there is none.",
+        ),
+    },
+)
+
+VIEWS = [coupon_details, coupon_scope, coupon_popularity_stats, coupon_redemption_stats]

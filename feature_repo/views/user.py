@@ -1,0 +1,186 @@
+"""The user and the views that describe it."""
+
+from feast import Entity, ValueType
+from feast.types import Array, Float64, Int64, String
+
+from feature_repo.transforms.history import CAP, KINDS
+from feature_repo.transforms.request import HISTORY_HALF_LIFE_DAYS, WINDOWS
+from feature_repo.views import lake_view
+
+user = Entity(
+    name="user",
+    join_keys=["user_id"],
+    value_type=ValueType.STRING,
+    description="A shopper or household.",
+)
+
+Int64Array = Array(Int64)
+
+_EVENTS = "rows of events with event_type 'purchase' of the user"
+
+_PURCHASE_MEASURES = {
+    "purchase_count": f"Number of {_EVENTS}",
+    "spend": f"Sum of amount (minor units, null as 0) over {_EVENTS}",
+    "basket_count": f"Number of distinct basket_id (event_id where null) over {_EVENTS}",
+    "visit_day_count": f"Number of distinct UTC days of event_timestamp over {_EVENTS}",
+    "discounted_purchase_count": (
+        f"Number of {_EVENTS} with retail_discount + coupon_discount + coupon_match_discount > 0"
+    ),
+    "retail_discount": f"Sum of retail_discount (minor units, null as 0) over {_EVENTS}",
+    "coupon_purchase_count": f"Number of {_EVENTS} with coupon_discount > 0",
+    "coupon_discount": f"Sum of coupon_discount (minor units, null as 0) over {_EVENTS}",
+}
+
+
+def _windows(measures: dict[str, str]) -> dict:
+    """The fields of windowed measures; a window of w days at t holds t - w <= event_timestamp < t."""
+    return {
+        f"{name}_{days}d": (
+            Int64,
+            f"{text} that count at t with t - {days} days <= event_timestamp; "
+            "0 from when the user is known.",
+        )
+        for name, text in measures.items()
+        for days in WINDOWS
+    }
+
+
+user_purchase_stats = lake_view(
+    user,
+    "user_purchase_stats",
+    "What the user bought, spent and saved over 7, 30 and 90 days; published when it changes.",
+    _windows(_PURCHASE_MEASURES)
+    | {
+        "purchase_count_all": (Int64, f"Number of {_EVENTS} that count at t."),
+        "last_purchase_timestamp": (
+            Int64,
+            f"Latest event_timestamp over {_EVENTS} that count at t.",
+        ),
+        "last_coupon_purchase_timestamp": (
+            Int64,
+            f"Latest event_timestamp over {_EVENTS} with coupon_discount > 0 that count at t.",
+        ),
+        "spend_decayed_sum_30d": (
+            Float64,
+            f"Sum of amount * 2 ** (-(reference - event_timestamp) / 30 days) over {_EVENTS} that "
+            "count at t, where reference is spend_decayed_reference_timestamp.",
+        ),
+        "spend_decayed_reference_timestamp": (
+            Int64,
+            "Instant to which spend_decayed_sum_30d is decayed: this row's event_timestamp.",
+        ),
+    },
+)
+
+user_redemption_stats = lake_view(
+    user,
+    "user_redemption_stats",
+    "How often the user used coupons, in windows and by coupon; published when it changes.",
+    _windows({"redemption_count": "Number of redemptions of the user"})
+    | {
+        "redemption_count_all": (Int64, "Number of redemptions of the user that count at t."),
+        "last_redemption_timestamp": (
+            Int64,
+            "Latest event_timestamp over the user's redemptions that count at t.",
+        ),
+        "redeemed_coupon_ids": (
+            Array(String),
+            "Distinct coupon_id of the user's redemptions that count at t, sorted.",
+        ),
+        "redeemed_coupon_counts": (
+            Array(Int64),
+            "Number of redemptions of each coupon in redeemed_coupon_ids, in the same order.",
+        ),
+    },
+)
+
+user_exposure_stats = lake_view(
+    user,
+    "user_exposure_stats",
+    "The campaigns that reached the user; published when it changes.",
+    {
+        "exposure_count_all": (Int64, "Number of exposures of the user that count at t."),
+        "campaign_ids": (
+            Array(String),
+            "Distinct campaign_id of the user's exposures that count at t, sorted.",
+        ),
+    },
+)
+
+_DEMOGRAPHIC = "of the version of the user, learned last, that counts at t"
+
+user_demographics = lake_view(
+    user,
+    "user_demographics",
+    "The description of the user; published when it changes.",
+    {
+        "age_min": (Int64, f"age_min {_DEMOGRAPHIC}, in years."),
+        "income_min": (Int64, f"income_min {_DEMOGRAPHIC}, in minor units a year."),
+        "household_size": (Int64, f"household_size {_DEMOGRAPHIC}."),
+        "kids_count": (Int64, f"kids_count {_DEMOGRAPHIC}."),
+        "is_homeowner": (Int64, f"is_homeowner {_DEMOGRAPHIC}, as 0 or 1."),
+        "is_married": (Int64, f"is_married {_DEMOGRAPHIC}, as 0 or 1."),
+    },
+)
+
+
+def _entry_fields(part: str, over: str) -> dict:
+    fields = {}
+    for kind in KINDS:
+        name = f"{part}_{kind}"
+        entry = "product_id" if kind == "product" else f"{kind} (of the product's first version)"
+        fields[f"{name}_ids"] = (
+            Array(String),
+            f"Distinct {entry} over {over}; the {CAP} of the largest {name}_decayed_90d, in "
+            "falling order of it, ties by id.",
+        )
+        fields[f"{name}_counts"] = (Int64Array, f"Number of {over}, for each id.")
+        fields[f"{name}_decayed_90d"] = (
+            Array(Float64),
+            f"Sum of 2 ** (-(reference - event_timestamp) / {HISTORY_HALF_LIFE_DAYS} days) over "
+            f"{over}, for each id, where reference is {part}_reference_timestamp.",
+        )
+        fields[f"{name}_last_timestamps"] = (
+            Int64Array,
+            f"Latest event_timestamp over {over}, for each id.",
+        )
+        fields[f"{name}_coupon_counts"] = (
+            Int64Array,
+            f"Number of {over} with coupon_discount > 0, for each id.",
+        )
+    fields[f"{part}_reference_timestamp"] = (
+        Int64,
+        f"Instant to which the weights are decayed: this row's event_timestamp, {_REFERENCE[part]}.",
+    )
+    return fields
+
+
+_REFERENCE = {
+    "history": "a UTC midnight",
+    "recent": "an instant of the day, or the midnight that ends it",
+}
+
+user_purchase_history = lake_view(
+    user,
+    "user_purchase_history",
+    "What the user ever bought, by product, category and brand, as of the last UTC midnight before "
+    "t; published at the midnight after each day on which it changed.",
+    _entry_fields("history", f"{_EVENTS} that count at the last UTC midnight before t"),
+)
+
+user_recent_purchases = lake_view(
+    user,
+    "user_recent_purchases",
+    "What changed in user_purchase_history since the last UTC midnight before t; published at each "
+    "change, and empty at the midnight that ends the day. A correction counts as its difference.",
+    _entry_fields("recent", f"{_EVENTS} that count at t and did not at the last UTC midnight"),
+)
+
+VIEWS = [
+    user_purchase_stats,
+    user_redemption_stats,
+    user_exposure_stats,
+    user_demographics,
+    user_purchase_history,
+    user_recent_purchases,
+]
