@@ -1,0 +1,193 @@
+"""The command line. Everything heavy is imported by the command that needs it."""
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="clipwise",
+    help="Decides which coupon to show to whom, and runs the loop that makes it good.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class Source(StrEnum):
+    complete_journey = "complete_journey"
+    files = "files"
+
+
+AsOf = Annotated[
+    str | None, typer.Option(help="An instant with its zone, such as 2017-12-01T00:00:00Z.")
+]
+Version = Annotated[int | None, typer.Option(help="The lake version; by default the current one.")]
+
+OWN = ("feature_repo", "validation", "training", "serving", "flows")
+
+
+@app.command()
+def demo() -> None:
+    """Run the whole loop on a year of real grocery data, and end."""
+    from flows.demo import demo
+
+    demo()
+
+
+@app.command()
+def ingest(
+    source: Annotated[Source, typer.Option(help="Where the rows come from.")] = (
+        Source.complete_journey
+    ),
+    path: Annotated[Path | None, typer.Option(help="The folder, for the source files.")] = None,
+    as_of: AsOf = None,
+    max_failure_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Stop above this share of failing rows of a table.")
+    ] = 0.01,
+) -> None:
+    """Bring a source's rows into the lake: checked, whole, and each once."""
+    from flows import show
+    from flows.ingest import ingest
+    from flows.steps import run
+
+    with show.progress("Ingest"):
+        result = run(
+            ingest,
+            source=source.value,
+            path=str(path) if path else None,
+            as_of=as_of,
+            max_failure_share=max_failure_share,
+        )
+    show.ingested(result)
+
+
+@app.command()
+def lake(version: Version = None) -> None:
+    """Show what the lake holds: tables, versions, rows, bytes, time range, watermark."""
+    from feature_repo.lake import Lake
+    from flows import show
+    from flows.steps import prepare_environment
+
+    show.lake_state(Lake(prepare_environment()).state(version))
+
+
+@app.command()
+def quarantine(
+    table: Annotated[str | None, typer.Option(help="Only this table's rows.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="The most rows to show.")] = 20,
+    export: Annotated[
+        Path | None, typer.Option(help="Write all of them to this CSV, to repair and ingest again.")
+    ] = None,
+) -> None:
+    """List the rows that may not land, each with its rule and reason."""
+    from flows import show
+    from flows.quarantine import exported, held
+
+    rows = held(table)
+    show.quarantined(rows[:limit], len(rows))
+    if export:
+        show.console.print(f"Wrote {exported(rows, export)}.")
+
+
+@app.command()
+def materialize(as_of: AsOf = None) -> None:
+    """Bring the newest features of every user, product and coupon online."""
+    from flows import show
+    from flows.materialize import materialize
+    from flows.steps import run
+
+    with show.progress("Materialize"):
+        until = run(materialize, as_of=as_of)
+    show.console.print(f"Online features are complete up to [bold]{show.instant(until)}[/].")
+
+
+@app.command()
+def train(
+    lake_version: Version = None,
+    test_start: Annotated[
+        str | None,
+        typer.Option(help="Test exposures start here; by default 92 days before the watermark."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seeds the trees and the bootstrap.")] = 2017,
+) -> None:
+    """Train a ranker, compare it with the plain rules, and register what passes the gate."""
+    from flows import show
+    from flows.retrain import retrain
+    from flows.steps import run
+
+    with show.progress("Train"):
+        result = run(retrain, lake_version=lake_version, test_start=test_start, seed=seed)
+    show.metrics(result.evaluation.table)
+    show.decision(result.decision)
+    show.console.print(f"Registered as coupon_ranker version {result.version}.")
+    show.console.print(f"Report: {result.report}")
+
+
+@app.command()
+def promote(
+    version: Annotated[str, typer.Option(help="The version of coupon_ranker.")],
+    reason: Annotated[str, typer.Option(help="Why it should serve; kept with the version.")],
+) -> None:
+    """Make a version that passed the gate the champion, which the service then loads."""
+    from flows import show
+    from flows.steps import prepare_environment, tracking_uri
+    from training.tracking import Tracking
+
+    home = prepare_environment()
+    actor = os.environ.get("USER", "unknown")
+    Tracking(tracking_uri(home), home / "mlartifacts").promote(version, reason, actor)
+    show.console.print(f"coupon_ranker version {version} is champion: {reason}")
+
+
+@app.command()
+def recommend(
+    user: Annotated[str, typer.Option(help="The user's id.")],
+    as_of: AsOf = None,
+    k: Annotated[int, typer.Option(min=1, max=100, help="How many coupons.")] = 10,
+) -> None:
+    """Rank a user's coupons as of an instant, from the offline store, with readable names."""
+    from flows import show
+    from flows.recommend import recommend
+
+    with show.errors.status("Reading features as of the instant"):
+        explained = recommend(user, as_of, k)
+    show.recommended(explained)
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8080,
+    replay: Annotated[
+        bool, typer.Option(help="Stand still at the lake's watermark instead of the wall clock.")
+    ] = False,
+) -> None:
+    """Answer the shop over HTTP; the pages are at /docs."""
+    import logging
+
+    from flows import show
+    from flows.steps import prepare_environment
+    from serving.main import load_settings, serve
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    home = prepare_environment()
+    clock = "replay, at the lake's watermark" if replay else "wall clock"
+    show.errors.print(f"Serving on http://{host}:{port} ({clock}); state in {home}")
+    serve(load_settings(host=host, port=port, replay=replay))
+
+
+def main() -> None:
+    """Run the command line; an error of Clipwise's own is a sentence and exit code 1."""
+    try:
+        app()
+    except Exception as error:
+        if type(error).__module__.split(".")[0] not in OWN:
+            raise
+        from flows.show import errors
+
+        errors.print(f"[bold red]Error:[/] {error}", highlight=False, soft_wrap=True)
+        sys.exit(1)

@@ -1,0 +1,75 @@
+"""Ingest: a source's rows, checked, into the lake, and the features of the new state."""
+
+from datetime import datetime
+from pathlib import Path
+
+from prefect import flow
+
+from feature_repo.lake import Lake, instant
+from feature_repo.publication import published
+from feature_repo.sources import Batch, SourceError, complete_journey, files
+from flows.steps import now, prepare_environment, step, tell
+from validation.docs import write_docs
+from validation.ingestion import Ingested, ingest_batch
+
+SOURCES = ("complete_journey", "files")
+VIEWS = 12
+
+
+@flow(name="ingest", persist_result=False)
+def ingest(
+    source: str = "complete_journey",
+    path: str | None = None,
+    as_of: str | None = None,
+    max_failure_share: float = 0.01,
+) -> Ingested:
+    """Read a source, validate every row, land the batch whole, publish features, write Data Docs.
+
+    ``as_of`` is the instant up to which the batch is complete; without it nothing may lie after
+    the wall clock, and the lake is complete up to the batch's last row.
+    """
+    home = prepare_environment()
+    until = instant(as_of) if as_of else None
+    batch = step(read)(source, path)
+    ingested = step(land)(Lake(home), batch, until, max_failure_share)
+    step(write_docs)(ingested.checked, home / "data_docs", ingested.as_of)
+    step(publish)(Lake(home), ingested.state.number)
+    return ingested
+
+
+def read(source: str, path: str | None) -> Batch:
+    """The batch of a named source. Raises SourceError for an unknown one or a missing path."""
+    read_tables = _Count("read", 7)
+    if source == "complete_journey":
+        return complete_journey.read(read_tables)
+    if source != "files":
+        raise SourceError(f"Expected a source of {', '.join(SOURCES)}, got {source!r}.")
+    if path is None:
+        raise SourceError("The source files needs --path, the folder with the tables.")
+    return files.read(Path(path), read_tables)
+
+
+def land(lake: Lake, batch: Batch, until: datetime | None, max_failure_share: float) -> Ingested:
+    """The batch checked and landed as of ``until``, the batch's own watermark, or now."""
+    as_of = until or batch.watermark or now()
+    return ingest_batch(lake, batch, as_of, until, max_failure_share, _checking)
+
+
+def publish(lake: Lake, version: int) -> None:
+    """The features of a lake version, built if they are not there."""
+    published(lake, lake.state(version), _Count("features", VIEWS))
+
+
+def _checking(table: str, done: int, total: int) -> None:
+    tell("check", done, total)
+
+
+class _Count:
+    """Counts what a stage reports by name."""
+
+    def __init__(self, stage: str, total: int):
+        self.stage, self.total, self.done = stage, total, 0
+
+    def __call__(self, name: str) -> None:
+        self.done += 1
+        tell(self.stage, min(self.done, self.total), self.total)

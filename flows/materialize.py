@@ -1,0 +1,58 @@
+"""Materialize: the newest features of every user, product and coupon into the online store."""
+
+from datetime import datetime
+from pathlib import Path
+
+from prefect import flow
+
+from feature_repo.home import REPOSITORY
+from feature_repo.lake import Lake, instant
+from flows.steps import prepare_environment, step, tell
+
+
+@flow(name="materialize", persist_result=False)
+def materialize(as_of: str | None = None) -> datetime:
+    """Apply the definitions and bring the online store up to an instant, by default the watermark.
+
+    Returns that instant. What was materialized before is not written again.
+    """
+    home = prepare_environment()
+    until = instant(as_of) if as_of else Lake(home).state().watermark
+    store = step(apply)()
+    for done, name in enumerate(names := view_names(), 1):
+        step(bring_online)(store, name, until)
+        tell("materialize", done, len(names))
+    return until
+
+
+def feature_store(repository: Path = REPOSITORY):
+    """The Feast store of this repository, from feature_store.yaml or FEAST_FS_YAML_FILE_PATH."""
+    from feast import FeatureStore
+
+    return FeatureStore(repo_path=str(repository))
+
+
+def view_names() -> list[str]:
+    """The feature views that are served online."""
+    from feast import FeatureView
+
+    from feature_repo import definitions
+
+    objects = (getattr(definitions, name) for name in definitions.__all__)
+    return [one.name for one in objects if isinstance(one, FeatureView) and one.online]
+
+
+def apply():
+    """Register the definitions in Feast, as ``feast apply`` does, and return the store."""
+    from feature_repo import definitions
+
+    store = feature_store()
+    store.apply([getattr(definitions, name) for name in definitions.__all__])
+    return store
+
+
+def bring_online(store, name: str, until: datetime) -> None:
+    """Write a view's rows from where the last materialization ended up to ``until``, exclusive."""
+    done = store.get_feature_view(name).most_recent_end_time
+    if done is None or done < until:
+        store.materialize_incremental(end_date=until, feature_views=[name])

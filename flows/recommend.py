@@ -1,0 +1,144 @@
+"""One user's coupons as of any instant: the service's decision, from the offline store."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from feature_repo.lake import Lake, LakeError, State, instant, query
+from feature_repo.names import COUPON, RANKER_SERVICE, USER
+from flows.materialize import apply
+from flows.steps import prepare_environment, tracking_uri
+from serving.candidates import index_from_columns
+from serving.clock import Clock
+from serving.model import MlflowRegistry, ModelSlot
+from serving.recommend import Recommender
+from serving.schemas import RecommendationAnswer, RecommendationRequest
+
+
+class OfflineFeatures:
+    """Reads users and coupons as of one instant from Feast's offline store."""
+
+    def __init__(self, store: Any, as_of: datetime):
+        self._store, self._as_of = store, as_of
+        service = store.get_feature_service(RANKER_SERVICE)
+        self._names: dict[str, list[str]] = {USER: [], COUPON: []}
+        for projection in service.feature_view_projections:
+            key = store.get_feature_view(projection.name).entity_columns[0].name
+            self._names[key] += [f"{projection.name}:{one.name}" for one in projection.features]
+
+    def user(self, user_id: str) -> Mapping[str, Any]:
+        """Every user feature by name, None for what is unknown."""
+        return {name: values[0] for name, values in self._read(USER, [user_id]).items()}
+
+    def coupons(self, coupon_ids: list[str]) -> Mapping[str, list]:
+        """The coupon features, one entry a coupon."""
+        return self._read(COUPON, coupon_ids)
+
+    def stale_features(self, as_of: datetime) -> list[str]:
+        """Nothing is stale: the offline store reads as of the instant itself."""
+        return []
+
+    def watermark(self) -> None:
+        """There is no instant before which this store would show the future."""
+        return None
+
+    def _read(self, key: str, ids: list[str]) -> dict[str, list]:
+        import pandas as pd
+
+        entities = pd.DataFrame({key: ids, "event_timestamp": pd.Timestamp(self._as_of)})
+        job = self._store.get_historical_features(entity_df=entities, features=self._names[key])
+        return job.to_arrow().drop_columns(["event_timestamp"]).to_pydict()
+
+
+class _Unlogged:
+    """Keeps no decision: nobody was shown anything."""
+
+    def record(self, decision: object) -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class Explained:
+    """An answer and, by coupon, what it covers in words: all products, and what the user bought."""
+
+    answer: RecommendationAnswer
+    as_of: datetime
+    covers: Mapping[str, tuple[int, list[str], list[str]]]
+
+
+def recommend(user_id: str, as_of: str | None = None, k: int = 10) -> Explained:
+    """What the service would answer a user at an instant, by default the watermark.
+
+    Raises LakeError for an instant after the watermark, which nobody knows yet.
+    """
+    home = prepare_environment()
+    lake = Lake(home)
+    state = lake.state()
+    moment = instant(as_of) if as_of else state.watermark
+    if moment > state.watermark:
+        raise LakeError(
+            f"The lake is complete up to {state.watermark.isoformat()}, so nothing is known as of "
+            f"{moment.isoformat()}; choose an instant no later than that."
+        )
+    features = OfflineFeatures(apply(), moment)
+    index = index_from_columns(features.coupons(_coupon_ids(lake, state)))
+    models = ModelSlot(MlflowRegistry(tracking_uri(home)))
+    models.refresh()
+    recommender = Recommender(
+        users=features,
+        freshness=features,
+        index=lambda: index,
+        ranker=lambda: models.current,
+        decisions=_Unlogged(),
+        clock=Clock(lambda: moment),
+        new_id=lambda: "offline",
+    )
+    answer = recommender.recommend(RecommendationRequest(user_id=user_id, placement="home", k=k))
+    ids = [one.coupon_id for one in answer.recommendations]
+    return Explained(answer, moment, covered_names(lake, state, user_id, ids, moment))
+
+
+def _coupon_ids(lake: Lake, state: State) -> list[str]:
+    return sorted(lake.known("coupons", state)["coupon_id"].to_pylist())
+
+
+def covered_names(
+    lake: Lake, state: State, user_id: str, coupon_ids: list[str], as_of: datetime
+) -> dict[str, tuple[int, list[str], list[str]]]:
+    """By coupon: how many kinds of product it covers, the most bought, and those the user bought.
+
+    Purchases count if they happened before ``as_of``.
+    """
+    bought = query(
+        f"""
+        WITH pairs AS (
+            SELECT DISTINCT coupon_id, product_id FROM ({lake.scan("coupon_products", state)})
+            WHERE coupon_id IN (SELECT coupon_id FROM wanted)),
+        names AS (SELECT DISTINCT product_id, coalesce(name, product_id) AS name
+            FROM ({lake.scan("products", state)})),
+        sold AS (SELECT product_id, count(*) AS times, count(*) FILTER (user_id = $user) AS own
+            FROM ({lake.scan("events", state)})
+            WHERE event_type = 'purchase' AND event_timestamp < '{as_of.isoformat()}'
+            GROUP BY 1),
+        named AS (SELECT coupon_id, product_id, name, coalesce(times, 0) AS times,
+            coalesce(own, 0) AS own
+            FROM pairs JOIN names USING (product_id) LEFT JOIN sold USING (product_id))
+        SELECT coupon_id, count(DISTINCT product_id) AS products,
+            list_distinct(list(name ORDER BY times DESC, name)) AS every,
+            list(name || ' x' || own ORDER BY own DESC, name) FILTER (own > 0) AS own
+        FROM (SELECT coupon_id, min(product_id) AS product_id, name, sum(times) AS times,
+            sum(own) AS own FROM named GROUP BY coupon_id, name) GROUP BY coupon_id
+        """.replace("$user", "'" + user_id.replace("'", "''") + "'"),
+        wanted=_table(coupon_ids),
+    )
+    return {
+        row["coupon_id"]: (row["products"], row["every"][:3], (row["own"] or [])[:3])
+        for row in bought.to_pylist()
+    }
+
+
+def _table(coupon_ids: list[str]):
+    import pyarrow as pa
+
+    return pa.table({"coupon_id": pa.array(coupon_ids, pa.string())})

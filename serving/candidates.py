@@ -1,0 +1,126 @@
+"""The candidate index: every coupon in memory as arrays, so that a request reads only its user."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+
+from feature_repo.names import COUPON
+from feature_repo.transforms.request import Coupons, coupons_from_columns, numbers
+from feature_repo.transforms.ties import tie_break
+
+log = logging.getLogger(__name__)
+
+Columns = Mapping[str, Sequence]
+
+_NO_ROWS = np.empty(0, dtype=np.int64)
+_NEEDED = ("campaign_id", "valid_from_timestamp", "valid_to_timestamp")
+
+
+@dataclass(frozen=True)
+class CandidateIndex:
+    """``n`` coupons as arrays of ``n``; a row is a position in them.
+
+    ``valid_from`` and ``valid_to`` are int64 microseconds since the epoch, UTC;
+    ``per_user_limit`` is NaN where there is none; ``ties`` orders equal scores.
+    """
+
+    coupons: Coupons
+    coupon_code: np.ndarray
+    campaign_id: np.ndarray
+    valid_from: np.ndarray
+    valid_to: np.ndarray
+    per_user_limit: np.ndarray
+    ties: np.ndarray
+    row_of: Mapping[str, int]
+    rows_of_campaign: Mapping[str, np.ndarray]
+    open_rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.campaign_id)
+
+    @property
+    def coupon_id(self) -> np.ndarray:
+        return self.coupons.coupon_id
+
+    def candidates(self, campaigns: Iterable[str] | None) -> np.ndarray:
+        """Rows of the coupons that may reach a user who is exposed to ``campaigns``, each once.
+
+        Coupons with an open audience reach everybody; an unknown user (None) gets only them.
+        Coupons outside their validity are among the rows: a rule removes and counts them.
+        """
+        own = [self.rows_of_campaign.get(campaign, _NO_ROWS) for campaign in campaigns or ()]
+        return np.unique(np.concatenate([self.open_rows, *own]))
+
+
+def index_from_columns(columns: Columns) -> CandidateIndex:
+    """Arrange the coupon features that Feast returned, one entry a coupon.
+
+    A coupon without a campaign or validity is not known to the store yet and is left out.
+    Raises KeyError if a column of the feature service is missing.
+    """
+    columns = _complete(columns)
+    coupons = coupons_from_columns(columns)
+    campaign_id = np.asarray(columns["campaign_id"], dtype=object)
+    return CandidateIndex(
+        coupons=coupons,
+        coupon_code=np.asarray(columns["coupon_code"], dtype=object),
+        campaign_id=campaign_id,
+        valid_from=np.asarray(columns["valid_from_timestamp"], dtype=np.int64),
+        valid_to=np.asarray(columns["valid_to_timestamp"], dtype=np.int64),
+        per_user_limit=numbers(columns["per_user_limit"]),
+        ties=tie_break(coupons.coupon_id),
+        row_of={coupon_id: row for row, coupon_id in enumerate(coupons.coupon_id)},
+        rows_of_campaign=_rows_of(campaign_id),
+        open_rows=np.flatnonzero(np.asarray(columns["audience"], dtype=object) == "open"),
+    )
+
+
+def _complete(columns: Columns) -> Columns:
+    known = [
+        row
+        for row, values in enumerate(zip(*(columns[name] for name in _NEEDED), strict=True))
+        if all(value is not None for value in values)
+    ]
+    absent = len(columns[COUPON]) - len(known)
+    if absent:
+        log.warning("%d coupons have no features online and cannot be shown", absent)
+    return {name: [values[row] for row in known] for name, values in columns.items()}
+
+
+def _rows_of(campaign_id: np.ndarray) -> dict[str, np.ndarray]:
+    rows: dict[str, list[int]] = {}
+    for row, campaign in enumerate(campaign_id):
+        rows.setdefault(campaign, []).append(row)
+    return {campaign: np.array(members, dtype=np.int64) for campaign, members in rows.items()}
+
+
+class IndexSlot:
+    """Holds the current index and rebuilds it when the online store was materialized further."""
+
+    def __init__(
+        self, read_columns: Callable[[], Columns], watermark: Callable[[], datetime | None]
+    ) -> None:
+        self._read_columns = read_columns
+        self._watermark = watermark
+        self._built_at: datetime | None = None
+        self._index: CandidateIndex | None = None
+        self._refreshing = threading.Lock()
+
+    @property
+    def current(self) -> CandidateIndex | None:
+        """The index, or None before anything was materialized."""
+        return self._index
+
+    def refresh(self) -> None:
+        """Build the index anew if the watermark moved, and swap it in whole."""
+        with self._refreshing:
+            watermark = self._watermark()
+            if watermark is None or watermark == self._built_at:
+                return
+            index = index_from_columns(self._read_columns())
+            self._index, self._built_at = index, watermark
+            log.info("candidate index: %d coupons as of %s", len(index), watermark.isoformat())

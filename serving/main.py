@@ -1,0 +1,125 @@
+"""Puts the service together: the only place in serving that reads the environment and the clock."""
+
+import os
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import FastAPI
+
+from serving.app import Service, create_app
+from serving.background import Background
+from serving.candidates import IndexSlot
+from serving.clock import Clock
+from serving.decisions import DecisionLog
+from serving.events import Inbox
+from serving.metrics import Metrics
+from serving.model import MlflowRegistry, ModelSlot
+from serving.online import FeastOnline
+from serving.recommend import Recommender
+from serving.settings import Settings, settings_from_environment
+
+# The tools read these at their import, which is why that happens late.
+_DEFAULTS = {
+    # Without a network each of the two would cost time.
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "1",
+    # A registry that is down must not hold up what serves meanwhile.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
+
+
+def load_settings(**overrides: object) -> Settings:
+    """The settings of this process's environment; ``overrides`` win."""
+    return settings_from_environment(os.environ, **overrides)
+
+
+def serve(settings: Settings) -> None:
+    """Answer requests until the process is stopped."""
+    import uvicorn
+
+    uvicorn.run(
+        build(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+    )
+
+
+def build(settings: Settings) -> FastAPI:
+    """The application, ready to be run by an ASGI server.
+
+    Raises LakeError in replay if nothing was ingested yet; on the wall clock the service starts
+    without and says that it is not ready.
+    """
+    from feature_repo.lake import Lake
+
+    prepare_environment(settings)
+    lake = Lake(settings.home)
+    online = FeastOnline(_feature_store(settings))
+    return create_app(assemble(settings, lake, online))
+
+
+def assemble(settings: Settings, lake: Any, online: FeastOnline) -> Service:
+    """Everything the routes need, each part with the parts it stands on."""
+    clock = _clock(lake, settings.replay)
+    index = IndexSlot(lambda: online.coupons(coupon_ids(lake)), online.watermark)
+    models = ModelSlot(MlflowRegistry(settings.tracking_uri))
+    decisions = DecisionLog(settings.home / "decisions", settings.decisions)
+    refresh = (online.refresh, index.refresh, models.refresh)
+    return Service(
+        recommender=Recommender(
+            users=online,
+            freshness=online,
+            index=lambda: index.current,
+            ranker=lambda: models.current,
+            decisions=decisions,
+            clock=clock,
+            new_id=lambda: uuid.uuid4().hex,
+        ),
+        index=index,
+        models=models,
+        freshness=online,
+        decisions=decisions,
+        inbox=Inbox(settings.home / "inbox.db"),
+        metrics=Metrics(decisions, lambda: models.current),
+        background=Background(settings.poll_seconds, *refresh),
+        clock=clock,
+        timer=time.perf_counter,
+        max_body_bytes=settings.max_body_bytes,
+    )
+
+
+def prepare_environment(settings: Settings) -> None:
+    """Set what Feast and MLflow read from the environment, before either is imported."""
+    os.environ["CLIPWISE_HOME"] = str(settings.home)
+    for name, value in _DEFAULTS.items():
+        os.environ.setdefault(name, value)
+
+
+def coupon_ids(lake: Any) -> list[str]:
+    """The ids of all coupons that the lake knows now."""
+    return sorted(lake.known("coupons", lake.state())["coupon_id"].to_pylist())
+
+
+def _clock(lake: Any, replay: bool) -> Clock:
+    return Clock(_standing_at(lake.state().watermark) if replay else _wall, replay)
+
+
+def _wall() -> datetime:
+    return datetime.now(UTC)
+
+
+def _standing_at(instant: datetime) -> Callable[[], datetime]:
+    return lambda: instant
+
+
+def _feature_store(settings: Settings) -> Any:
+    from feast import FeatureStore
+
+    return FeatureStore(repo_path=str(settings.feature_repo))

@@ -1,0 +1,124 @@
+"""Reads the online store: one user a request, and all coupons when the index is built."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from feature_repo.names import COUPON, RANKER_SERVICE, USER
+from serving.errors import NotReady
+
+log = logging.getLogger(__name__)
+
+ALLOWANCE_TAG = "freshness_allowance_hours"
+DEFAULT_ALLOWANCE_HOURS = 24.0
+_BATCH = 500
+
+
+class UserReader(Protocol):
+    """Reads what is known of one user."""
+
+    def user(self, user_id: str) -> Mapping[str, Any]:
+        """Every user feature of ``coupon_ranker_v1`` by name; None for each that is unknown."""
+
+
+class Freshness(Protocol):
+    """Says how far the features that a reader returns go."""
+
+    def stale_features(self, as_of: datetime) -> list[str]:
+        """The feature views that were materialized too long before ``as_of``."""
+
+    def watermark(self) -> datetime | None:
+        """The instant up to which every view is complete; None if one never was materialized."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A feature view of the service: whose it is, what it has, and how far it goes."""
+
+    name: str
+    join_keys: tuple[str, ...]
+    features: tuple[str, ...]
+    complete_until: datetime | None
+    allowance: timedelta
+
+    def is_stale(self, as_of: datetime) -> bool:
+        return self.complete_until is None or as_of - self.complete_until > self.allowance
+
+
+class FeastOnline:
+    """The online store behind a Feast ``FeatureStore``, seen through one feature service.
+
+    Which views are read comes from the service and the views' join keys. ``refresh`` must have
+    been called once; later calls see what was materialized or applied since.
+    """
+
+    def __init__(self, store: Any, service: str = RANKER_SERVICE) -> None:
+        self._store = store
+        self._service = service
+        self._views: tuple[View, ...] = ()
+
+    def refresh(self) -> None:
+        """Read the registry again.
+
+        Raises NotReady if the feature service was not applied yet.
+        """
+        from feast.errors import FeastObjectNotFoundException
+
+        try:
+            self._store.refresh_registry()
+            service = self._store.get_feature_service(self._service, allow_cache=True)
+            self._views = tuple(self._view(part) for part in service.feature_view_projections)
+        except (FeastObjectNotFoundException, FileNotFoundError) as error:
+            raise NotReady(
+                f"Expected the feature service {self._service} in the Feast registry, found none; "
+                "run `clipwise materialize` or `feast apply` first."
+            ) from error
+
+    def user(self, user_id: str) -> dict[str, Any]:
+        """Every user feature by name, with None for each that is unknown."""
+        columns = self._read(USER, [user_id])
+        return {name: values[0] for name, values in columns.items() if name != USER}
+
+    def coupons(self, coupon_ids: Sequence[str]) -> dict[str, list]:
+        """The coupon features, one entry a coupon in the order of ``coupon_ids``."""
+        columns: dict[str, list] = {}
+        for start in range(0, len(coupon_ids), _BATCH):
+            part = self._read(COUPON, coupon_ids[start : start + _BATCH])
+            for name, values in part.items():
+                columns.setdefault(name, []).extend(values)
+        return columns
+
+    def stale_features(self, as_of: datetime) -> list[str]:
+        """The views whose materialization ended longer before ``as_of`` than they allow."""
+        return [view.name for view in self._views if view.is_stale(as_of)]
+
+    def watermark(self) -> datetime | None:
+        """The earliest of the views' latest materialization ends; None if one has none."""
+        ends = [view.complete_until for view in self._views]
+        return None if not ends or None in ends else min(ends)
+
+    def _read(self, join_key: str, ids: Sequence[str]) -> dict[str, list]:
+        features = [
+            f"{view.name}:{feature}"
+            for view in self._views
+            if view.join_keys == (join_key,)
+            for feature in view.features
+        ]
+        if not features:
+            raise NotReady(f"Expected feature views by {join_key} in {self._service}, found none.")
+        rows = [{join_key: key} for key in ids]
+        return self._store.get_online_features(features=features, entity_rows=rows).to_dict()
+
+    def _view(self, projection: Any) -> View:
+        view = self._store.registry.get_any_feature_view(
+            projection.name, self._store.project, allow_cache=True
+        )
+        return View(
+            name=projection.name_to_use(),
+            join_keys=tuple(view.join_keys),
+            features=tuple(feature.name for feature in projection.features),
+            complete_until=view.most_recent_end_time,
+            allowance=timedelta(hours=float(view.tags.get(ALLOWANCE_TAG, DEFAULT_ALLOWANCE_HOURS))),
+        )

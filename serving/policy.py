@@ -1,0 +1,46 @@
+"""Which coupons to show: the plain rule, and the order that turns scores into a ranking.
+
+Pure functions on arrays. Training evaluates with them exactly the policy that serves.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from feature_repo.transforms.request import RANKER_INPUTS
+from feature_repo.transforms.ties import tie_break
+
+_OWN_PURCHASES = RANKER_INPUTS.index("own_purchase_count")
+_POPULARITY = RANKER_INPUTS.index("covered_buyer_count_all")
+
+
+def own_purchases_scores(inputs: np.ndarray) -> np.ndarray:
+    """How often the user bought the covered products so far; ties go to the more popular scope.
+
+    ``inputs`` has shape ``(..., len(RANKER_INPUTS))``, the result is float64 of shape ``(...)``.
+    Score = own_purchase_count + p / (1 + p), with p = covered_buyer_count_all; unknown counts as 0.
+    """
+    own = _known(inputs[..., _OWN_PURCHASES])
+    popularity = _known(inputs[..., _POPULARITY])
+    return own + popularity / (1.0 + popularity)
+
+
+def rank(
+    scores: np.ndarray, coupon_ids: Sequence[str], k: int, ties: np.ndarray | None = None
+) -> np.ndarray:
+    """Positions of the ``k`` highest scores, best first; unknown scores (NaN) come last.
+
+    Equal scores are ordered by ``ties``, what ``tie_break(coupon_ids)`` gives; a caller that ranks
+    the same coupons again and again passes it to spare the hashing.
+    """
+    breaks = tie_break(coupon_ids) if ties is None else ties
+    return np.lexsort((~breaks, -np.asarray(scores, dtype=np.float64)))[:k]
+
+
+def propensities(shown: int) -> np.ndarray:
+    """The probability with which each coupon was shown: 1, as nothing is left to chance."""
+    return np.ones(shown)
+
+
+def _known(values: np.ndarray) -> np.ndarray:
+    return np.nan_to_num(values.astype(np.float64), nan=0.0)

@@ -1,0 +1,182 @@
+"""Answers one request: which coupons this user sees, and why the others do not."""
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from feature_repo.names import RANKER_SERVICE, USER
+from feature_repo.transforms.request import RANKER_INPUTS, ranker_inputs
+from serving.candidates import CandidateIndex
+from serving.clock import Clock, from_microseconds, microseconds
+from serving.decisions import Decision, DecisionSink
+from serving.errors import NotReady
+from serving.model import Ranker
+from serving.online import Freshness, UserReader
+from serving.policy import propensities, rank
+from serving.rules import Situation, apply_rules
+from serving.schemas import (
+    ModelName,
+    Recommendation,
+    RecommendationAnswer,
+    RecommendationRequest,
+)
+
+log = logging.getLogger(__name__)
+
+_NO_SCORES = np.empty(0)
+_NO_INPUTS = np.empty((0, len(RANKER_INPUTS)), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The shown coupons, best first: ``n`` index rows, scores and input rows."""
+
+    rows: np.ndarray
+    scores: np.ndarray
+    inputs: np.ndarray
+
+
+class Recommender:
+    """Decides for one request at a time; everything it needs is handed in.
+
+    ``index`` and ``ranker`` are asked once a request, so that a swap never tears one apart.
+    ``new_id`` names requests.
+    """
+
+    def __init__(
+        self,
+        users: UserReader,
+        freshness: Freshness,
+        index: Callable[[], CandidateIndex | None],
+        ranker: Callable[[], Ranker],
+        decisions: DecisionSink,
+        clock: Clock,
+        new_id: Callable[[], str],
+    ) -> None:
+        self._users = users
+        self._freshness = freshness
+        self._index = index
+        self._ranker = ranker
+        self._decisions = decisions
+        self._clock = clock
+        self._new_id = new_id
+
+    def recommend(self, request: RecommendationRequest) -> RecommendationAnswer:
+        """Read the user, form the candidates, apply the rules, score, rank, and log the decision.
+
+        Raises AsOfRefused if the request names an instant this service cannot decide for, and
+        NotReady if there is no candidate index yet.
+        """
+        instant = self._clock.instant(request.as_of, self._freshness.watermark())
+        index, ranker = self._ready_index(), self._ranker()
+        user = self._users.user(request.user_id)
+        reachable = index.candidates(user["campaign_ids"])
+        situation = Situation(index, microseconds(instant), redemptions(user))
+        rows, removed = apply_rules(situation, reachable)
+        ranking = score_and_rank(request, user, index, rows, situation.as_of, ranker)
+        answer = RecommendationAnswer(
+            request_id=self._new_id(),
+            user_id=request.user_id,
+            model=ModelName(name=ranker.name, version=ranker.version),
+            cold_start=is_unknown(user),
+            stale_features=tuple(self._freshness.stale_features(instant)),
+            recommendations=recommendations(index, ranking),
+            removed=removed,
+            reason=None if len(rows) else _why_nothing(len(reachable)),
+        )
+        self._decisions.record(decision(request, answer, index, rows, ranking, situation.as_of))
+        return answer
+
+    def _ready_index(self) -> CandidateIndex:
+        index = self._index()
+        if index is None:
+            raise NotReady(
+                "There are no coupons to choose from, as nothing is in the online store yet; run "
+                "`clipwise materialize`."
+            )
+        return index
+
+
+def score_and_rank(
+    request: RecommendationRequest,
+    user: Mapping[str, Any],
+    index: CandidateIndex,
+    rows: np.ndarray,
+    as_of: int,
+    ranker: Ranker,
+) -> Ranking:
+    """The ``k`` best of the candidate rows for the user and cart at ``as_of`` (microseconds)."""
+    if not len(rows):
+        return Ranking(rows, _NO_SCORES, _NO_INPUTS)
+    columns = {name: [value] for name, value in user.items()}
+    cart = [item.priced() for item in request.cart]
+    inputs = ranker_inputs(columns, index.coupons, rows, np.array([as_of]), [cart])[0]
+    scores = np.asarray(ranker.score(inputs), dtype=np.float64)
+    best = rank(scores, index.coupon_id[rows], request.k, index.ties[rows])
+    return Ranking(rows[best], scores[best], inputs[best])
+
+
+def is_unknown(user: Mapping[str, Any]) -> bool:
+    """Whether nothing at all is known of the user."""
+    return all(value is None for name, value in user.items() if name != USER)
+
+
+def redemptions(user: Mapping[str, Any]) -> dict[str, float]:
+    """How often the user redeemed each coupon so far."""
+    ids, counts = user["redeemed_coupon_ids"], user["redeemed_coupon_counts"]
+    return {} if ids is None else dict(zip(ids, counts, strict=True))
+
+
+def recommendations(index: CandidateIndex, ranking: Ranking) -> tuple[Recommendation, ...]:
+    """The ranked coupons as a shop sees them."""
+    chances = propensities(len(ranking.rows))
+    return tuple(
+        Recommendation(
+            coupon_id=index.coupon_id[row],
+            coupon_code=index.coupon_code[row],
+            campaign_id=index.campaign_id[row],
+            rank=place + 1,
+            score=float(ranking.scores[place]),
+            propensity=float(chances[place]),
+            valid_to=from_microseconds(index.valid_to[row]),
+        )
+        for place, row in enumerate(ranking.rows)
+    )
+
+
+def decision(
+    request: RecommendationRequest,
+    answer: RecommendationAnswer,
+    index: CandidateIndex,
+    rows: np.ndarray,
+    ranking: Ranking,
+    as_of: int,
+) -> Decision:
+    """What the log keeps of a request: enough to learn from it and to evaluate other policies."""
+    return Decision(
+        request_id=answer.request_id,
+        event_timestamp=as_of,
+        user_id=request.user_id,
+        placement=request.placement,
+        candidate_ids=index.coupon_id[rows],
+        coupon_ids=index.coupon_id[ranking.rows],
+        features=ranking.inputs,
+        scores=ranking.scores,
+        propensities=propensities(len(ranking.rows)),
+        model_name=answer.model.name,
+        model_version=answer.model.version,
+        feature_service=RANKER_SERVICE,
+        removed=json.dumps(answer.removed),
+        cold_start=answer.cold_start,
+        stale_features=answer.stale_features,
+    )
+
+
+def _why_nothing(reachable: int) -> str:
+    if not reachable:
+        return "no campaign reaches this user"
+    return "rules removed every coupon that reaches this user: removed says which"

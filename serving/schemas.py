@@ -1,0 +1,249 @@
+"""The HTTP contract: what a shop sends and what it gets back."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+
+from feature_repo.contract import EVENT_TYPES
+from feature_repo.names import PLACEMENTS
+from feature_repo.transforms.request import CartLine as PricedLine
+
+MINOR_UNITS = 100
+MAX_CART_LINES = 500
+MAX_EVENTS = 1_000
+
+# Far above any real basket, and low enough for quantity x price to stay exact.
+_MAX_QUANTITY = 1_000_000
+_MAX_PRICE = 1_000_000_000
+
+Id = Annotated[str, Field(min_length=1, max_length=256)]
+Placement = Literal[PLACEMENTS]
+EventType = Literal[EVENT_TYPES]
+
+
+def _text_only(value: object) -> object:
+    if isinstance(value, str | datetime):
+        return value
+    raise ValueError("expected text such as 2017-12-31T00:00:00Z, not a number")
+
+
+def _in_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("expected an instant that exists in UTC") from error
+
+
+Instant = Annotated[AwareDatetime, BeforeValidator(_text_only), AfterValidator(_in_utc)]
+Count = Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)]
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class CartItem(_Closed):
+    """A line of the cart. ``unit_price`` is in major units: 0.5 is 50 cents."""
+
+    product_id: Id
+    quantity: float = Field(gt=0, le=_MAX_QUANTITY, strict=True)
+    unit_price: float = Field(ge=0, le=_MAX_PRICE, strict=True)
+
+    def priced(self) -> PricedLine:
+        """The line with its price in minor units, rounded to whole ones (half to even)."""
+        cents = float(round(self.unit_price * MINOR_UNITS))
+        return PricedLine(self.product_id, self.quantity, cents)
+
+
+class RecommendationRequest(_Closed):
+    """Which coupons to show this user at this placement, given the cart.
+
+    ``as_of`` is the instant to decide for; only a service in replay accepts it.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "user_id": "900",
+                    "placement": "home",
+                    "k": 10,
+                    "cart": [{"product_id": "1095275", "quantity": 1, "unit_price": 0.5}],
+                    "explain": False,
+                }
+            ]
+        }
+    )
+
+    user_id: Id
+    placement: Placement
+    k: int = Field(10, ge=1, le=100, strict=True)
+    cart: tuple[CartItem, ...] = Field((), max_length=MAX_CART_LINES)
+    explain: bool = Field(False, strict=True)
+    as_of: Instant | None = None
+
+
+class ModelName(_Closed):
+    """Which ranker made the scores."""
+
+    name: str
+    version: str
+
+
+class Recommendation(_Closed):
+    """A coupon to show. ``reasons`` stays empty until scores can be explained."""
+
+    coupon_id: str
+    coupon_code: str
+    campaign_id: str
+    rank: int
+    score: float
+    propensity: float
+    valid_to: datetime
+    reasons: tuple[str, ...] = ()
+
+
+class RecommendationAnswer(_Closed):
+    """Ranked coupons, best first. ``reason`` is there only if there are none."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "request_id": "0f4b6c1e9d7a4c0c8d0a4a4f3b1f2e6d",
+                    "user_id": "900",
+                    "model": {"name": "coupon_ranker", "version": "3"},
+                    "cold_start": False,
+                    "stale_features": [],
+                    "recommendations": [
+                        {
+                            "coupon_id": "18:10000085362",
+                            "coupon_code": "10000085362",
+                            "campaign_id": "18",
+                            "rank": 1,
+                            "score": 1.73,
+                            "propensity": 1.0,
+                            "valid_to": "2017-12-25T05:00:00Z",
+                            "reasons": [],
+                        }
+                    ],
+                    "removed": {"expired": 3, "usage_cap": 1},
+                }
+            ]
+        }
+    )
+
+    request_id: str
+    user_id: str
+    model: ModelName
+    cold_start: bool
+    stale_features: tuple[str, ...]
+    recommendations: tuple[Recommendation, ...]
+    removed: dict[str, int]
+    reason: str | None = None
+
+
+class Event(_Closed):
+    """Something a user did, as in the raw table ``events``. Money is in minor units (cents).
+
+    ``created_timestamp`` is when the sender learned it; without it, the instant it arrives here.
+    """
+
+    event_id: Id
+    user_id: Id
+    event_type: EventType
+    event_timestamp: Instant
+    created_timestamp: Instant | None = None
+    product_id: Id | None = None
+    basket_id: Id | None = None
+    quantity: Count | None = None
+    amount: Count | None = None
+    retail_discount: Count | None = None
+    coupon_discount: Count | None = None
+    coupon_match_discount: Count | None = None
+
+
+class EventBatch(_Closed):
+    """Events to take in. Each is checked by itself: a bad one does not stop the others."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "events": [
+                        {
+                            "event_id": "shop-1",
+                            "event_type": "purchase",
+                            "user_id": "900",
+                            "event_timestamp": "2017-12-30T18:12:00Z",
+                            "product_id": "1095275",
+                            "basket_id": "41",
+                            "quantity": 1,
+                            "amount": 50,
+                        }
+                    ]
+                }
+            ]
+        }
+    )
+
+    events: tuple[Any, ...] = Field(max_length=MAX_EVENTS)
+
+
+class ModelState(_Closed):
+    """The ranker in use. ``problem`` says why the newest champion is not it."""
+
+    name: str
+    version: str
+    is_champion: bool
+    problem: str | None
+    feature_service: str
+
+
+class ClockState(_Closed):
+    """What the service takes for now, and whether it stands still there."""
+
+    now: datetime
+    replay: bool
+
+
+class Readiness(_Closed):
+    """What the service answers with. ``notes`` are sentences on what is not as it should be."""
+
+    ready: bool
+    model: ModelName
+    coupons: int
+    clock: ClockState
+    online_watermark: datetime | None
+    notes: tuple[str, ...]
+
+
+class Rejection(_Closed):
+    """An event that was not taken in: its place in the batch, its id if it had one, and why."""
+
+    index: int
+    event_id: str | None
+    reason: str
+
+
+class EventReceipt(_Closed):
+    """What became of a batch. A duplicate was already here with the same content."""
+
+    accepted: int
+    duplicate: int
+    rejected: int
+    rejections: tuple[Rejection, ...]
+
+
+class Problem(BaseModel):
+    """An error as a problem document (RFC 9457).
+
+    An invalid request has ``errors``: the ``location`` and ``message`` of each place.
+    """
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: tuple[dict[str, str], ...] | None = None

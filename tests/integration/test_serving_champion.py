@@ -1,0 +1,151 @@
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from feature_repo.transforms.request import RANKER_INPUTS
+from serving.errors import ModelError
+from serving.model import MlflowRegistry, ModelSlot
+
+# MLflow warns while it is imported; its warnings are not ours to mend.
+pytestmark = pytest.mark.filterwarnings("default")
+
+MODEL = "coupon_ranker"
+
+
+@dataclass(frozen=True)
+class Tracking:
+    uri: str
+    client: object
+    versions: dict[str, str]
+    rankers: dict[str, object]
+
+    def crown(self, name: str) -> str:
+        self.client.set_registered_model_alias(MODEL, "champion", self.versions[name])
+        return self.versions[name]
+
+    def dethrone(self) -> None:
+        self.client.delete_registered_model_alias(MODEL, "champion")
+
+
+def fitted(width: int, early_stopping: int | None = None):
+    import xgboost
+
+    random = np.random.default_rng(7)
+    inputs = random.random((80, width), dtype=np.float32)
+    labels, groups = random.integers(0, 2, 80), np.repeat(np.arange(8), 10)
+    ranker = xgboost.XGBRanker(
+        n_estimators=30, max_depth=2, n_jobs=1, early_stopping_rounds=early_stopping
+    )
+    watched = {"eval_set": [(inputs, 1 - labels)], "eval_qid": [groups]} if early_stopping else {}
+    return ranker.fit(inputs, labels, qid=groups, verbose=False, **watched)
+
+
+def registered(client, ranker, columns: list[str], gate: str) -> str:
+    import mlflow
+    import pandas as pd
+    from mlflow.models import infer_signature
+
+    frame = pd.DataFrame(np.zeros((2, len(columns)), dtype=np.float32), columns=columns)
+    signature = infer_signature(frame, np.zeros(2, dtype=np.float32))
+    with mlflow.start_run():
+        logged = mlflow.xgboost.log_model(
+            ranker, name="model", signature=signature, registered_model_name=MODEL
+        )
+    version = str(logged.registered_model_version)
+    client.set_model_version_tag(MODEL, version, "gate", gate)
+    return version
+
+
+@pytest.fixture(scope="module")
+def tracking(tmp_path_factory) -> Tracking:
+    import mlflow
+    from mlflow.tracking import MlflowClient
+
+    home = tmp_path_factory.mktemp("mlflow")
+    uri, before = f"sqlite:///{home}/mlflow.db", mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(uri)
+    client = MlflowClient(uri)
+    experiment = client.create_experiment("ranker", (home / "artifacts").as_uri())
+    mlflow.set_experiment(experiment_id=experiment)
+    columns, width = list(RANKER_INPUTS), len(RANKER_INPUTS)
+    rankers = {"sound": fitted(width), "stopped": fitted(width, 2)}
+    versions = {name: registered(client, rankers[name], columns, "passed") for name in rankers} | {
+        "ungated": registered(client, rankers["sound"], columns, "failed"),
+        "reordered": registered(client, rankers["sound"], columns[::-1], "passed"),
+        "torn": registered(client, rankers["sound"], columns, "passed"),
+    }
+    tear(client, versions["torn"])
+    mlflow.set_tracking_uri(before)
+    return Tracking(uri, client, versions, rankers)
+
+
+def tear(client, version: str) -> None:
+    """Cut a version's model file in half."""
+    import mlflow.artifacts
+
+    folder = Path(mlflow.artifacts.download_artifacts(f"models:/{MODEL}/{version}"))
+    (file,) = folder.glob("model.*b*")
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+@pytest.fixture
+def slot(tracking) -> ModelSlot:
+    yield ModelSlot(MlflowRegistry(tracking.uri))
+    if tracking.client.get_registered_model(MODEL).aliases:
+        tracking.dethrone()
+
+
+def test_no_registered_model_means_no_champion(tmp_path):
+    assert MlflowRegistry(f"sqlite:///{tmp_path}/empty.db").champion_version() is None
+
+
+def test_registered_model_without_the_alias_means_no_champion(tracking):
+    assert MlflowRegistry(tracking.uri).champion_version() is None
+
+
+@pytest.mark.parametrize("name", ["sound", "stopped"])
+def test_champion_scores_as_the_trained_ranker_does(tracking, slot, name):
+    version = tracking.crown(name)
+    slot.refresh()
+    assert slot.problem is None and slot.current.version == version
+    inputs = np.random.default_rng(1).random((50, len(RANKER_INPUTS)), dtype=np.float32)
+    inputs[::3, ::5] = np.nan
+    expected = tracking.rankers[name].predict(inputs)
+    np.testing.assert_array_equal(slot.current.score(inputs), expected)
+
+
+def test_early_stopping_left_fewer_rounds_than_the_model_has(tracking):
+    ranker = tracking.rankers["stopped"]
+    assert ranker.best_iteration + 1 < ranker.get_booster().num_boosted_rounds()
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("ungated", "gate=failed"), ("reordered", "as input 0"), ("torn", "cannot be loaded")],
+)
+def test_unsound_champion_never_serves_and_the_old_one_goes_on(tracking, slot, name, why):
+    sound = tracking.crown("sound")
+    slot.refresh()
+    bad = tracking.crown(name)
+    slot.refresh()
+    assert slot.current.version == sound
+    assert f"version {bad}" in slot.problem and why in slot.problem
+
+
+def test_alias_set_by_a_person_is_served_without_a_restart(tracking, slot):
+    slot.refresh()
+    assert slot.current.name == "own_purchases"
+    tracking.crown("sound")
+    slot.refresh()
+    assert slot.current.name == MODEL
+    tracking.dethrone()
+    slot.refresh()
+    assert slot.current.name == "own_purchases"
+
+
+def test_registry_that_cannot_be_opened_is_one_sentence(tmp_path):
+    (tmp_path / "mlflow.db").write_text("this is no database")
+    with pytest.raises(ModelError, match="The registry does not answer"):
+        MlflowRegistry(f"sqlite:///{tmp_path}/mlflow.db").champion_version()

@@ -1,0 +1,146 @@
+"""Hand-written stand-ins for what surrounds a recommender: a user reader, a ranker, a log."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from feature_repo.transforms.request import coupons_from_columns, ranker_inputs
+from serving.candidates import CandidateIndex, index_from_columns
+from serving.clock import microseconds
+from serving.decisions import Decision
+from serving.errors import ModelError
+
+WATERMARK = datetime(2017, 12, 1, tzinfo=UTC)
+
+
+class _Asked(dict):
+    """Notes every column that is asked for, and gives one unknown value for it."""
+
+    def __missing__(self, name: str) -> list:
+        self[name] = [None]
+        return self[name]
+
+
+def _names() -> tuple[list[str], list[str]]:
+    coupons, users = _Asked(coupon_id=["c"]), _Asked()
+    ranker_inputs(users, coupons_from_columns(coupons), np.array([0]), np.array([0]))
+    return list(users), list(coupons)
+
+
+USER_NAMES, COUPON_NAMES = _names()
+
+
+def user(**known: Any) -> dict[str, Any]:
+    """A user of whom nothing is known but what is given."""
+    others = ("campaign_ids", "redeemed_coupon_ids", "redeemed_coupon_counts")
+    return dict.fromkeys((*USER_NAMES, *others)) | known
+
+
+def buyer(bought: Mapping[str, int], **known: Any) -> dict[str, Any]:
+    """A user who bought so many of each product."""
+    when = microseconds(WATERMARK - timedelta(days=10))
+    history = {
+        "history_product_ids": list(bought),
+        "history_product_counts": list(bought.values()),
+        "history_product_decayed_90d": [float(count) for count in bought.values()],
+        "history_product_last_timestamps": [when for _ in bought],
+        "history_product_coupon_counts": [0 for _ in bought],
+        "history_reference_timestamp": when,
+    }
+    return user(**history, purchase_count_all=sum(bought.values()), **known)
+
+
+def coupon(coupon_id: str, campaign_id: str, products: tuple[str, ...] = (), **known: Any) -> dict:
+    """A coupon valid from ten days before to ten days after the watermark, for its audience."""
+    return dict.fromkeys(COUPON_NAMES) | {
+        "coupon_id": coupon_id,
+        "coupon_code": coupon_id.upper(),
+        "campaign_id": campaign_id,
+        "audience": "targeted",
+        "per_user_limit": None,
+        "scope_product_ids": list(products),
+        "valid_from_timestamp": microseconds(WATERMARK - timedelta(days=10)),
+        "valid_to_timestamp": microseconds(WATERMARK + timedelta(days=10)),
+        **known,
+    }
+
+
+def columns_of(*coupons: dict) -> dict[str, list]:
+    return {name: [row[name] for row in coupons] for name in coupons[0]}
+
+
+def index_of(*coupons: dict) -> CandidateIndex:
+    return index_from_columns(columns_of(*coupons))
+
+
+@dataclass
+class FakeOnline:
+    """Users by id, a watermark, and a list of stale views."""
+
+    users: Mapping[str, dict] = field(default_factory=dict)
+    until: datetime | None = WATERMARK
+    stale: tuple[str, ...] = ()
+
+    def user(self, user_id: str) -> dict[str, Any]:
+        return self.users.get(user_id) or user()
+
+    def stale_features(self, as_of: datetime) -> list[str]:
+        return list(self.stale)
+
+    def watermark(self) -> datetime | None:
+        return self.until
+
+
+@dataclass
+class FakeLog:
+    """Keeps decisions in a list."""
+
+    decisions: list[Decision] = field(default_factory=list)
+    dropped: int = 0
+    written: int = 0
+    running: bool = False
+
+    def record(self, decision: Decision) -> None:
+        self.decisions.append(decision)
+
+    def start(self) -> None:
+        self.running = True
+
+    def close(self) -> None:
+        self.running = False
+
+
+@dataclass
+class FakeRanker:
+    """Scores a candidate by its place among the candidates."""
+
+    version: str = "7"
+    name: str = "coupon_ranker"
+
+    def score(self, inputs: np.ndarray) -> np.ndarray:
+        return np.arange(len(inputs), dtype=np.float32)
+
+
+@dataclass
+class FakeRegistry:
+    """A champion alias and the rankers behind it; an error in place of either is raised."""
+
+    champion: str | ModelError | None = None
+    rankers: Mapping[str, FakeRanker | ModelError] = field(default_factory=dict)
+    loads: int = 0
+
+    def champion_version(self) -> str | None:
+        return _or_raise(self.champion)
+
+    def load(self, version: str) -> FakeRanker:
+        self.loads += 1
+        return _or_raise(self.rankers[version])
+
+
+def _or_raise(value: Any) -> Any:
+    if isinstance(value, Exception):
+        raise value
+    return value

@@ -1,0 +1,275 @@
+import asyncio
+import json
+from datetime import datetime
+
+import httpx
+import pytest
+from serving_fakes import WATERMARK, FakeLog, FakeOnline, FakeRegistry, columns_of, coupon, user
+
+from serving.app import Service, create_app
+from serving.background import Background
+from serving.candidates import IndexSlot
+from serving.clock import Clock
+from serving.errors import StorageFailed
+from serving.metrics import Metrics
+from serving.model import ModelSlot
+from serving.recommend import Recommender
+from serving.schemas import EventReceipt
+
+ASK = {"user_id": "900", "placement": "home", "k": 10, "cart": [], "explain": False}
+
+
+class FakeInbox:
+    def __init__(self, failing: bool = False):
+        self.failing, self.batches = failing, []
+
+    def take(self, batch, arrived: datetime) -> EventReceipt:
+        if self.failing:
+            raise StorageFailed("The events could not be stored.")
+        self.batches.append((batch, arrived))
+        return EventReceipt(accepted=len(batch), duplicate=0, rejected=0, rejections=())
+
+
+def service(online=None, inbox=None, registry=None, broken=False) -> Service:
+    online = online or FakeOnline({"900": user(campaign_ids=["1"])}, stale=())
+    decisions, clock = FakeLog(), Clock(lambda: WATERMARK, replay=True)
+    columns = columns_of(coupon("milk", "1"), coupon("old", "1", valid_to_timestamp=0))
+    index = IndexSlot(lambda: columns, online.watermark)
+    models = ModelSlot(registry or FakeRegistry())
+    return Service(
+        recommender=Recommender(
+            users=None if broken else online,
+            freshness=online,
+            index=lambda: index.current,
+            ranker=lambda: models.current,
+            decisions=decisions,
+            clock=clock,
+            new_id=lambda: "request-1",
+        ),
+        index=index,
+        models=models,
+        freshness=online,
+        decisions=decisions,
+        inbox=inbox or FakeInbox(),
+        metrics=Metrics(decisions, lambda: models.current),
+        background=Background(60, index.refresh, models.refresh),
+        clock=clock,
+        timer=lambda: 0.0,
+        max_body_bytes=2_000,
+    )
+
+
+def call(service: Service, *requests: tuple) -> list[httpx.Response]:
+    """The answers of a running service; a request is (method, path, keywords of httpx)."""
+
+    async def run() -> list[httpx.Response]:
+        app = create_app(service)
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://shop") as client,
+        ):
+            return [await client.request(method, path, **more) for method, path, more in requests]
+
+    return asyncio.run(run())
+
+
+def post(service: Service, path: str = "/v1/recommendations", **more) -> httpx.Response:
+    return call(service, ("POST", path, more))[0]
+
+
+def get(service: Service, path: str) -> httpx.Response:
+    return call(service, ("GET", path, {}))[0]
+
+
+def assert_problem(answer: httpx.Response, status: int) -> dict:
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    document = answer.json()
+    assert document["status"] == status
+    assert {"type", "title", "status", "detail"} <= set(document)
+    return document
+
+
+def test_answer_has_the_fields_of_the_contract_and_no_others():
+    assert post(service(), json=ASK).json() == {
+        "request_id": "request-1",
+        "user_id": "900",
+        "model": {"name": "own_purchases", "version": "rule-1"},
+        "cold_start": False,
+        "stale_features": [],
+        "recommendations": [
+            {
+                "coupon_id": "milk",
+                "coupon_code": "MILK",
+                "campaign_id": "1",
+                "rank": 1,
+                "score": 0.0,
+                "propensity": 1.0,
+                "valid_to": "2017-12-11T00:00:00Z",
+                "reasons": [],
+            }
+        ],
+        "removed": {"expired": 1},
+    }
+
+
+def test_empty_answer_is_a_200_that_says_why():
+    answer = post(service(), json=ASK | {"user_id": "nobody"})
+    assert answer.status_code == 200
+    assert answer.json()["recommendations"] == []
+    assert answer.json()["reason"] == "no campaign reaches this user"
+    assert answer.json()["cold_start"] is True
+
+
+def test_invalid_request_names_each_wrong_place_and_repeats_nothing():
+    answer = post(service(), json=ASK | {"k": "secret", "user_id": None})
+    document = assert_problem(answer, 422)
+    assert {error["location"] for error in document["errors"]} == {"body.k", "body.user_id"}
+    assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"null", b'{"\\ud800": 1}', b'{"user_id": NaN}']
+)
+def test_body_that_is_no_request_is_a_problem(body):
+    assert_problem(post(service(), content=body, headers={"content-type": "application/json"}), 422)
+
+
+def test_body_that_is_not_utf8_is_a_problem():
+    headers = {"content-type": "application/json"}
+    assert_problem(post(service(), content=b'{"user_id": "\xff"}', headers=headers), 400)
+
+
+def test_as_of_before_the_watermark_is_a_problem_that_names_it():
+    answer = post(service(), json=ASK | {"as_of": "2017-01-01T00:00:00Z"})
+    document = assert_problem(answer, 422)
+    assert "2017-12-01T00:00:00Z" in document["detail"]
+    assert document["type"] == "urn:clipwise:problem:as-of-refused"
+
+
+def test_unknown_path_is_a_problem():
+    assert_problem(get(service(), "/v2/recommendations"), 404)
+
+
+def test_wrong_method_is_a_problem_that_names_the_right_one():
+    answer = get(service(), "/v1/recommendations")
+    assert_problem(answer, 405)
+    assert answer.headers["allow"] == "POST"
+
+
+def test_announced_body_above_the_limit_is_refused():
+    assert_problem(post(service(), content=b"x" * 2_001), 413)
+
+
+def test_unannounced_body_above_the_limit_is_refused():
+    async def pieces():
+        for _ in range(3):
+            yield b"x" * 1_000
+
+    assert_problem(post(service(), content=pieces()), 413)
+
+
+def test_failure_inside_is_a_problem_without_its_cause():
+    answer = post(service(broken=True), json=ASK)
+    assert_problem(answer, 500)
+    assert "NoneType" not in answer.text
+
+
+def test_service_without_materialized_features_is_not_ready_but_alive():
+    empty = FakeOnline(until=None)
+    ready, alive, asked = call(
+        service(empty),
+        ("GET", "/readyz", {}),
+        ("GET", "/healthz", {}),
+        ("POST", "/v1/recommendations", {"json": ASK}),
+    )
+    assert "clipwise materialize" in assert_problem(ready, 503)["detail"]
+    assert_problem(asked, 503)
+    assert alive.json() == {"status": "ok"}
+
+
+def test_readiness_says_that_the_rule_ranks():
+    answer = get(service(), "/readyz")
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "ready": True,
+        "model": {"name": "own_purchases", "version": "rule-1"},
+        "coupons": 2,
+        "clock": {"now": "2017-12-01T00:00:00Z", "replay": True},
+        "online_watermark": "2017-12-01T00:00:00Z",
+        "notes": ["There is no champion; ranking by the rule own_purchases."],
+    }
+
+
+def test_readiness_says_which_features_are_stale():
+    stale = FakeOnline(stale=("user_stats",))
+    assert "user_stats" in get(service(stale), "/readyz").json()["notes"][1]
+
+
+def test_model_page_says_what_ranks():
+    assert get(service(), "/v1/model").json() == {
+        "name": "own_purchases",
+        "version": "rule-1",
+        "is_champion": False,
+        "problem": None,
+        "feature_service": "coupon_ranker_v1",
+    }
+
+
+def test_events_are_handed_over_with_the_instant_of_their_arrival():
+    inbox = FakeInbox()
+    answer = post(service(inbox=inbox), "/v1/events", json={"events": [{"event_id": "1"}]})
+    assert answer.json() == {"accepted": 1, "duplicate": 0, "rejected": 0, "rejections": []}
+    assert inbox.batches == [(({"event_id": "1"},), WATERMARK)]
+
+
+def test_events_that_cannot_be_stored_are_a_problem():
+    answer = post(service(inbox=FakeInbox(failing=True)), "/v1/events", json={"events": []})
+    assert_problem(answer, 503)
+
+
+def test_metrics_count_requests_by_route_and_show_nothing_of_the_user():
+    _, _, answer = call(
+        service(),
+        ("POST", "/v1/recommendations", {"json": ASK}),
+        ("GET", "/900", {}),
+        ("GET", "/metrics", {}),
+    )
+    lines = answer.text.splitlines()
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert 'clipwise_request_seconds_count{route="/v1/recommendations",status="200"} 1.0' in lines
+    assert 'clipwise_candidates_removed_total{rule="expired"} 1.0' in lines
+    assert 'clipwise_model_info{name="own_purchases",version="rule-1"} 1.0' in lines
+    assert not any("900" in line for line in lines)
+
+
+def test_a_request_is_one_log_line_without_the_user(caplog):
+    caplog.set_level("INFO", logger="serving.app")
+    post(service(), json=ASK)
+    messages = [record.getMessage() for record in caplog.records if record.name == "serving.app"]
+    assert messages == ["POST /v1/recommendations 200 in 0.0 ms"]
+
+
+def test_openapi_shows_the_contract_with_examples_and_problem_documents():
+    document = get(service(), "/openapi.json").json()
+    request = document["components"]["schemas"]["RecommendationRequest"]
+    assert request["examples"][0]["user_id"] == "900"
+    assert request["additionalProperties"] is False
+    answers = document["paths"]["/v1/recommendations"]["post"]["responses"]
+    assert set(answers) == {"200", "413", "422", "503"}
+    assert list(answers["422"]["content"]) == ["application/problem+json"]
+    assert "HTTPValidationError" not in json.dumps(document)
+
+
+def test_log_and_refresh_run_while_the_app_does():
+    parts = service()
+    seen = []
+
+    async def run() -> None:
+        app = create_app(parts)
+        async with app.router.lifespan_context(app):
+            seen.append(parts.decisions.running)
+
+    asyncio.run(run())
+    assert seen == [True] and parts.decisions.running is False

@@ -1,0 +1,170 @@
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from serving_fakes import WATERMARK, FakeLog, FakeOnline, FakeRanker, buyer, coupon, index_of, user
+
+from feature_repo.transforms.request import RANKER_INPUTS
+from serving.clock import Clock, microseconds
+from serving.errors import AsOfRefused, NotReady
+from serving.model import RuleRanker
+from serving.recommend import Recommender
+from serving.schemas import CartItem, RecommendationRequest
+
+INDEX = index_of(
+    coupon("milk", "1", ("p-milk",), covered_buyer_count_all=5),
+    coupon("bread", "1", ("p-bread",), covered_buyer_count_all=50),
+    coupon("soap", "2", ("p-soap",), covered_buyer_count_all=500),
+    coupon("welcome", "3", ("p-milk",), audience="open", covered_buyer_count_all=1),
+)
+
+
+def recommender(online, index=INDEX, ranker=None, log=None, replay=True) -> Recommender:
+    return Recommender(
+        users=online,
+        freshness=online,
+        index=lambda: index,
+        ranker=lambda: ranker or RuleRanker(),
+        decisions=log if log is not None else FakeLog(),
+        clock=Clock(lambda: WATERMARK, replay),
+        new_id=lambda: "request-1",
+    )
+
+
+def ask(user_id: str = "900", **more) -> RecommendationRequest:
+    return RecommendationRequest(user_id=user_id, placement="home", **more)
+
+
+def shown(answer) -> list[str]:
+    return [recommendation.coupon_id for recommendation in answer.recommendations]
+
+
+def test_user_sees_the_coupons_of_what_they_buy_first():
+    online = FakeOnline({"900": buyer({"p-milk": 3}, campaign_ids=["1"])})
+    answer = recommender(online).recommend(ask())
+    assert shown(answer) == ["milk", "welcome", "bread"]
+    assert answer.model.name == "own_purchases" and answer.model.version == "rule-1"
+    assert not answer.cold_start and answer.reason is None
+
+
+def test_answer_carries_rank_score_propensity_and_validity():
+    online = FakeOnline({"900": buyer({"p-milk": 3}, campaign_ids=["1"])})
+    first = recommender(online).recommend(ask(k=1)).recommendations[0]
+    assert first.model_dump() == {
+        "coupon_id": "milk",
+        "coupon_code": "MILK",
+        "campaign_id": "1",
+        "rank": 1,
+        "score": pytest.approx(3 + 5 / 6),
+        "propensity": 1.0,
+        "valid_to": WATERMARK + timedelta(days=10),
+        "reasons": (),
+    }
+
+
+def test_unknown_user_gets_open_coupons_and_a_cold_start():
+    answer = recommender(FakeOnline()).recommend(ask("nobody"))
+    assert shown(answer) == ["welcome"] and answer.cold_start
+
+
+def test_user_whom_no_campaign_reaches_gets_an_empty_list_and_the_reason():
+    index = index_of(coupon("milk", "1"))
+    answer = recommender(FakeOnline({"900": user(campaign_ids=["9"])}), index).recommend(ask())
+    assert shown(answer) == [] and answer.reason == "no campaign reaches this user"
+
+
+def test_rules_that_leave_nothing_are_the_reason():
+    index = index_of(coupon("milk", "1", valid_to_timestamp=microseconds(WATERMARK)))
+    answer = recommender(FakeOnline({"900": user(campaign_ids=["1"])}), index).recommend(ask())
+    assert answer.removed == {"expired": 1} and "rules removed" in answer.reason
+
+
+def test_coupon_used_as_often_as_allowed_is_not_shown():
+    index = index_of(coupon("milk", "1", per_user_limit=1), coupon("bread", "1"))
+    known = user(campaign_ids=["1"], redeemed_coupon_ids=["milk"], redeemed_coupon_counts=[1])
+    answer = recommender(FakeOnline({"900": known}), index).recommend(ask())
+    assert shown(answer) == ["bread"] and answer.removed == {"usage_cap": 1}
+
+
+def test_k_bounds_what_is_shown_but_not_what_is_a_candidate():
+    log = FakeLog()
+    online = FakeOnline({"900": user(campaign_ids=["1", "2"])})
+    answer = recommender(online, log=log).recommend(ask(k=2))
+    assert len(answer.recommendations) == 2
+    assert len(log.decisions[0].candidate_ids) == 4
+
+
+def test_champion_scores_decide_the_order():
+    online = FakeOnline({"900": user(campaign_ids=["1", "2"])})
+    answer = recommender(online, ranker=FakeRanker()).recommend(ask())
+    assert shown(answer) == ["welcome", "soap", "bread", "milk"]
+    assert answer.model.version == "7"
+
+
+def test_decision_keeps_what_was_scored_shown_and_removed():
+    log = FakeLog()
+    index = index_of(
+        coupon("milk", "1"),
+        coupon("bread", "1"),
+        coupon("old", "1", valid_to_timestamp=microseconds(WATERMARK)),
+    )
+    online = FakeOnline({"900": user(campaign_ids=["1"])}, stale=("user_stats",))
+    answer = recommender(online, index, FakeRanker(), log).recommend(ask(k=1))
+    decision = log.decisions[0]
+    assert decision.request_id == answer.request_id == "request-1"
+    assert decision.event_timestamp == microseconds(WATERMARK)
+    assert list(decision.candidate_ids) == ["milk", "bread"]
+    assert list(decision.coupon_ids) == ["bread"] and decision.scores.tolist() == [1.0]
+    assert decision.features.shape == (1, len(RANKER_INPUTS))
+    assert decision.propensities.tolist() == [1.0]
+    assert decision.removed == '{"expired": 1}'
+    assert decision.stale_features == answer.stale_features == ("user_stats",)
+
+
+def test_cart_price_reaches_the_ranker_in_minor_units():
+    log = FakeLog()
+    online = FakeOnline({"900": user(campaign_ids=["1"])})
+    cart = (CartItem(product_id="p-milk", quantity=3, unit_price=0.5),)
+    recommender(online, log=log).recommend(ask(cart=cart))
+    decision = log.decisions[0]
+    amount = decision.features[:, RANKER_INPUTS.index("cart_covered_amount")]
+    assert dict(zip(decision.coupon_ids, amount, strict=True))["milk"] == np.float32(150)
+
+
+def test_replay_decides_for_the_instant_that_the_request_names():
+    online = FakeOnline({"900": user(campaign_ids=["1"])})
+    later = WATERMARK + timedelta(days=10)
+    answer = recommender(online).recommend(ask(as_of=later))
+    assert answer.removed == {"expired": 3}
+
+
+def test_as_of_before_the_online_watermark_is_refused_and_the_watermark_named():
+    early = WATERMARK - timedelta(microseconds=1)
+    with pytest.raises(AsOfRefused, match="2017-12-01T00:00:00Z"):
+        recommender(FakeOnline()).recommend(ask(as_of=early))
+    recommender(FakeOnline()).recommend(ask(as_of=WATERMARK))
+
+
+def test_service_on_the_wall_clock_refuses_as_of():
+    with pytest.raises(AsOfRefused, match="wall clock"):
+        recommender(FakeOnline(), replay=False).recommend(ask(as_of=WATERMARK))
+
+
+def test_without_an_index_there_is_an_error_and_not_an_empty_answer():
+    with pytest.raises(NotReady, match="clipwise materialize"):
+        recommender(FakeOnline(), index=None).recommend(ask())
+
+
+def test_one_request_uses_one_ranker_even_if_it_is_swapped_meanwhile():
+    rankers = [FakeRanker("7"), FakeRanker("8")]
+    online, log = FakeOnline({"900": user(campaign_ids=["1"])}), FakeLog()
+    service = Recommender(
+        online,
+        online,
+        lambda: INDEX,
+        lambda: rankers.pop(0),
+        log,
+        Clock(lambda: WATERMARK),
+        lambda: "request-1",
+    )
+    assert service.recommend(ask()).model.version == "7" == log.decisions[0].model_version

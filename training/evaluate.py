@@ -1,0 +1,153 @@
+"""Compare models on the same groups: a table of metrics, and how sure a difference is."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from training import metrics
+from training.frame import RankingFrame, groups
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+logger = logging.getLogger(__name__)
+
+RANKER = "ranker"
+CHAMPION = "champion"
+PRIMARY = "ndcg@10"
+PRIMARY_CUTOFF = 10
+REPEATS = 2000
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The primary metric of the ranker and of another model on the same groups.
+
+    ``difference`` is ranker minus other; ``low`` and ``high`` bound it with 95% confidence by
+    paired bootstrap over users. ``groups`` counts the groups with a redeemed coupon.
+    """
+
+    other: str
+    ranker_value: float
+    other_value: float
+    difference: float
+    low: float
+    high: float
+    groups: int
+    users: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Every model's metrics by name, and the ranker against the best plain rule and the champion.
+
+    ``against_champion`` is None while there is no champion.
+    """
+
+    table: Mapping[str, Mapping[str, float]]
+    against_rule: Comparison
+    against_champion: Comparison | None
+
+
+def evaluate(
+    frame: RankingFrame,
+    ranker: np.ndarray,
+    rules: Mapping[str, np.ndarray],
+    champion: np.ndarray | None = None,
+    seed: int = 2017,
+) -> Evaluation:
+    """Hold the ranker's scores against those of the plain rules and of the champion.
+
+    Scores are one a pair of ``frame``. The plain rule to beat is the one that is best on these
+    very groups, which favors the rules. ``seed`` drives the bootstrap alone.
+    """
+    scores = {RANKER: ranker, **rules} | ({} if champion is None else {CHAMPION: champion})
+    rankings = {
+        name: metrics.ranked(frame.qid, frame.coupon_id, frame.label, score)
+        for name, score in scores.items()
+    }
+    table = {
+        name: metrics.all_metrics(ranking, frame.coupon_id) for name, ranking in rankings.items()
+    }
+    primary = {name: metrics.ndcg(ranking, PRIMARY_CUTOFF) for name, ranking in rankings.items()}
+    best = max(rules, key=lambda name: table[name][PRIMARY])
+    users = frame.user_id[groups(frame)]
+    against = {
+        other: compare(other, primary[RANKER], primary[other], users, seed)
+        for other in (best, *((CHAMPION,) if champion is not None else ()))
+    }
+    logger.info("%s of the ranker %.4f, %s %.4f", PRIMARY, *_values(against[best], best))
+    return Evaluation(table, against[best], against.get(CHAMPION))
+
+
+def compare(
+    other: str, ours: np.ndarray, theirs: np.ndarray, users: np.ndarray, seed: int
+) -> Comparison:
+    """Compare two models by one value a group; groups without a value (NaN) do not count.
+
+    ``users`` names the user of each group. Raises ValueError if no group has a value.
+    """
+    known = ~np.isnan(ours)
+    if not known.any():
+        raise ValueError(
+            f"Expected a redeemed coupon in some test group, got none in {len(ours)} groups: "
+            "test on a longer period."
+        )
+    difference, users = ours[known] - theirs[known], users[known]
+    low, high = bootstrap_interval(difference, users, seed)
+    return Comparison(
+        other,
+        float(ours[known].mean()),
+        float(theirs[known].mean()),
+        float(difference.mean()),
+        low,
+        high,
+        int(known.sum()),
+        len(set(users)),
+    )
+
+
+def bootstrap_interval(
+    values: np.ndarray, users: np.ndarray, seed: int, repeats: int = REPEATS
+) -> tuple[float, float]:
+    """The 2.5th and 97.5th percentile of the mean of ``values`` when users are drawn anew.
+
+    A user's groups are drawn together, since what one user does in several campaigns is not
+    independent (percentile bootstrap over clusters, Efron and Tibshirani 1993, chapter 13).
+    """
+    codes = {user: code for code, user in enumerate(dict.fromkeys(users))}
+    owner = np.fromiter((codes[user] for user in users), np.int64, len(users))
+    total = np.bincount(owner, values)
+    count = np.bincount(owner)
+    draw = np.random.default_rng(seed).integers
+    means = np.empty(repeats)
+    for repeat in range(repeats):
+        drawn = draw(0, len(codes), len(codes))
+        means[repeat] = total[drawn].sum() / count[drawn].sum()
+    low, high = np.percentile(means, (2.5, 97.5))
+    return float(low), float(high)
+
+
+def predictions_table(frame: RankingFrame, scores: Mapping[str, np.ndarray]) -> "pa.Table":
+    """Every model's score of every pair: ``qid, user_id, campaign_id, coupon_id, model, score,
+    label``, one row a model and pair, from which the metrics can be computed again."""
+    import pyarrow as pa
+
+    def each(values: np.ndarray) -> np.ndarray:
+        return np.tile(values, len(scores))
+
+    ids = ("qid", "user_id", "campaign_id", "coupon_id")
+    columns: dict[str, Sequence] = {
+        name: pa.array(each(getattr(frame, name)), pa.string()) for name in ids
+    }
+    columns["model"] = pa.array(np.repeat(np.array(list(scores), object), len(frame)), pa.string())
+    columns["score"] = np.concatenate([np.asarray(s, np.float64) for s in scores.values()])
+    columns["label"] = each(frame.label.astype(np.int64))
+    return pa.table(columns)
+
+
+def _values(comparison: Comparison, name: str) -> tuple[float, str, float]:
+    return comparison.ranker_value, name, comparison.other_value

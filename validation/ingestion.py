@@ -1,0 +1,128 @@
+"""One batch into the lake: what waited and may now land, the check, and the landing, as a whole."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from feature_repo.lake import Lake, State
+from feature_repo.landing import Sorted, commit, current, sort_rows, writing
+from feature_repo.sources import Batch
+from validation.check import Checked, check
+from validation.quarantine import contradicting
+from validation.threshold import stop_if_too_many
+from validation.waiting import landed_parents, may_land, released
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Rows of one table: rows_in = landed + present + quarantined.
+
+    ``present`` counts rows that the lake or the batch held already. ``waited`` of the rows in came
+    from earlier batches, out of the quarantine.
+    """
+
+    rows_in: int
+    landed: int
+    present: int
+    quarantined: int
+    waited: int
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What became of a batch; without a change ``state`` is the one before."""
+
+    state: State
+    changed: bool
+    counts: Mapping[str, Counts]
+    checked: Checked
+    as_of: datetime
+
+
+def ingest_batch(
+    lake: Lake,
+    batch: Batch,
+    as_of: datetime,
+    complete_until: datetime | None = None,
+    maximum_share: float = 0.01,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Ingested:
+    """Check a batch as of an instant and land it whole, or raise and change nothing.
+
+    ``complete_until`` becomes the lake's watermark; by default what the batch says, else just
+    after its latest row. Raises LakeBusy while another ingest runs, BatchError for a batch that
+    has not the contract's shape, and TooManyFailures above ``maximum_share`` failing rows.
+    """
+    with writing(lake):
+        state = current(lake)
+        landed = landed_parents(lake, state)
+        waiting = may_land(lake, state, batch, landed)
+        checked = check(_together(batch, waiting), landed, as_of, progress, batch.rejected)
+        stop_if_too_many(checked, maximum_share)
+        rows = {name: sort_rows(lake, state, name, one) for name, one in checked.passed.items()}
+        following = commit(
+            lake,
+            state,
+            {name: one.new for name, one in rows.items()},
+            _quarantined(checked, rows),
+            released(lake, state, rows),
+            source=batch.source,
+            watermark=complete_until or batch.watermark or _just_after(checked.passed, as_of),
+            learned=batch.learned,
+        )
+    waited = {name: one.num_rows for name, one in waiting.items()}
+    changed = state is None or following.number != state.number
+    log.info("lake version %d, %s", following.number, "new" if changed else "unchanged")
+    return Ingested(following, changed, _counts(checked, rows, waited), checked, as_of)
+
+
+def _together(batch: Batch, waiting: Mapping[str, object]) -> dict[str, object]:
+    import pyarrow as pa
+
+    tables = dict(batch.tables)
+    for name, rows in waiting.items():
+        parts = [tables[name]] if name in tables else []
+        tables[name] = pa.concat_tables([*parts, rows])
+    return tables
+
+
+def _quarantined(checked: Checked, rows: Mapping[str, Sorted]):
+    import pyarrow as pa
+
+    conflicts = [contradicting(name, one.conflicting) for name, one in rows.items()]
+    return pa.concat_tables([checked.quarantined, *conflicts])
+
+
+def _counts(
+    checked: Checked, rows: Mapping[str, Sorted], waited: Mapping[str, int]
+) -> dict[str, Counts]:
+    held = checked.quarantined["table"].to_pylist()
+    return {
+        name: Counts(
+            rows_in=checked.rows_in[name],
+            landed=one.new.num_rows,
+            present=one.present + checked.repeated[name],
+            quarantined=held.count(name) + one.conflicting.num_rows,
+            waited=waited.get(name, 0),
+        )
+        for name, one in rows.items()
+    }
+
+
+def _just_after(passed: Mapping[str, object], as_of: datetime) -> datetime:
+    """The first instant after everything in the batch, or ``as_of`` where nothing passed."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    latest = [
+        pc.max(rows[column].cast(pa.int64())).as_py()
+        for rows in passed.values()
+        for column in ("event_timestamp", "created_timestamp")
+        if rows.num_rows
+    ]
+    if not latest:
+        return as_of
+    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=max(latest) + 1)

@@ -1,0 +1,187 @@
+"""One Great Expectations suite a contract table, generated from the contract.
+
+Every expectation carries in its ``meta`` the rule it stands for and, if it judges single rows, the
+sentence to say of a row that breaks it: a format string over the row's columns.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from feature_repo.contract import Column, Table
+from validation.findings import CONFLICT, PURCHASE_LACKS, PURCHASE_NEEDS, identity, unknown
+
+# A row that breaks several rules is filed under the first. unknown_parent comes last: a row that
+# is filed under it has no other fault and may land as soon as its parent does.
+RULES = (
+    "not_null",
+    "not_empty",
+    "allowed_values",
+    "minimum",
+    "maximum",
+    "time_order",
+    "in_the_future",
+    "purchase_needs",
+    "conflict",
+    "unknown_parent",
+)
+
+# Plans may take effect later, so of these tables only the moment of learning is in the past.
+_HAPPENINGS = ("exposures", "events", "redemptions")
+
+# No shop has older rows, so they are misread; and Python cannot represent later ones.
+_EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
+_LATEST = datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
+
+# The contract's types as GX finds them in a pandas frame. An int64 column would change its type
+# there with its first null, so all of them are float64; the adapter's Arrow types were exact.
+_TYPES = {
+    "string": "str",
+    "int64": "float64",
+    "float64": "float64",
+    "bool": "bool",
+    "timestamp": "Timestamp",
+}
+
+
+def suite(
+    table: Table,
+    as_of: datetime,
+    rows_expected: int | None = None,
+    fresh_from: datetime | None = None,
+):
+    """The expectations of one table as of an instant.
+
+    ``rows_expected`` counts a source's rows without exact copies: fewer could be read if the
+    adapter rejected some. ``fresh_from`` is the oldest instant that the newest row may have.
+    Without one of these two, nothing is expected of it.
+    """
+    from great_expectations import ExpectationSuite
+
+    expectations = [
+        *_table_expectations(table, rows_expected, fresh_from),
+        *(each for column in table.columns for each in _presence_expectations(column)),
+        *(each for column in table.columns for each in _value_expectations(column)),
+        *_order_expectations(table),
+        *_time_expectations(table, as_of),
+        *_finding_expectations(table),
+    ]
+    return ExpectationSuite(name=table.name, expectations=expectations)
+
+
+def _table_expectations(
+    table: Table, rows_expected: int | None, fresh_from: datetime | None
+) -> Iterator:
+    import great_expectations.expectations as gxe
+
+    if rows_expected is not None:
+        yield gxe.ExpectTableRowCountToEqual(value=rows_expected, meta={"rule": "reject"})
+    if fresh_from is not None:
+        yield gxe.ExpectColumnMaxToBeBetween(
+            column="event_timestamp",
+            min_value=fresh_from,
+            severity="warning",
+            meta={"rule": "freshness"},
+        )
+    for column in table.columns:
+        yield gxe.ExpectColumnValuesToBeOfType(
+            column=column.name,
+            type_=_TYPES[column.type],
+            meta={"rule": "type"},
+            description=f"Values must be of type {column.type}.",
+        )
+
+
+def _presence_expectations(column: Column) -> Iterator:
+    import great_expectations.expectations as gxe
+
+    name = column.name
+    if not column.nullable:
+        meta = _meta("not_null", name, f"{name} must not be null, but is null")
+        yield gxe.ExpectColumnValuesToNotBeNull(column=name, meta=meta)
+    if column.type == "string" and name.endswith("_id"):
+        yield gxe.ExpectColumnValuesToNotBeInSet(
+            column=name,
+            value_set=[""],
+            meta=_meta("not_empty", name, f"{name} must name something, but is an empty string"),
+            description="Values must not be empty strings.",
+        )
+
+
+def _value_expectations(column: Column) -> Iterator:
+    import great_expectations.expectations as gxe
+
+    name, came = column.name, f"but is {{{column.name}}}"
+    if column.allowed is not None:
+        allowed = list(column.allowed)
+        meta = _meta("allowed_values", name, f"{name} must be one of {', '.join(allowed)}, {came}")
+        yield gxe.ExpectColumnValuesToBeInSet(column=name, value_set=allowed, meta=meta)
+    if column.minimum is not None:
+        meta = _meta("minimum", name, f"{name} must be at least {column.minimum}, {came}")
+        yield gxe.ExpectColumnValuesToBeBetween(column=name, min_value=column.minimum, meta=meta)
+    if column.maximum is not None:
+        meta = _meta("maximum", name, f"{name} must be at most {column.maximum}, {came}")
+        yield gxe.ExpectColumnValuesToBeBetween(column=name, max_value=column.maximum, meta=meta)
+
+
+def _order_expectations(table: Table) -> Iterator:
+    import great_expectations.expectations as gxe
+
+    for earlier, later in table.ordered:
+        sentence = f"{later} must be after {earlier} ({{{earlier}}}), but is {{{later}}}"
+        yield gxe.ExpectColumnPairValuesAToBeGreaterThanB(
+            column_A=later,
+            column_B=earlier,
+            ignore_row_if="either_value_is_missing",
+            meta=_meta("time_order", later, sentence),
+        )
+
+
+def _time_expectations(table: Table, as_of: datetime) -> Iterator:
+    import great_expectations.expectations as gxe
+
+    past = {"created_timestamp"} | ({"event_timestamp"} if table.name in _HAPPENINGS else set())
+    for name in (column.name for column in table.columns if column.type == "timestamp"):
+        came = f"but is {{{name}}}"
+        meta = _meta("minimum", name, f"{name} must be at least {_EARLIEST.isoformat()}, {came}")
+        yield gxe.ExpectColumnValuesToBeBetween(column=name, min_value=_EARLIEST, meta=meta)
+        limit, rule = (as_of, "in_the_future") if name in past else (_LATEST, "maximum")
+        meta = _meta(rule, name, f"{name} must not be after {limit.isoformat()}, {came}")
+        yield gxe.ExpectColumnValuesToBeBetween(column=name, max_value=limit, meta=meta)
+
+
+def _finding_expectations(table: Table) -> Iterator:
+    key = ", ".join(identity(table))
+    yield _finding(
+        "conflict",
+        CONFLICT,
+        f"rows of one {key} must agree, but rows {{{CONFLICT}}} differ",
+        f"Rows of one {key} must agree.",
+    )
+    for parent in table.parents:
+        home = f"{parent.table}.{parent.parent_column}"
+        yield _finding(
+            "unknown_parent",
+            unknown(parent),
+            f"{parent.column} must be known in {home}, but {{{parent.column}}} is not",
+            f"{parent.column} must be known in {home}.",
+        )
+    if table.name == "events":
+        needs = ", ".join(PURCHASE_NEEDS)
+        yield _finding(
+            "purchase_needs",
+            PURCHASE_LACKS,
+            f"a purchase must have {needs}, but lacks {{{PURCHASE_LACKS}}}",
+            f"A purchase must have {needs}.",
+        )
+
+
+def _finding(rule: str, column: str, sentence: str, description: str):
+    import great_expectations.expectations as gxe
+
+    return gxe.ExpectColumnValuesToBeNull(
+        column=column, meta=_meta(rule, column, sentence), description=description
+    )
+
+
+def _meta(rule: str, column: str, sentence: str) -> dict[str, str]:
+    return {"rule": rule, "column": column, "sentence": sentence}
