@@ -19,7 +19,10 @@ AUDIENCES = ("targeted", "open")
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its type (string, int64, float64, bool or timestamp), meaning and bounds."""
+    """One column: its type (string, int64, float64, bool or timestamp), meaning and bounds.
+
+    ``unit`` is "cents" for money, "percent or cents" where the row's discount_type decides.
+    """
 
     name: str
     type: str
@@ -28,6 +31,7 @@ class Column:
     minimum: int | None = None
     maximum: int | None = None
     allowed: tuple[str, ...] | None = None
+    unit: str | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,8 @@ def _times(happened: str) -> tuple[Column, Column]:
 
 
 def _money(name: str, meaning: str) -> Column:
-    return Column(name, "int64", f"{meaning}, in minor units (cents).", nullable=True, minimum=0)
+    shown = f"{meaning}, in minor units (cents)."
+    return Column(name, "int64", shown, nullable=True, minimum=0, unit="cents")
 
 
 USERS = Table(
@@ -82,7 +87,7 @@ USERS = Table(
         Column("user_id", "string", "Identifies the user."),
         *_times("When this description of the user took effect."),
         Column("age_min", "int64", "Lower bound of the age band, in years.", True, 0, 150),
-        Column("income_min", "int64", "Lower bound of yearly income, in minor units.", True, 0),
+        _money("income_min", "Lower bound of yearly income"),
         Column("household_size", "int64", "People in the household.", True, 1, 100),
         Column("kids_count", "int64", "Children in the household.", True, 0, 100),
         Column("is_homeowner", "bool", "Whether the household owns its home.", True),
@@ -129,6 +134,7 @@ COUPONS = Table(
             "Size of the discount: whole percent for percent, else minor units.",
             True,
             0,
+            unit="percent or cents",
         ),
         _money("min_spend", "Cart value from which the coupon applies"),
         Column("valid_from", "timestamp", "First instant at which it can be used."),

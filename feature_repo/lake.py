@@ -9,12 +9,13 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from feature_repo.contract import TABLES, Table, arrow_schema
 
 QUARANTINE = "quarantine"
+_MONTH = "partition.event_month"
 
 
 class LakeError(Exception):
@@ -71,7 +72,10 @@ def instant(text: str) -> datetime:
             f"Expected an instant such as 2017-12-01T00:00:00Z, got {text!r}."
         ) from None
     if moment.tzinfo is None:
-        raise LakeError(f"The instant {text!r} names no time zone; add Z or an offset like -05:00.")
+        raise LakeError(
+            f"The instant {text!r} names no time zone; write it like 2017-12-01T00:00:00Z or "
+            "2017-12-01T00:00:00-05:00."
+        )
     return moment.astimezone(UTC)
 
 
@@ -108,24 +112,47 @@ class Lake:
             raise LakeError(
                 f"The lake has no version {number}; it has {numbers[0]} to {numbers[-1]}."
             )
-        chosen = numbers[-1] if number is None else number
-        return State.from_json(self.state_path(chosen).read_text())
+        path = self.state_path(numbers[-1] if number is None else number)
+        try:
+            return State.from_json(path.read_text())
+        except (ValueError, KeyError, TypeError) as error:
+            raise LakeError(f"{path} is damaged ({error}); restore it from a backup.") from error
+
+    def table(self, name: str, version: int | None = None):
+        """A Delta table of the lake. Raises LakeError if it is damaged."""
+        from deltalake import DeltaTable
+        from deltalake.exceptions import DeltaError
+
+        try:
+            return DeltaTable(self.table_path(name), version=version)
+        except DeltaError as error:
+            raise LakeError(
+                f"The table at {self.table_path(name)} is damaged ({error}); restore it from a "
+                "backup, or remove the lake and ingest again."
+            ) from error
 
     def files(
         self, name: str, state: State, start: datetime | None = None, end: datetime | None = None
     ) -> list[str]:
         """The Parquet files of a table; for ``[start, end)`` only those that can hold its rows."""
-        from deltalake import DeltaTable
-
         if name not in state.tables:
             return []
-        table = DeltaTable(self.table_path(name), version=state.tables[name].version)
-        months = _months(start, end) if name in TABLES and TABLES[name].partitioned else None
-        if months is None:
-            return table.file_uris()
-        held = {p["event_month"] for p in table.partitions()}
-        wanted = [month for month in months if month in held]
-        return table.file_uris([("event_month", "in", wanted)]) if wanted else []
+        added = self.added(name, state.tables[name].version)
+        if _MONTH not in added.column_names:
+            return added["path"].to_pylist()
+        first, last = _months(start, end)
+        pairs = zip(added["path"].to_pylist(), added[_MONTH].to_pylist(), strict=True)
+        return [path for path, month in pairs if first <= month <= last]
+
+    def added(self, name: str, version: int | None = None):
+        """The data files of a table's version: path, size_bytes and, if it has them, months."""
+        import pyarrow as pa
+
+        actions = pa.table(self.table(name, version).get_add_actions(flatten=True)).sort_by("path")
+        # Delta's own absolute paths are those of a URL, which is not where every file is.
+        paths = [str(self.table_path(name) / path) for path in actions["path"].to_pylist()]
+        place = actions.column_names.index("path")
+        return actions.set_column(place, "path", pa.array(paths, pa.string()))
 
     def scan(
         self, name: str, state: State, start: datetime | None = None, end: datetime | None = None
@@ -185,7 +212,8 @@ def query(sql: str, **tables):
 
 def parquet(files: Iterable[str]) -> str:
     """The DuckDB table function that reads these files without looking at folder names."""
-    quoted = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
+    literal = (re.sub(r"([*?\[])", r"[\1]", file).replace("'", "''") for file in files)
+    quoted = ", ".join(f"'{file}'" for file in literal)
     return f"read_parquet([{quoted}], hive_partitioning = false)"
 
 
@@ -196,7 +224,7 @@ def empty_query(table: Table) -> str:
         f"CAST(NULL AS {types.get(column.type, 'TIMESTAMPTZ')}) AS {column.name}"
         for column in table.columns
     )
-    return f"SELECT * FROM (SELECT {columns}) WHERE 1 = 0"
+    return f"SELECT * FROM (SELECT {columns} WHERE 1 = 0)"
 
 
 def empty(name: str):
@@ -204,10 +232,8 @@ def empty(name: str):
     return arrow_schema(TABLES[name]).empty_table()
 
 
-def _months(start: datetime | None, end: datetime | None) -> list[str] | None:
-    """The UTC months that ``[start, end)`` touches, or None if it is open on a side."""
-    if start is None or end is None:
-        return None
-    first, last = start.astimezone(UTC), end.astimezone(UTC)
-    span = range(first.year * 12 + first.month - 1, last.year * 12 + last.month)
-    return [f"{month // 12:04d}-{month % 12 + 1:02d}" for month in span]
+def _months(start: datetime | None, end: datetime | None) -> tuple[str, str]:
+    """The first and the last UTC month, as in 2017-03, that ``[start, end)`` touches."""
+    first = f"{start.astimezone(UTC):%Y-%m}" if start else ""
+    last = f"{end.astimezone(UTC) - timedelta(microseconds=1):%Y-%m}" if end else "9999-12"
+    return first, last

@@ -1,27 +1,15 @@
 """Landing a checked batch in the lake: whole, once, by one writer at a time."""
 
 import fcntl
-import logging
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from feature_repo.contract import SCHEMA_VERSION, TABLES, Table, arrow_schema
-from feature_repo.lake import (
-    QUARANTINE,
-    Lake,
-    LakeError,
-    State,
-    TableState,
-    connect,
-    parquet,
-    query,
-)
-
-log = logging.getLogger(__name__)
+from feature_repo.delta import append, describe, flush, rewind, write
+from feature_repo.lake import QUARANTINE, Lake, LakeError, State, TableState, parquet, query
 
 
 class LakeBusy(LakeError):
@@ -41,8 +29,9 @@ class Sorted:
 def writing(lake: Lake) -> Iterator[None]:
     """Hold the lake's write lock, which the system frees even if the process is killed.
 
-    Raises LakeBusy at once if another process holds it.
+    Raises LakeBusy at once if another process holds it, LakeError for a path with %, [ or ].
     """
+    _refuse_odd_path(lake)
     lake.root.mkdir(parents=True, exist_ok=True)
     with open(lake.root / "ingest.lock", "a+") as lock:
         try:
@@ -53,6 +42,15 @@ def writing(lake: Lake) -> Iterator[None]:
                 "this one again."
             ) from None
         yield
+
+
+def _refuse_odd_path(lake: Lake) -> None:
+    odd = sorted(set("%[]") & set(str(lake.root.absolute())))
+    if odd:
+        raise LakeError(
+            f"The path {lake.root.absolute()} has {' and '.join(odd)} in it, which Delta tables "
+            "cannot be written to; set CLIPWISE_HOME to another folder."
+        )
 
 
 def current(lake: Lake) -> State | None:
@@ -114,9 +112,8 @@ def commit(
     tables = dict(state.tables) if state else {}
     for name, rows in new.items():
         if rows.num_rows:
-            tables[name] = _append(lake, tables.get(name), TABLES[name], rows)
-        if name in tables:
-            tables[name] = replace(tables[name], learned=learned.get(name, tables[name].learned))
+            known = learned.get(name, "stated")
+            tables[name] = append(lake, tables.get(name), TABLES[name], rows, known)
     held = _update_quarantine(lake, tables.get(QUARANTINE), quarantine, released)
     if held is not None:
         tables[QUARANTINE] = held
@@ -133,107 +130,38 @@ def _publish(lake: Lake, state: State) -> None:
     target = lake.state_path(state.number)
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_suffix(".draft")
-    with open(draft, "w") as file:
-        file.write(state.to_json())
-        file.flush()
-        os.fsync(file.fileno())
+    draft.write_text(state.to_json())
+    flush([draft])
     os.replace(draft, target)
-    folder = os.open(target.parent, os.O_RDONLY)
-    os.fsync(folder)
-    os.close(folder)
-
-
-def _rewind(lake: Lake, name: str, before: TableState | None) -> None:
-    """Undo what an ingest that did not finish left in a table."""
-    from deltalake import DeltaTable
-
-    path = lake.table_path(name)
-    if before is None:
-        shutil.rmtree(path, ignore_errors=True)
-        return
-    table = DeltaTable(path)
-    if table.version() != before.version:
-        log.warning("table %s: undoing an ingest that did not finish", name)
-        table.restore(before.version)
-
-
-def _append(lake: Lake, before: TableState | None, table: Table, rows) -> TableState:
-    from deltalake import write_deltalake
-
-    _rewind(lake, table.name, before)
-    path = lake.table_path(table.name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if table.partitioned:
-        rows = _with_month(rows)
-    write_deltalake(
-        path,
-        rows,
-        mode="append",
-        partition_by=["event_month"] if table.partitioned else None,
-    )
-    return _describe(lake, table.name, table.column_names)
-
-
-def _with_month(rows):
-    import pyarrow.compute as pc
-
-    months = pc.strftime(rows["event_timestamp"], format="%Y-%m")
-    return rows.append_column("event_month", months)
-
-
-def _describe(lake: Lake, name: str, columns: tuple[str, ...]) -> TableState:
-    """The newest version of a table as it goes into the manifest."""
-    from deltalake import DeltaTable
-
-    table = DeltaTable(lake.table_path(name))
-    files = table.file_uris()
-    rows, total, first, last = 0, 0, None, None
-    if files:
-        time = "event_timestamp" if "event_timestamp" in columns else "NULL::TIMESTAMPTZ"
-        listed = ", ".join(columns)
-        sql = (
-            f"SELECT count(*), sum(md5_number_lower(CAST(row({listed}) AS VARCHAR))::HUGEINT), "
-            f"epoch_us(min({time})), epoch_us(max({time})) FROM {parquet(files)}"
-        )
-        rows, total, first, last = connect().execute(sql).fetchall()[0]
-    sizes = table.get_add_actions(flatten=True)
-    size = sum(value.as_py() for value in sizes["size_bytes"]) if files else 0
-    digest = f"{int(total or 0) % 2**64:016x}"
-    return TableState(table.version(), rows, size, digest, _utc(first), _utc(last))
-
-
-def _utc(microseconds: int | None) -> datetime | None:
-    from datetime import UTC, timedelta
-
-    if microseconds is None:
-        return None
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
+    flush([target.parent])
 
 
 def _update_quarantine(
     lake: Lake, before: TableState | None, rows, released: set[str]
 ) -> TableState | None:
-    """Add rows that are not in quarantine yet and drop the released ones; None if none ever were."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    from deltalake import DeltaTable, write_deltalake
+    """Add rows that are not in quarantine yet and drop the released ones; None if none ever were.
 
-    path = lake.table_path(QUARANTINE)
-    held = set()
-    if before is not None and before.rows:
-        files = DeltaTable(path, version=before.version).file_uris()
-        ids = query(f"SELECT quarantine_id FROM {parquet(files)}")["quarantine_id"]
-        held = set(ids.to_pylist())
-    fresh = pc.invert(pc.is_in(rows["quarantine_id"], pa.array(sorted(held), pa.string())))
-    rows = rows.filter(fresh)
-    gone = released & held
+    A row that is released and brought again stays.
+    """
+    import pyarrow as pa
+
+    held = _held_ids(lake, before)
+    brought = rows["quarantine_id"].to_pylist()
+    rows = rows.filter(pa.array([one not in held for one in brought], pa.bool_()))
+    gone = (released & held) - set(brought)
     if not rows.num_rows and not gone:
         return before
-    _rewind(lake, QUARANTINE, before)
+    rewind(lake, QUARANTINE, before)
     if gone:
         listed = ", ".join(f"'{one}'" for one in sorted(gone))
-        DeltaTable(path).delete(f"quarantine_id IN ({listed})")
+        lake.table(QUARANTINE).delete(f"quarantine_id IN ({listed})")
     if rows.num_rows:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_deltalake(path, rows, mode="append")
-    return _describe(lake, QUARANTINE, tuple(rows.schema.names))
+        write(lake, QUARANTINE, rows)
+    return describe(lake, QUARANTINE, tuple(rows.schema.names))
+
+
+def _held_ids(lake: Lake, before: TableState | None) -> set[str]:
+    if before is None or not before.rows:
+        return set()
+    files = lake.added(QUARANTINE, before.version)["path"].to_pylist()
+    return set(query(f"SELECT quarantine_id FROM {parquet(files)}")["quarantine_id"].to_pylist())

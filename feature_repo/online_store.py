@@ -5,6 +5,7 @@ This one writes in bulk and keeps the newer value.
 """
 
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from feast.infra.online_stores.sqlite import (
     SqliteOnlineStore,
     SqliteOnlineStoreConfig,
     _table_id,
+    adapt_datetime_epoch,
 )
 from feast.repo_config import RepoConfig
 from feast.utils import to_naive_utc
@@ -73,8 +75,13 @@ def _rows(config: RepoConfig, data: list) -> Iterator[tuple]:
     version = config.entity_key_serialization_version
     for entity_key, values, event_timestamp, created_timestamp in data:
         key = serialize_entity_key(entity_key, entity_key_serialization_version=version)
-        happened = to_naive_utc(event_timestamp)
-        learned = None if created_timestamp is None else to_naive_utc(created_timestamp)
+        happened = _stored(event_timestamp)
+        learned = None if created_timestamp is None else _stored(created_timestamp)
         for feature, value in values.items():
             text, _number = extract_text_and_num(value, False)
             yield key, feature, value.SerializeToString(), text, happened, learned
+
+
+def _stored(moment: datetime) -> int:
+    """An instant as Feast stores it: once a row instead of once a feature."""
+    return adapt_datetime_epoch(to_naive_utc(moment))

@@ -388,21 +388,39 @@ def _pull(
     def run() -> pa.Table:
         query = Query.open(config)
         folder = _folder(config, [source])
+        since = _known_since(query, source, timestamp_field)
         bounds = [(">=", start), ("<", end)]
         where = " AND ".join(
-            f"\"{timestamp_field}\" {sign} TIMESTAMPTZ '{_aware(at).isoformat()}'"
+            f"{since} {sign} TIMESTAMPTZ '{_aware(at).isoformat()}'"
             for sign, at in bounds
             if at is not None
         )
-        rows = f"SELECT * FROM {query.published(folder, source)} WHERE {where or 'true'}{qualify}"
+        # Cast, because Parquet that pandas wrote has nanoseconds, which DuckDB does not compare.
+        happened = f'CAST("{timestamp_field}" AS TIMESTAMPTZ) AS "{timestamp_field}"'
+        rows = (
+            f"SELECT * REPLACE ({happened}) FROM {query.published(folder, source)} "
+            f"WHERE {where or 'true'}{qualify}"
+        )
         name = source.path.removeprefix(LAKE)
         if folder is not None and name in ASSEMBLED:
             wanted = f'SELECT user_id, epoch_us(event_timestamp) AS "at" FROM ({rows})'
             rows = f"SELECT * FROM {_assembled(query, folder, name, wanted, 'pulled')}"
         picked = ", ".join(f'"{column}"' for column in dict.fromkeys(columns))
-        return query.connection.sql(f"SELECT {picked} FROM ({rows})").to_arrow_table()
+        # In the order of their keys, because SQLite writes neighbors faster, and in one piece,
+        # because Feast's engine writes the first piece of a table alone.
+        sql = f'SELECT {picked} FROM ({rows}) ORDER BY "{columns[0]}"'
+        return query.connection.sql(sql).to_arrow_table().combine_chunks()
 
     return PointInTimeJob(run, str(config.repo_path))
+
+
+def _known_since(query: Query, source: DataSource, timestamp_field: str) -> str:
+    """When a row of a source is first read, which decides to which span it belongs."""
+    happened = f'CAST("{timestamp_field}" AS TIMESTAMPTZ)'
+    learned = source.created_timestamp_column
+    if source.path.startswith(LAKE) or not learned or not query.settings.respect_created:
+        return happened
+    return f'greatest({happened}, CAST("{learned}" AS TIMESTAMPTZ))'
 
 
 def _aware(moment: datetime) -> datetime:

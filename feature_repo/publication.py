@@ -124,12 +124,12 @@ class Engine:
                 "user_demographics": lambda: user.demographics(raw["users"]),
             },
         )
-        changes = stage(history.entry_changes(bought, attributes))
+        entries_of = stage(history.purchased(bought, attributes))
         for name, build in (
             ("user_purchase_history", history.history),
             ("user_recent_purchases", history.recent),
         ):
-            rows, entries = build(changes, stage)
+            rows, entries = build(entries_of, stage)
             yield name, Rows(rows, "user_id", entries)
         by_user = stage(product.daily(bought, ["product_id", "user_id"]))
         yield from self._of(
@@ -180,7 +180,17 @@ class Engine:
 
 
 def compiled(table) -> str:
-    """The DuckDB query of an Ibis expression."""
+    """The DuckDB query of an Ibis expression, with the column types that Ibis declares.
+
+    Ibis takes the sum of int64 to be int64 and leaves out such casts; DuckDB makes it wider.
+    """
     import ibis
 
-    return ibis.to_sql(table, dialect="duckdb")
+    columns = ", ".join(
+        f'CAST("{name}" AS {_WHOLE[str(kind)]}) AS "{name}"' if str(kind) in _WHOLE else f'"{name}"'
+        for name, kind in table.schema().items()
+    )
+    return f"SELECT {columns} FROM ({ibis.to_sql(table, dialect='duckdb')})"
+
+
+_WHOLE = {"int64": "BIGINT", "array<int64>": "BIGINT[]"}

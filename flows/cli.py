@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -182,6 +183,8 @@ def serve(
 
 def main() -> None:
     """Run the command line; an error of Clipwise's own is a sentence and exit code 1."""
+    # Feast and Ibis use what DuckDB 2 calls deprecated; a user cannot do anything about that.
+    warnings.simplefilter("ignore", DeprecationWarning)
     try:
         app()
     except Exception as error:

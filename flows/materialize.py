@@ -1,5 +1,8 @@
 """Materialize: the newest features of every user, product and coupon into the online store."""
 
+import io
+import logging
+from contextlib import redirect_stdout
 from datetime import datetime
 from pathlib import Path
 
@@ -8,6 +11,8 @@ from prefect import flow
 from feature_repo.home import REPOSITORY
 from feature_repo.lake import Lake, instant
 from flows.steps import prepare_environment, step, tell
+
+log = logging.getLogger(__name__)
 
 
 @flow(name="materialize", persist_result=False)
@@ -55,4 +60,6 @@ def bring_online(store, name: str, until: datetime) -> None:
     """Write a view's rows from where the last materialization ended up to ``until``, exclusive."""
     done = store.get_feature_view(name).most_recent_end_time
     if done is None or done < until:
-        store.materialize_incremental(end_date=until, feature_views=[name])
+        with redirect_stdout(io.StringIO()) as said:
+            store.materialize_incremental(end_date=until, feature_views=[name])
+        log.debug("feast: %s", said.getvalue())

@@ -133,7 +133,7 @@ def covered_names(
         wanted=_table(coupon_ids),
     )
     return {
-        row["coupon_id"]: (row["products"], row["every"][:3], (row["own"] or [])[:3])
+        row["coupon_id"]: (row["products"], row["every"][:2], (row["own"] or [])[:2])
         for row in bought.to_pylist()
     }
 

@@ -50,7 +50,7 @@ def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], left: 
     """A table whose first ``left`` columns are text and the others figures."""
     shown = Table(title=title, title_justify="left", title_style="bold")
     for position, name in enumerate(head):
-        shown.add_column(name, justify="left" if position < left else "right")
+        shown.add_column(name, justify="left" if position < left else "right", no_wrap=True)
     for row in rows:
         shown.add_row(*row)
     console.print(shown)
@@ -78,7 +78,7 @@ def lake_state(state) -> None:
         [name, _days(t.first, t.last), t.learned, str(t.version), f"{t.rows:,}", f"{t.bytes:,}"]
         for name, t in state.tables.items()
     ]
-    head = ["table", "event_timestamp", "learned", "version", "rows", "bytes"]
+    head = ["table", "first and last day", "learned", "version", "rows", "bytes"]
     table(f"Lake version {state.number}", head, rows, left=3)
     console.print(
         f"Source {state.source}, schema version {state.schema_version}, complete up to "
@@ -88,17 +88,16 @@ def lake_state(state) -> None:
 
 
 def _days(first: datetime | None, last: datetime | None) -> str:
-    return "" if first is None else f"{first:%Y-%m-%d} to {last:%Y-%m-%d}"
+    return "" if first is None else f"{first:%Y-%m-%d} {last:%Y-%m-%d}"
 
 
 def metrics(found: Mapping[str, Mapping[str, float]]) -> None:
-    """The metrics of every model on the same test groups, the best of each in bold."""
-    best = {name: max(values[name] for values in found.values()) for name in METRICS}
-    rows = [
-        [model, *(_figure(values[name], best[name]) for name in METRICS)]
-        for model, values in found.items()
-    ]
-    table("Test exposures, mean over groups with a redemption", ["model", *METRICS], rows)
+    """Every metric of every model on the same test groups, the best of each in bold."""
+    rows = []
+    for name in METRICS:
+        values = [found[model][name] for model in found]
+        rows.append([name, *(_figure(value, max(values)) for value in values)])
+    table("Test exposures, mean over groups with a redemption", ["metric", *found], rows)
 
 
 def _figure(value: float, best: float) -> str:
@@ -128,10 +127,14 @@ def recommended(explained) -> None:
         shown.add_column(name, justify="right" if name in ("#", "score") else "left")
     for one in answer.recommendations:
         count, names, own = explained.covers.get(one.coupon_id, (0, [], []))
-        covers = f"{count:,} kinds: " + "; ".join(names) if count else "unknown"
+        covers = f"{count:,}: {_names(names)}" if count else "unknown"
         row = [str(one.rank), one.coupon_id, f"{one.score:.3f}", f"{one.valid_to:%Y-%m-%d}"]
-        shown.add_row(*row, covers.lower(), "; ".join(own).lower() or "-")
+        shown.add_row(*row, covers, _names(own) or "-")
     console.print(shown)
+
+
+def _names(names: Sequence[str], longest: int = 32) -> str:
+    return "; ".join(name.lower()[:longest] for name in names)
 
 
 def quarantined(rows: Sequence[Mapping[str, object]], total: int) -> None:

@@ -52,20 +52,23 @@ def split(frame: RankingFrame, at: TimeSplit) -> tuple[RankingFrame, RankingFram
     What train and valid know ends at ``test_start``. A redemption that was learned then or later
     is not known yet, and a coupon still open then may yet be redeemed: such pairs are left out,
     they are not zeros. Test keeps every pair. A group keeps its place even if pairs of it go.
+    On a history that begins after ``valid_start`` train takes what would be valid.
     Raises SplitError if train or test would be empty.
     """
     before = frame.as_of < at.test_start
+    known = before & known_at(frame, at.test_start)
     early = frame.as_of < at.valid_start
-    known = known_at(frame, at.test_start)
-    parts = tuple(take(frame, mask) for mask in (early & known, before & ~early & known, ~before))
-    for name, part in zip(("train", "valid", "test"), parts, strict=True):
-        logger.info("%s: %d pairs, %d redeemed", name, len(part), int(part.label.sum()))
-        if len(part) == 0 and name != "valid":
+    if not (early & known).any():
+        early = before
+    masks = {"train": early & known, "valid": known & ~early, "test": ~before}
+    for name, mask in masks.items():
+        logger.info("%s: %d pairs, %d redeemed", name, mask.sum(), frame.label[mask].sum())
+        if name != "valid" and not mask.any():
             raise SplitError(
-                f"Expected exposures for {name}, got none of {len(frame)} pairs: move valid_start "
-                "or test_start, or ingest a longer period."
+                f"Expected exposures for {name}, got none of {len(frame)} pairs: move test_start "
+                "(--test-start), or ingest a longer period."
             )
-    return parts
+    return tuple(take(frame, mask) for mask in masks.values())
 
 
 def known_at(frame: RankingFrame, cutoff: int) -> np.ndarray:

@@ -70,7 +70,9 @@ def ingest_batch(
             _quarantined(checked, rows),
             released(lake, state, rows),
             source=batch.source,
-            watermark=complete_until or batch.watermark or _just_after(checked.passed, as_of),
+            watermark=complete_until
+            or batch.watermark
+            or _just_after(checked.passed, state.watermark if state else as_of),
             learned=batch.learned,
         )
     waited = {name: one.num_rows for name, one in waiting.items()}
@@ -112,8 +114,8 @@ def _counts(
     }
 
 
-def _just_after(passed: Mapping[str, object], as_of: datetime) -> datetime:
-    """The first instant after everything in the batch, or ``as_of`` where nothing passed."""
+def _just_after(passed: Mapping[str, object], otherwise: datetime) -> datetime:
+    """The first instant after everything in the batch; a batch without rows says nothing."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -124,5 +126,5 @@ def _just_after(passed: Mapping[str, object], as_of: datetime) -> datetime:
         if rows.num_rows
     ]
     if not latest:
-        return as_of
+        return otherwise
     return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=max(latest) + 1)

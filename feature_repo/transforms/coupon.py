@@ -8,13 +8,14 @@ from feature_repo.transforms.changes import (
     FAR,
     Stage,
     add_changes,
-    distinct_changes,
+    first_description,
     newest_description,
     next_midnight,
     running,
     versions,
-    window_changes,
+    window_legs,
 )
+from feature_repo.transforms.product import buyers_ever
 from feature_repo.transforms.user import introductions
 
 KEY = ["coupon_id"]
@@ -95,66 +96,74 @@ def popularity_stats(
     )
     joined = _since_known(of_day.inner_join(since, "product_id"), "known")
     slices = joined.group_by(["coupon_id", "event_us", "enters", "leaves"]).agg(
-        covered_purchase_count=_.covered_purchase_count.sum().cast("int64"),
-        covered_coupon_purchase_count=_.covered_coupon_purchase_count.sum().cast("int64"),
+        covered_purchase_count=_.covered_purchase_count.sum(),
+        covered_coupon_purchase_count=_.covered_coupon_purchase_count.sum(),
     )
     measures = {"covered_purchase_count": [30, 90], "covered_coupon_purchase_count": [90]}
-    sums = window_changes(stage(slices), KEY, measures)
-    changes = add_changes([sums, _buyers(by_user, since), introductions(coupons, KEY)], KEY)
-    return running(changes, KEY, [c for c in changes.columns if c not in ("coupon_id", "at")])
+    parts = [
+        window_legs(stage(slices), KEY, measures),
+        buyers_ever(_of_covered(by_user, since), KEY, "covered_buyer_count_all"),
+        introductions(coupons, KEY),
+    ]
+    return running(add_changes(parts, KEY), KEY)
 
 
-def _buyers(by_user: ibis.Table, since: ibis.Table) -> ibis.Table:
-    """Changes of how many users ever bought a covered product."""
-    # Of purchases that were never corrected only a user's first of a product can change the count.
+def _of_covered(by_user: ibis.Table, since: ibis.Table) -> ibis.Table:
+    """When each user's purchases of each coupon's products count, without what cannot matter."""
     lasting = by_user.filter(_.leaves >= FAR).group_by(["product_id", "user_id"])
     first = lasting.agg(enters=_.enters.min(), leaves=_.leaves.max())
     corrected = by_user.filter(_.leaves < FAR)
     corrected = corrected.select("product_id", "user_id", "enters", "leaves")
-    held = ibis.union(first, corrected).inner_join(since, "product_id")
-    held = _since_known(held, "known")
-    held = held.group_by(["coupon_id", "user_id", "enters", "leaves"]).agg(here=_.count())
-    held = held.mutate(event_us=held.enters)
-    here = window_changes(held, ["coupon_id", "user_id"], {"here": [None]})
-    return distinct_changes(
-        here, ["coupon_id", "user_id"], KEY, {"covered_buyer_count_all": ("here_all", 1)}
-    )
+    return _since_known(ibis.union(first, corrected).inner_join(since, "product_id"), "known")
 
 
 def redemption_stats(
     redemptions: ibis.Table, exposures: ibis.Table, coupons: ibis.Table, stage: Stage
 ) -> ibis.Table:
     """The view ``coupon_redemption_stats``: the record of the same code in all its campaigns."""
-    announced = coupons.mutate(enters=ibis.greatest(_.event_us, _.created_us))
-    plan = stage(
-        announced.group_by(["coupon_id", "coupon_code", "campaign_id"]).agg(known=_.enters.min())
-    )
+    plan = stage(_codes(coupons))
     used = versions(redemptions, ["redemption_id"]).mutate(
         code_redemption_count=ibis.literal(1, "int64"),
         discount_total=_.discount_amount.fill_null(0),
         discount_known=_.discount_amount.notnull().cast("int64"),
     )
     seen = versions(exposures, ["exposure_id"]).mutate(code_exposure_count=ibis.literal(1, "int64"))
-    by_code = used.inner_join(plan.select("coupon_id", "coupon_code"), "coupon_id")
-    redeemed = window_changes(
-        _of_same_code(by_code, plan, ["code_redemption_count", "discount_total", "discount_known"]),
-        KEY,
-        {
-            "code_redemption_count": [90, None],
-            "discount_total": [None],
-            "discount_known": [None],
-        },
-    )
-    shown = seen.inner_join(plan.select("campaign_id", "coupon_code"), "campaign_id")
-    exposed = window_changes(
-        _of_same_code(shown, plan, ["code_exposure_count"]), KEY, {"code_exposure_count": [None]}
-    )
-    changes = add_changes([redeemed, exposed, introductions(coupons, KEY)], KEY)
-    points = running(changes, KEY, [c for c in changes.columns if c not in ("coupon_id", "at")])
+    by_code = _once_known(used.inner_join(plan.drop("campaign_id"), "coupon_id"))
+    carried = plan.group_by(["campaign_id", "coupon_code"]).agg(known=_.known.min())
+    shown = _once_known(seen.inner_join(carried, "campaign_id"))
+    totals = ["code_redemption_count", "discount_total", "discount_known"]
+    windows = {"code_redemption_count": [90, None], "discount_total": [None]}
+    parts = [
+        window_legs(
+            _of_same_code(by_code, plan, totals), KEY, windows | {"discount_known": [None]}
+        ),
+        window_legs(
+            _of_same_code(shown, plan, ["code_exposure_count"]),
+            KEY,
+            {"code_exposure_count": [None]},
+        ),
+        introductions(coupons, KEY),
+    ]
+    points = running(add_changes(parts, KEY), KEY)
     typical = points.discount_total_all.cast("float64") / points.discount_known_all.nullif(0)
     return points.mutate(typical_discount_all=typical.fill_null(0.0)).drop(
         "discount_total_all", "discount_known_all"
     )
+
+
+def _codes(coupons: ibis.Table) -> ibis.Table:
+    """Code and campaign of each coupon by its first version, and since when the coupon is known."""
+    first = first_description(coupons, "coupon_id").select(
+        "coupon_id", "coupon_code", "campaign_id"
+    )
+    known = introductions(coupons, KEY).rename(known="at")
+    return first.inner_join(known, "coupon_id")
+
+
+def _once_known(happened: ibis.Table) -> ibis.Table:
+    """What happened to a code counts from when the coupon that carried it was known."""
+    late = happened.mutate(enters=ibis.greatest(happened.enters, happened.known)).drop("known")
+    return late.filter(late.leaves > late.enters)
 
 
 def _of_same_code(happened: ibis.Table, plan: ibis.Table, measures: list[str]) -> ibis.Table:
@@ -165,7 +174,7 @@ def _of_same_code(happened: ibis.Table, plan: ibis.Table, measures: list[str]) -
         leaves=next_midnight(happened.leaves),
     )
     daily = moved.group_by(["coupon_code", "event_us", "enters", "leaves"]).agg(
-        **{name: moved[name].sum().cast("int64") for name in measures}
+        **{name: moved[name].sum() for name in measures}
     )
     holders = plan.select("coupon_id", "coupon_code", "known")
     return _since_known(daily.inner_join(holders, "coupon_code"), "known")

@@ -5,12 +5,19 @@ keeps each entry once with the interval ``[first, until)`` of rows in which it s
 put together when it is read (``assembled``), for the rows that are asked for.
 """
 
-from collections.abc import Callable
-
 import ibis
 from ibis import _
 
-from feature_repo.transforms.changes import ANCHOR, FAR, Stage, growth, next_midnight
+from feature_repo.transforms.changes import (
+    ANCHOR,
+    FAR,
+    Stage,
+    add_changes,
+    add_superseded,
+    growth,
+    next_midnight,
+    running,
+)
 from feature_repo.transforms.request import HISTORY_HALF_LIFE_DAYS
 
 CAP = 512
@@ -19,113 +26,111 @@ KINDS = ("product", "category", "brand")
 _ENTRY = ["user_id", "kind", "id"]
 
 
-def entry_changes(bought: ibis.Table, attributes: ibis.Table) -> ibis.Table:
-    """What every entry gains and loses at each instant: counts, anchored weight, last purchase."""
+def purchased(bought: ibis.Table, attributes: ibis.Table) -> ibis.Table:
+    """What each purchase version adds to the entries of its product, category and brand.
+
+    The weight is anchored: what it was worth if the purchase had happened at ``ANCHOR``.
+    """
     described = bought.left_join(attributes, "product_id")
-    weight = growth(described.event_us - ANCHOR, HISTORY_HALF_LIFE_DAYS)
-    described = described.mutate(weight=weight, uses=described.coupon_purchase_count)
     kinds = [
         described.select(
             "user_id",
-            "event_us",
             "enters",
             "leaves",
-            "weight",
-            "uses",
             kind=ibis.literal(kind),
             id=described["product_id" if kind == "product" else kind],
+            count=ibis.literal(1, "int64"),
+            uses=described.coupon_purchase_count,
+            weight=growth(described.event_us - ANCHOR, HISTORY_HALF_LIFE_DAYS),
+            last=described.event_us,
         )
         for kind in KINDS
     ]
-    long = ibis.union(*kinds).filter(_.id.notnull())
-    gone = long.filter(_.leaves < FAR)
-    return ibis.union(
-        long.select(
-            *_ENTRY,
-            at=_.enters,
-            count=ibis.literal(1, "int64"),
-            weight="weight",
-            uses="uses",
-            last="event_us",
-            until="leaves",
-        ),
-        gone.select(
-            *_ENTRY,
-            at=_.leaves,
-            count=ibis.literal(-1, "int64"),
-            weight=-_.weight,
-            uses=-_.uses,
-            last=ibis.null("int64"),
-            until=ibis.null("int64"),
-        ),
-    )
+    return ibis.union(*kinds).filter(_.id.notnull())
 
 
-def history(changes: ibis.Table, stage: Stage) -> tuple[ibis.Table, ibis.Table]:
+def history(slices: ibis.Table, stage: Stage) -> tuple[ibis.Table, ibis.Table]:
     """The rows and entries of ``user_purchase_history``, as of each midnight after a change."""
-    moved = changes.mutate(at=next_midnight(changes["at"]), until=_published(changes.until))
-    entries = stage(_running(moved, _ENTRY, lambda table: ibis.literal(FAR)))
-    rows = entries.select("user_id", at=entries["first"]).distinct()
-    return rows, entries.filter(entries["count"] > 0)
+    daily = slices.mutate(
+        enters=next_midnight(slices.enters),
+        leaves=ibis.ifelse(slices.leaves < FAR, next_midnight(slices.leaves), FAR),
+    )
+    daily = daily.filter(daily.leaves > daily.enters)
+    values = stage(_values(daily, _ENTRY))
+    entries = _entries(values, daily, _ENTRY, ibis.literal(FAR))
+    return values.select("user_id", "at").distinct(), entries.filter(_["count"] > 0)
 
 
-def _published(until):
-    """When a daily aggregate sees that a version left; what never leaves stays so."""
-    return ibis.ifelse(until < FAR, next_midnight(until), until)
-
-
-def recent(changes: ibis.Table, stage: Stage) -> tuple[ibis.Table, ibis.Table]:
+def recent(slices: ibis.Table, stage: Stage) -> tuple[ibis.Table, ibis.Table]:
     """The rows and entries of ``user_recent_purchases``: what came since midnight, until the next.
 
     A correction counts as the difference that it makes, so an entry may be negative.
     """
-    within = changes.mutate(midnight=next_midnight(changes["at"]))
-    entries = stage(_running(within, [*_ENTRY, "midnight"], lambda table: table.midnight))
+    key = [*_ENTRY, "midnight"]
+    within = _within_day(slices)
+    values = stage(_values(within, key))
     rows = ibis.union(
-        entries.select("user_id", at=entries["first"]),
-        entries.select("user_id", at=entries.midnight),
+        values.select("user_id", "at"), values.select("user_id", at=values.midnight)
     ).distinct()
-    return rows, entries.drop("midnight")
+    entries = _entries(values, within, key, values.midnight).drop("midnight")
+    # An entry that came and went within the day, as if it had never been, is none.
+    return rows, entries.filter((entries["count"] != 0) | entries["last"].notnull())
 
 
-def _running(changes: ibis.Table, key: list[str], end: Callable) -> ibis.Table:
-    """Entries with their running values, each from its change to the next or to ``end``."""
-    summed = changes.group_by([*key, "at"]).agg(
-        count=_["count"].sum().cast("int64"),
-        weight=_.weight.sum(),
-        uses=_.uses.sum().cast("int64"),
-        last=_["last"].max(where=_.until == FAR),
+def _within_day(slices: ibis.Table) -> ibis.Table:
+    """What each version adds on the day it enters, and takes away on a later day it leaves."""
+    midnight = next_midnight(slices.enters)
+    added = slices.mutate(
+        midnight=midnight, leaves=ibis.ifelse(slices.leaves < midnight, slices.leaves, FAR)
     )
-    so_far = ibis.cumulative_window(group_by=key, order_by=summed["at"])
-    order = ibis.window(group_by=key, order_by=summed["at"])
-    table = summed.mutate(
-        until=summed["at"].lead(1).over(order),
-        **{name: summed[name].sum().over(so_far) for name in ("count", "weight", "uses")},
-        last=summed["last"].max().over(so_far),
+    lost = slices.filter((slices.leaves < FAR) & (slices.leaves >= midnight))
+    taken = lost.mutate(
+        midnight=next_midnight(lost.leaves),
+        enters=lost.leaves,
+        leaves=ibis.literal(FAR),
+        count=-lost["count"],
+        uses=-lost.uses,
+        weight=-lost.weight,
+        last=ibis.null("int64"),
     )
-    table = table.mutate(until=table.until.fill_null(end(table)))
-    return _with_corrected_last(table, changes, key).rename(first="at")
+    return ibis.union(added, taken.select(added.columns))
 
 
-def _with_corrected_last(entries: ibis.Table, changes: ibis.Table, key: list[str]) -> ibis.Table:
-    """Takes into ``last`` the versions that were superseded later, where they still counted."""
-    corrected = changes.filter(_.until < FAR).select(
-        *key, entered="at", left="until", happened="last"
+def _values(slices: ibis.Table, key: list[str]) -> ibis.Table:
+    """The running values of every entry, with ``until``: when the next change comes, if any."""
+    lasts = slices.leaves >= FAR
+    entering = slices.select(
+        *key,
+        "count",
+        "uses",
+        at=slices.enters,
+        weight=ibis.ifelse(lasts, slices.weight, 0.0),
+        last=ibis.ifelse(lasts, slices["last"], ibis.null("int64")),
     )
-    still = entries.select(*key, "at").inner_join(corrected, key)
-    still = still.filter(_["at"] >= _.entered, _["at"] < _.left)
-    patch = still.group_by([*key, "at"]).agg(happened=_.happened.max())
-    joined = entries.left_join(patch, [*key, "at"])
-    joined = joined.drop(*(f"{name}_right" for name in [*key, "at"]))
-    newest = ibis.greatest(joined["last"].fill_null(-1), joined.happened.fill_null(-1)).nullif(-1)
-    return joined.mutate(last=newest).drop("happened")
+    gone = slices.filter(slices.leaves < FAR)
+    leaving = gone.select(*key, at=gone.leaves, count=-gone["count"], uses=-gone.uses)
+    values = running(add_changes([entering, leaving], key, {"last"}), key, {"last"})
+    following = ibis.window(group_by=key, order_by=values["at"])
+    return values.mutate(until=values["at"].lead(1).over(following))
+
+
+def _entries(values: ibis.Table, slices: ibis.Table, key: list[str], end) -> ibis.Table:
+    """Entries from each change to the next or to ``end``, corrected versions where they count."""
+    held = add_superseded(
+        values.mutate(until=values.until.fill_null(end)),
+        key,
+        slices,
+        {"weight": "weight"},
+        {"last": "last"},
+    )
+    return held.rename(first="at")
 
 
 def assembled(wanted: ibis.Table, entries: ibis.Table, part: str) -> ibis.Table:
-    """The lists of the wanted rows (``user_id``, ``at``), one row each, fields ``<part>_<kind>_...``.
+    """The lists of the wanted rows (``user_id``, ``at``), fields ``<part>_<kind>_...``.
 
     At most ``CAP`` entries a kind, the heaviest, in falling weight with ties by id. Weights are
-    decayed to the row's instant.
+    decayed to the row's instant. An entry that only takes away has no last purchase: 0.
     """
     held = entries.rename(held_user="user_id")
     joined = wanted.select("user_id", "at").inner_join(
@@ -137,6 +142,7 @@ def assembled(wanted: ibis.Table, entries: ibis.Table, part: str) -> ibis.Table:
     )
     ranked = joined.mutate(
         place=ibis.row_number().over(order),
+        last=joined["last"].fill_null(0),
         decayed=joined.weight * growth(ANCHOR - joined["at"], HISTORY_HALF_LIFE_DAYS),
     ).filter(_.place < CAP)
     lists = ranked.group_by(["user_id", "at"]).agg(

@@ -4,6 +4,7 @@ import ibis
 from ibis import _
 
 from feature_repo.transforms.changes import (
+    FAR,
     Stage,
     add_changes,
     distinct_changes,
@@ -12,6 +13,7 @@ from feature_repo.transforms.changes import (
     next_midnight,
     running,
     window_changes,
+    window_legs,
 )
 from feature_repo.transforms.request import WINDOWS
 from feature_repo.transforms.user import introductions
@@ -43,6 +45,7 @@ def attributes(products: ibis.Table) -> ibis.Table:
 
 def daily(bought: ibis.Table, by: list[str]) -> ibis.Table:
     """Purchases summed over what enters, expires and leaves at the same midnights."""
+    bought = bought.filter(bought.product_id.notnull())
     # A whole number of days after the event's own midnight is where each window ends.
     moved = bought.mutate(
         event_us=next_midnight(bought.event_us),
@@ -54,7 +57,7 @@ def daily(bought: ibis.Table, by: list[str]) -> ibis.Table:
     kept = moved.filter(moved.leaves > moved.enters)
     sums = ("purchase_count", "quantity", "revenue", "discount", "coupon_purchase_count")
     return kept.group_by([*by, "event_us", "enters", "leaves"]).agg(
-        **{name: kept[name].sum().cast("int64") for name in sums}
+        **{name: kept[name].sum() for name in sums}
     )
 
 
@@ -62,10 +65,9 @@ def sales_stats(by_user: ibis.Table, products: ibis.Table, stage: Stage) -> ibis
     """The view ``product_sales_stats``; ``by_user`` is ``daily`` by product and user."""
     key = ["product_id"]
     by_product = by_user.group_by(["product_id", "event_us", "enters", "leaves"]).agg(
-        **{name: by_user[name].sum().cast("int64") for name in _SUMS}
+        **{name: by_user[name].sum() for name in _SUMS}
     )
-    sums = window_changes(stage(by_product), key, _SUMS)
-    repeat = window_changes(by_user, ["product_id", "user_id"], {"purchase_count": [90, None]})
+    repeat = window_changes(by_user, ["product_id", "user_id"], {"purchase_count": [90]})
     buyers = distinct_changes(
         repeat,
         ["product_id", "user_id"],
@@ -73,16 +75,31 @@ def sales_stats(by_user: ibis.Table, products: ibis.Table, stage: Stage) -> ibis
         {
             "buyer_count_90d": ("purchase_count_90d", 1),
             "repeat_buyer_count_90d": ("purchase_count_90d", 2),
-            "buyer_count_all": ("purchase_count_all", 1),
         },
     )
-    changes = add_changes([sums, buyers, introductions(products, key)], key)
-    points = running(changes, key, [c for c in changes.columns if c not in ("product_id", "at")])
+    parts = [
+        window_legs(stage(by_product), key, _SUMS),
+        buyers,
+        buyers_ever(by_user, key, "buyer_count_all"),
+        introductions(products, key),
+    ]
+    points = running(stage(add_changes(parts, key)), key)
     return points.mutate(
         unit_price_30d=_ratio(_.revenue_30d, _.quantity_30d),
         discount_rate_30d=_ratio(_.discount_30d, _.revenue_30d + _.discount_30d),
         repeat_buyer_rate_90d=_ratio(_.repeat_buyer_count_90d, _.buyer_count_90d),
     )
+
+
+def buyers_ever(by_user: ibis.Table, key: list[str], column: str) -> ibis.Table:
+    """Changes of how many users ever bought; ``by_user`` has the key, ``enters`` and ``leaves``."""
+    # Of purchases that were never corrected only a user's first can change the count.
+    lasting = by_user.filter(_.leaves >= FAR).group_by([*key, "user_id"])
+    first = lasting.agg(enters=_.enters.min(), leaves=_.leaves.max())
+    corrected = by_user.filter(_.leaves < FAR).select(*key, "user_id", "enters", "leaves")
+    held = ibis.union(first, corrected).mutate(event_us=_.enters, here=ibis.literal(1, "int64"))
+    here = window_changes(held, [*key, "user_id"], {"here": [None]})
+    return distinct_changes(here, [*key, "user_id"], key, {column: ("here_all", 1)})
 
 
 def _ratio(part, whole):

@@ -243,7 +243,7 @@ def _affinity(
         hits = covered(scope, candidates, entries["owner"], entries["id"])
         decayed = hits.total(entries["decayed"], shape)
         if kind == "product":
-            totals = np.bincount(entries["owner"], entries["decayed"], minlength=len(as_of))
+            totals = _total_weight(entries["owner"], entries["decayed"], len(as_of))
             last = hits.latest(entries["last"], shape)
             out["own_product_count"] = hits.distinct(entries["count"], shape)
             out["own_coupon_use_count"] = hits.total(entries["coupon_count"], shape)
@@ -253,6 +253,13 @@ def _affinity(
         out[f"{prefix}_purchase_decayed_90d"] = decayed
         out[f"{prefix}_purchase_share"] = _ratio(decayed, totals[:, None])
     return out
+
+
+def _total_weight(owner: np.ndarray, weights: np.ndarray, count: int) -> np.ndarray:
+    """The weight of all that each user bought; what rounding left of corrected purchases is 0."""
+    total = np.bincount(owner, weights, minlength=count)
+    scale = np.bincount(owner, np.abs(weights), minlength=count)
+    return np.where(total > 1e-9 * scale, total, 0.0)
 
 
 _HISTORY_FIELDS = ("count", "decayed", "last", "coupon_count")
@@ -279,13 +286,14 @@ def _entries(
     lists = [() if ids is None else ids for ids in users[f"{prefix}_ids"]]
     owner = np.repeat(np.arange(len(lists)), [len(ids) for ids in lists])
     weights = _flat(users[f"{prefix}_decayed_90d"], np.float64)
+    last = _flat(users[f"{prefix}_last_timestamps"], np.float64)
     age = days_between(numbers(reference), as_of)
     return {
         "owner": owner,
         "id": _flat(lists, object),
         "count": _flat(users[f"{prefix}_counts"], np.float64),
         "decayed": weights * decay(age[owner], HISTORY_HALF_LIFE_DAYS),
-        "last": _flat(users[f"{prefix}_last_timestamps"], np.float64),
+        "last": np.where(last > 0, last, -np.inf),
         "coupon_count": _flat(users[f"{prefix}_coupon_counts"], np.float64),
     }
 

@@ -9,13 +9,14 @@ from feature_repo.transforms.changes import (
     FAR,
     Stage,
     add_changes,
+    add_superseded,
     distinct_changes,
     growth,
-    latest,
     newest_description,
     running,
     versions,
     window_changes,
+    window_legs,
 )
 from feature_repo.transforms.request import SPEND_HALF_LIFE_DAYS, WINDOWS
 
@@ -24,12 +25,10 @@ _EVER = (*WINDOWS, None)
 
 def purchases(events: ibis.Table) -> ibis.Table:
     """Purchase versions with the measures that users and products sum up."""
-    bought = events.filter(_.event_type == "purchase").mutate(
-        basket=ibis.coalesce(_.basket_id, _.event_id)
-    )
-    known = versions(bought, ["event_id"])
+    # Only after the versions are told apart: a correction may say that it was no purchase.
+    known = versions(events, ["event_id"]).filter(_.event_type == "purchase")
     money = {name: known[name].fill_null(0) for name in _MONEY}
-    known = known.mutate(**money)
+    known = known.mutate(basket=ibis.coalesce(known.basket_id, known.event_id), **money)
     discounted = known.retail_discount + known.coupon_discount + known.coupon_match_discount > 0
     return known.mutate(
         purchase_count=ibis.literal(1, "int64"),
@@ -51,32 +50,52 @@ _SUMS = {
 }
 
 
+_LATEST = {
+    "last_purchase_timestamp": "event_us",
+    "last_coupon_purchase_timestamp": "coupon_event_us",
+}
+
+
 def purchase_stats(bought: ibis.Table, users: ibis.Table, stage: Stage) -> ibis.Table:
     """The view ``user_purchase_stats``: windowed sums and counts, recencies, decayed spend."""
     key = ["user_id"]
-    slices = stage(
-        bought.mutate(day=bought.event_us - bought.event_us % DAY)
-        .group_by(["user_id", "basket", "day", "event_us", "enters", "leaves"])
-        .agg(**{measure: _[measure].sum().cast("int64") for measure in _SUMS})
+    slices = stage(_slices(bought))
+    parts = [window_legs(slices, key, _SUMS), introductions(users, key), _lasting(slices)]
+    one = slices.select(
+        "user_id", "basket", "day", "event_us", "enters", "leaves", here=ibis.literal(1, "int64")
     )
-    sums = window_changes(slices, key, _SUMS)
-    one = slices.mutate(here=ibis.literal(1, "int64"))
-    parts = [sums, introductions(users, key)]
     for inner, measure in (("basket", "basket_count"), ("day", "visit_day_count")):
         here = window_changes(one, ["user_id", inner], {"here": WINDOWS})
         counted = {f"{measure}_{w}d": (f"here_{w}d", 1) for w in WINDOWS}
-        parts.append(distinct_changes(here, ["user_id", inner], key, counted))
-    parts.append(_decayed_changes(slices))
-    changes = stage(add_changes(parts, key))
-    points = running(changes, key, [c for c in changes.columns if c not in ("user_id", "at")])
-    points = latest(points, "user_id", slices, "last_purchase_timestamp")
-    coupon_use = slices.filter(_.coupon_purchase_count > 0)
-    points = latest(points, "user_id", coupon_use, "last_coupon_purchase_timestamp")
+        parts.append(stage(distinct_changes(here, ["user_id", inner], key, counted)))
+    points = stage(running(stage(add_changes(parts, key, _LATEST)), key, _LATEST))
+    points = add_superseded(points, key, slices, {"anchored": "anchored"}, _LATEST)
     factor = growth(ANCHOR - points["at"], SPEND_HALF_LIFE_DAYS)
     return points.mutate(
         spend_decayed_sum_30d=points.anchored * factor,
         spend_decayed_reference_timestamp=points["at"],
     ).drop("anchored")
+
+
+def _slices(bought: ibis.Table) -> ibis.Table:
+    """Purchases summed by basket and instant, and the spend as if it had happened at ``ANCHOR``."""
+    slices = (
+        bought.mutate(day=bought.event_us - bought.event_us % DAY)
+        .group_by(["user_id", "basket", "day", "event_us", "enters", "leaves"])
+        .agg(**{measure: _[measure].sum() for measure in _SUMS})
+    )
+    weight = growth(slices.event_us - ANCHOR, SPEND_HALF_LIFE_DAYS)
+    return slices.mutate(
+        anchored=slices.spend.cast("float64") * weight,
+        coupon_event_us=ibis.ifelse(slices.coupon_purchase_count > 0, slices.event_us, None),
+    )
+
+
+def _lasting(slices: ibis.Table) -> ibis.Table:
+    """What slices that were never corrected add to the decayed spend and the latest instants."""
+    lasting = slices.filter(slices.leaves == FAR)
+    latest = {name: lasting[column] for name, column in _LATEST.items()}
+    return lasting.select("user_id", lasting.anchored, at=lasting.enters, **latest)
 
 
 def introductions(users: ibis.Table, key: list[str]) -> ibis.Table:
@@ -85,28 +104,24 @@ def introductions(users: ibis.Table, key: list[str]) -> ibis.Table:
     return entered.group_by(key).agg(at=_["at"].min())
 
 
-def _decayed_changes(slices: ibis.Table) -> ibis.Table:
-    """Changes of the decayed spend, as if all had happened at ``ANCHOR``."""
-    weight = growth(slices.event_us - ANCHOR, SPEND_HALF_LIFE_DAYS)
-    worth = slices.mutate(anchored=slices.spend.cast("float64") * weight)
-    gone = worth.filter(_.leaves < FAR)
-    legs = ibis.union(
-        worth.select("user_id", at=_.enters, anchored=_.anchored),
-        gone.select("user_id", at=_.leaves, anchored=-_.anchored),
-    )
-    return legs.group_by(["user_id", "at"]).agg(anchored=_.anchored.sum())
-
-
 def redemption_stats(redemptions: ibis.Table, users: ibis.Table, stage: Stage) -> ibis.Table:
     """The view ``user_redemption_stats``: coupons used, in windows and by coupon."""
     used = stage(
         versions(redemptions, ["redemption_id"]).mutate(redemption_count=ibis.literal(1, "int64"))
     )
     key = ["user_id"]
-    sums = window_changes(used, key, {"redemption_count": _EVER})
-    changes = add_changes([sums, introductions(users, key)], key)
-    points = running(changes, key, [c for c in changes.columns if c not in ("user_id", "at")])
-    points = stage(latest(points, "user_id", used, "last_redemption_timestamp"))
+    latest = {"last_redemption_timestamp": "event_us"}
+    lasting = used.filter(used.leaves == FAR)
+    lasting = lasting.select(
+        "user_id", at=lasting.enters, last_redemption_timestamp=lasting.event_us
+    )
+    parts = [
+        window_legs(used, key, {"redemption_count": _EVER}),
+        introductions(users, key),
+        lasting,
+    ]
+    points = running(add_changes(parts, key, latest), key, latest)
+    points = stage(add_superseded(points, key, used, maxima=latest))
     return _with_list(
         points,
         used.group_by(["user_id", "coupon_id", "enters", "leaves"]).agg(uses=_.count()),
@@ -120,9 +135,8 @@ def exposure_stats(exposures: ibis.Table, users: ibis.Table, stage: Stage) -> ib
         versions(exposures, ["exposure_id"]).mutate(exposure_count=ibis.literal(1, "int64"))
     )
     key = ["user_id"]
-    sums = window_changes(seen, key, {"exposure_count": [None]})
-    changes = add_changes([sums, introductions(users, key)], key)
-    points = stage(running(changes, key, ["exposure_count_all"]))
+    parts = [window_legs(seen, key, {"exposure_count": [None]}), introductions(users, key)]
+    points = stage(running(add_changes(parts, key), key))
     held = seen.select("user_id", "campaign_id", "enters", "leaves").mutate(
         uses=ibis.literal(1, "int64")
     )
@@ -137,7 +151,7 @@ def _with_list(points: ibis.Table, held: ibis.Table, fields: dict[str, str]) -> 
         held,
         [_.user_id == held.held_user, _["at"] >= held.enters, _["at"] < held.leaves],
     )
-    summed = matched.group_by(["user_id", "at", ident]).agg(uses=_.uses.sum().cast("int64"))
+    summed = matched.group_by(["user_id", "at", ident]).agg(uses=_.uses.sum())
     lists = summed.group_by(["user_id", "at"]).agg(
         **{name: summed[c].collect(order_by=summed[ident]) for name, c in fields.items()}
     )

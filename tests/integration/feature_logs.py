@@ -199,7 +199,10 @@ def land(home: Path, log: dict[str, list[dict]], watermark: int = WATERMARK):
         )
 
 
-def feast_store(home: Path, **offline):
+OURS = "feature_repo.online_store.GuardedSqliteOnlineStore"
+
+
+def feast_store(home: Path, online: str = OURS, **offline):
     """A Feast store over ``home`` with our views applied, offline and online."""
     from feast import FeatureStore, RepoConfig
 
@@ -218,7 +221,7 @@ def feast_store(home: Path, **offline):
         }
         | offline,
         online_store={
-            "type": "feature_repo.online_store.GuardedSqliteOnlineStore",
+            "type": online,
             "path": f"{home}/online.db",
         },
         entity_key_serialization_version=3,

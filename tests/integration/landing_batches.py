@@ -72,6 +72,12 @@ def whole_batch(number: int = 1) -> dict:
     }
 
 
+def small_batch(number: int = 1) -> dict:
+    """A batch that brings new rows of three tables."""
+    batch = whole_batch(number)
+    return {name: batch[name] for name in ("users", "events", "redemptions")}
+
+
 def quarantined(*ids: str):
     columns = {column: [f"{column} {one}" for one in ids] for column in QUARANTINE_COLUMNS}
     columns["quarantine_id"] = list(ids)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from landing_batches import content, hashes, land, quarantined, whole_batch
+from landing_batches import content, hashes, land, quarantined, small_batch
 
 from feature_repo import landing
 from feature_repo.lake import Lake, LakeError
@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 # Kills itself when landing calls, or returns from, a function for the nth time.
 KILLED = """
 import os, signal, sys
-from landing_batches import Lake, land, quarantined, whole_batch
+from landing_batches import Lake, land, quarantined, small_batch
 
 home, event, name, nth, number = sys.argv[1:]
 left = int(nth)
@@ -26,13 +26,14 @@ left = int(nth)
 def watch(frame, happened, what):
     global left
     called = what.__name__ if happened == "c_call" else frame.f_code.co_name
-    if frame.f_code.co_filename.endswith("landing.py") and (happened, called) == (event, name):
+    ours = frame.f_code.co_filename.endswith(("landing.py", "delta.py"))
+    if ours and (happened, called) == (event, name):
         left -= 1
         if not left:
             os.kill(os.getpid(), signal.SIGKILL)
 
 sys.setprofile(watch)
-land(Lake(home), whole_batch(int(number)), quarantined("q2", "q3"), released={"q1"})
+land(Lake(home), small_batch(int(number)), quarantined("q2", "q3"), released={"q1"})
 """
 
 BUSY = """
@@ -45,9 +46,9 @@ with landing.writing(Lake(sys.argv[1])):
 """
 
 POINTS = [
-    ("call", "_describe", 1),  # rows of one table are there, nothing else
-    ("return", "_append", 4),  # four of seven tables
-    ("call", "_write", 8),  # the quarantine was pruned, not filled
+    ("call", "describe", 1),  # rows of one table are there, nothing else
+    ("return", "append", 2),  # two of three tables
+    ("call", "write", 4),  # the quarantine was pruned, not filled
     ("call", "_publish", 1),  # all data, no manifest
     ("c_call", "replace", 1),  # the manifest is a draft
 ]
@@ -70,7 +71,7 @@ def killed(home: Path, event: str, name: str, nth: int, number: int = 2) -> None
 def started(tmp_path_factory):
     """A lake with one state, to be copied, and its content."""
     lake = Lake(tmp_path_factory.mktemp("started"))
-    state, _ = land(lake, whole_batch(1), quarantined("q1"))
+    state, _ = land(lake, small_batch(1), quarantined("q1"))
     return lake.home, content(lake, state)
 
 
@@ -81,7 +82,7 @@ def lake(started, tmp_path):
 
 
 def second_landed(lake: Lake):
-    return land(lake, whole_batch(2), quarantined("q2", "q3"), released={"q1"})[0]
+    return land(lake, small_batch(2), quarantined("q2", "q3"), released={"q1"})[0]
 
 
 @pytest.fixture(scope="module")
@@ -123,21 +124,21 @@ def test_a_first_ingest_that_is_killed_leaves_an_empty_lake_that_can_be_filled(
     killed(lake.home, event, name, nth, number=1)
     with pytest.raises(LakeError, match="is empty"):
         lake.state()
-    state, _ = land(lake, whole_batch(1), quarantined("q2", "q3"))
+    state, _ = land(lake, small_batch(1), quarantined("q2", "q3"))
     other = Lake(tmp_path / "undisturbed")
-    expected, _ = land(other, whole_batch(1), quarantined("q2", "q3"))
+    expected, _ = land(other, small_batch(1), quarantined("q2", "q3"))
     assert (state.number, hashes(state)) == (1, hashes(expected))
     assert content(lake, state) == content(other, expected)
 
 
 def test_an_ingest_killed_twice_and_followed_by_another_batch_leaves_no_trace(lake):
-    killed(lake.home, "return", "_append", 7)
-    killed(lake.home, "return", "_append", 2)
-    only = {"users": whole_batch(3)["users"]}
+    killed(lake.home, "return", "append", 3)
+    killed(lake.home, "return", "append", 2)
+    only = {"users": small_batch(3)["users"]}
     state, _ = land(lake, only)
     assert sorted(lake.read("users", state)["user_id"].to_pylist()) == ["u1", "u3"]
     assert lake.read("events", state).num_rows == 4
-    assert sorted(second_landed(lake).tables) == sorted([*whole_batch(), "quarantine"])
+    assert sorted(second_landed(lake).tables) == sorted([*small_batch(), "quarantine"])
     assert sorted(lake.read("users", lake.state())["user_id"].to_pylist()) == ["u1", "u2", "u3"]
 
 
@@ -145,7 +146,7 @@ def test_readers_see_the_old_state_whole_until_the_new_one_is_whole(lake, starte
     held, before, seen = lake.state(), started[1], []
 
     def look(frame, event, _):
-        if event == "return" and frame.f_code.co_name == "_append":
+        if event == "return" and frame.f_code.co_name == "append":
             seen.append((lake.state().number, content(lake, lake.state()) == before))
 
     previous = sys.getprofile()
@@ -154,7 +155,7 @@ def test_readers_see_the_old_state_whole_until_the_new_one_is_whole(lake, starte
         state = second_landed(lake)
     finally:
         sys.setprofile(previous)
-    assert len(seen) == 7
+    assert len(seen) == 3
     assert set(seen) == {(1, True)}
     assert content(lake, held) == before
     assert content(lake, state) != before
@@ -181,4 +182,4 @@ def test_an_ingest_that_fails_frees_the_lake(lake):
 
 def test_two_lakes_do_not_block_each_other(tmp_path):
     with landing.writing(Lake(tmp_path / "one")):
-        assert land(Lake(tmp_path / "other"), whole_batch())[0].number == 1
+        assert land(Lake(tmp_path / "other"), small_batch())[0].number == 1

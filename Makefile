@@ -1,0 +1,38 @@
+# Every verb makes its own environment in .venv from the lock; nothing else is needed.
+PYTHON ?= python3.11
+BIN := .venv/bin
+
+.PHONY: demo test unit lint bench up down lock
+
+demo: .venv/ready
+	$(BIN)/clipwise demo
+
+test: .venv/ready
+	$(BIN)/pytest
+
+unit: .venv/ready
+	$(BIN)/pytest tests/unit
+
+lint: .venv/ready
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+bench: .venv/ready
+	$(BIN)/python -m tests.benchmarks
+
+up: .venv/ready
+	infra/local up
+
+down: .venv/ready
+	infra/local down
+
+# The lock: every package with its hashes, and no index.
+lock: .venv/ready
+	$(PYTHON) -m venv .venv/uv && .venv/uv/bin/pip install --quiet uv
+	.venv/uv/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+	    --generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements.lock
+
+.venv/ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@

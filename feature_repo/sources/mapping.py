@@ -1,0 +1,81 @@
+"""What ``mapping.toml`` says of a folder of files, checked against the contract."""
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from feature_repo.contract import TABLES
+from feature_repo.sources import SourceError
+
+_TABLE_KEYS = ("file", "columns", "constants")
+_PLAIN = "a text, a number, true, false or a time"
+
+
+def read_mapping(folder: Path) -> dict:
+    """The folder's mapping, empty if it has none.
+
+    Raises SourceError if the folder is not there or the mapping is not what the contract expects.
+    """
+    if not folder.is_dir():
+        raise SourceError(f"Expected a folder of Parquet or CSV files, {folder} is not one.")
+    path = folder / "mapping.toml"
+    if not path.exists():
+        return {}
+    try:
+        mapping = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SourceError(f"{path} is not valid TOML: {error}.") from error
+    wrong = next(chain(_unknown(mapping), _unfit(mapping)), None)
+    if wrong:
+        raise SourceError(f"{path}: {wrong}")
+    return mapping
+
+
+def _unknown(mapping: Mapping) -> Iterator[str]:
+    names = [name for name in mapping if name not in ("timezone", "money", *TABLES)]
+    for name, table in TABLES.items():
+        options = mapping.get(name, {})
+        if not isinstance(options, dict):
+            yield f"{name} should be a table, as in [{name}], got {options!r}."
+            return
+        names += [f"{name}.{key}" for key in options if key not in _TABLE_KEYS]
+        for kind in ("columns", "constants"):
+            given = options.get(kind, {})
+            if not isinstance(given, dict):
+                yield f"{name}.{kind} should be like {{ user_id = ... }}, got {given!r}."
+                return
+            names += [f"{name}.{kind}.{key}" for key in given if key not in table.column_names]
+    if names:
+        yield (
+            f"{', '.join(names)} is not in the contract; expected timezone, money, or a table of "
+            f"{', '.join(TABLES)} with file, columns and constants of its columns."
+        )
+
+
+def _unfit(mapping: Mapping) -> Iterator[str]:
+    if mapping.get("money", "minor") not in ("minor", "major"):
+        yield f"money should be minor or major, got {mapping['money']!r}."
+    if not _is_zone(mapping.get("timezone", "UTC")):
+        yield f"timezone should be a name like Europe/Paris, got {mapping['timezone']!r}."
+    for name in TABLES:
+        options = mapping.get(name, {})
+        if not isinstance(options.get("file", ""), str):
+            yield f"{name}.file should be the name of a file, got {options['file']!r}."
+        columns, constants = options.get("columns", {}), options.get("constants", {})
+        for column, value in columns.items():
+            if not isinstance(value, str):
+                yield f"{name}.columns.{column} should be a column's name, got {value!r}."
+        for column, value in constants.items():
+            if isinstance(value, list | dict):
+                yield f"{name}.constants.{column} should be {_PLAIN}, got {value!r}."
+            if column in columns:
+                yield f"{name}.{column} is both in columns and in constants; keep one."
+
+
+def _is_zone(name: object) -> bool:
+    try:
+        return bool(ZoneInfo(name))
+    except (OSError, KeyError, ValueError, TypeError):
+        return False

@@ -1,0 +1,71 @@
+"""What a newcomer waits for: the demo, the features of the year, --help and the unit tests."""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.benchmarks.floors import bare_help, nine_sums
+from tests.benchmarks.measuring import cost, median, record, report
+
+CLIPWISE = str(Path(sys.executable).with_name("clipwise"))
+COMMANDS = 9
+BUILD = """
+import sys
+from pathlib import Path
+from feature_repo.lake import Lake
+from feature_repo.publication import published
+lake = Lake(Path(sys.argv[1]))
+published(lake, lake.state())
+"""
+
+
+def main() -> None:
+    """Measure, print, and write reports/bench/backbone.json below CLIPWISE_HOME."""
+    from feature_repo.home import resolve_home
+
+    home = resolve_home(os.environ.get("CLIPWISE_HOME"))
+    with tempfile.TemporaryDirectory() as folder:
+        fresh = Path(folder) / "home"
+        records = [*_demo(fresh), *_features(fresh), *_help(), *_unit_tests()]
+    report("backbone", home, records)
+
+
+def _demo(home: Path) -> list[dict]:
+    spent = cost([CLIPWISE, "demo"], {"CLIPWISE_HOME": str(home)})
+    return [
+        record("demo, full year", "time", "s", spent.seconds),
+        record("demo, full year", "peak memory", "MB", spent.megabytes),
+    ]
+
+
+def _features(home: Path) -> list[dict]:
+    """Building all twelve views, beside nine windowed sums a user and day by bare DuckDB."""
+    from feature_repo.lake import Lake
+
+    lake = Lake(home)
+    state = lake.state()
+    bare = nine_sums(lake.files("events", state), str(home / "floor.parquet"))
+    runs = []
+    for _ in range(3):
+        for built in (home / "features").iterdir():
+            built.rename(home / f"spent-{len(list(home.glob('spent-*')))}")
+        runs.append(cost([sys.executable, "-c", BUILD, str(home)]))
+    ours = sorted(runs, key=lambda run: run.seconds)[1]
+    floor = median([sys.executable, "-c", bare], 3)
+    case = "features of the year (floor: nine sums)"
+    return [
+        record(case, "time", "s", ours.seconds, floor.seconds),
+        record(case, "peak memory", "MB", ours.megabytes, floor.megabytes),
+    ]
+
+
+def _help() -> list[dict]:
+    ours = median([CLIPWISE, "--help"], 9)
+    floor = median([sys.executable, "-c", bare_help(COMMANDS), "--help"], 9)
+    return [record("clipwise --help", "time", "ms", ours.seconds * 1e3, floor.seconds * 1e3)]
+
+
+def _unit_tests() -> list[dict]:
+    spent = median([sys.executable, "-m", "pytest", "-q", "tests/unit"], 1)
+    return [record("unit tests", "time", "s", spent.seconds)]

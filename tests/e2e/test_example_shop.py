@@ -1,0 +1,207 @@
+"""What a person does with the example shop: every command, in order, each in its own process."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CLIPWISE = Path(sys.executable).with_name("clipwise")
+
+
+def clipwise(home: Path, *arguments: str, code: int = 0) -> str:
+    """Run a command; its output if it ends with the expected code."""
+    done = subprocess.run(
+        [CLIPWISE, *arguments],
+        env=os.environ | {"CLIPWISE_HOME": str(home), "COLUMNS": "160"},
+        capture_output=True,
+        text=True,
+        timeout=180,
+        cwd=ROOT,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A shop that was ingested, materialized and trained on once."""
+    home = tmp_path_factory.mktemp("home")
+    clipwise(home, "ingest", "--source", "files", "--path", "tests/example")
+    clipwise(home, "materialize")
+    clipwise(home, "train", "--test-start", "2025-05-01T00:00:00Z")
+    return home
+
+
+@pytest.fixture(scope="module")
+def service(home):
+    """The service in replay on a free port; stopped by its own id."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [CLIPWISE, "serve", "--replay", "--port", str(port)],
+        env=os.environ | {"CLIPWISE_HOME": str(home)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_for(url, process)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def wait_for(url: str, process: subprocess.Popen) -> None:
+    for _ in range(300):
+        assert process.poll() is None, "the service ended before it answered"
+        try:
+            urllib.request.urlopen(f"{url}/healthz", timeout=1).close()
+            return
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            time.sleep(0.2)
+    raise AssertionError("the service did not answer within a minute")
+
+
+def call(url: str, path: str, body: object = None) -> tuple[int, dict, str]:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url + path, data, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, json.load(answer), answer.headers["Content-Type"]
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error), error.headers["Content-Type"]
+
+
+def ask(url: str, **changes: object) -> tuple[int, dict, str]:
+    body = {"user_id": "card-004", "placement": "home", "k": 10} | changes
+    return call(url, "/v1/recommendations", body)
+
+
+def test_second_ingest_changes_nothing(home):
+    before = clipwise(home, "lake")
+    said = clipwise(home, "ingest", "--source", "files", "--path", "tests/example")
+    assert "(unchanged)" in said
+    assert clipwise(home, "lake") == before
+
+
+def test_row_waits_for_its_parent_and_lands_with_it(tmp_path):
+    home, folder = tmp_path / "home", tmp_path / "rows"
+    folder.mkdir()
+    source = ("ingest", "--source", "files", "--path", str(folder))
+    (folder / "users.csv").write_text("user_id,event_timestamp\nada,2025-01-01T00:00:00Z\n")
+    (folder / "products.csv").write_text("product_id,event_timestamp\np,2025-01-01T00:00:00Z\n")
+    (folder / "events.csv").write_text(
+        "event_id,event_timestamp,user_id,event_type,product_id,quantity,amount\n"
+        "e1,2025-02-01T10:00:00Z,ada,purchase,p,1,100\n"
+        "e2,2025-02-01T11:00:00Z,bob,purchase,p,1,100\n"
+    )
+    refused = clipwise(home, *source, code=1)
+    assert "unknown_parent" in refused and "nothing landed" in refused
+    clipwise(home, "lake", code=1)
+    clipwise(home, *source, "--max-failure-share", "0.5")
+    assert "bob" in clipwise(home, "quarantine")
+    (folder / "events.csv").unlink()
+    (folder / "users.csv").write_text("user_id,event_timestamp\nbob,2025-01-01T00:00:00Z\n")
+    assert "1 of the rows in had waited" in clipwise(home, *source)
+    assert "0 rows in quarantine" in clipwise(home, "quarantine")
+
+
+def test_old_lake_version_can_be_read(home):
+    assert "Lake version 1" in clipwise(home, "lake", "--version", "1")
+    assert "The lake has no version 99" in clipwise(home, "lake", "--version", "99", code=1)
+
+
+def test_training_leaves_predictions_and_a_report(home):
+    import pyarrow.parquet as pq
+
+    columns = ["qid", "user_id", "campaign_id", "coupon_id", "model", "score", "label"]
+    predictions = pq.read_table(home / "reports" / "predictions.parquet")
+    assert predictions.column_names == columns
+    models = set(predictions["model"].to_pylist())
+    assert models == {"ranker", "random", "popularity", "own_purchases"}
+    assert (home / "reports" / "training_report.html").read_text().startswith("<!doctype html>")
+
+
+def test_failed_gate_cannot_be_promoted(home):
+    said = clipwise(home, "promote", "--version", "1", "--reason", "I like it", code=1)
+    assert "gate=failed" in said
+
+
+def test_recommend_prints_names_a_person_can_read(home):
+    said = clipwise(home, "recommend", "--user", "card-004", "--k", "3")
+    assert "own_purchases rule-1" in said and "val doux" in said
+    assert "after" not in clipwise(
+        home, "recommend", "--user", "card-004", "--as-of", "2025-03-20T00:00:00Z"
+    )
+    assert "complete up to" in clipwise(
+        home, "recommend", "--user", "card-004", "--as-of", "2026-01-01T00:00:00Z", code=1
+    )
+
+
+def test_rule_serves_while_there_is_no_champion(service):
+    status, answer, kind = ask(service)
+    assert (status, kind) == (200, "application/json")
+    assert answer["model"] == {"name": "own_purchases", "version": "rule-1"}
+    assert answer["cold_start"] is False and answer["stale_features"] == []
+    ranks = [one["rank"] for one in answer["recommendations"]]
+    assert ranks == list(range(1, len(ranks) + 1)) and ranks
+    scores = [one["score"] for one in answer["recommendations"]]
+    assert scores == sorted(scores, reverse=True)
+    assert call(service, "/readyz")[0] == 200
+    assert call(service, "/v1/model")[1]["is_champion"] is False
+
+
+def test_expired_coupons_are_never_shown(service):
+    _, answer, _ = ask(service, k=100)
+    assert answer["removed"]["expired"] == 4
+    assert not [one for one in answer["recommendations"] if one["campaign_id"] == "spring"]
+
+
+def test_unknown_user_gets_the_open_campaign(service):
+    status, answer, _ = ask(service, user_id="a stranger")
+    assert status == 200 and answer["cold_start"] is True
+    assert {one["campaign_id"] for one in answer["recommendations"]} == {"summer"}
+
+
+def test_past_instant_is_refused_with_the_watermark(service):
+    status, problem, kind = ask(service, as_of="2025-04-01T00:00:00Z")
+    assert (status, kind) == (422, "application/problem+json")
+    assert "2025-06-30T22:00:00" in problem["detail"]
+
+
+def test_offline_and_online_recommend_the_same(home, service):
+    _, answer, _ = ask(service, k=3)
+    said = clipwise(home, "recommend", "--user", "card-004", "--k", "3")
+    for one in answer["recommendations"]:
+        assert one["coupon_id"] in said
+
+
+def test_malformed_request_gets_a_problem_document(service):
+    status, problem, kind = ask(service, placement="roof", surprise=1)
+    assert (status, kind) == (422, "application/problem+json")
+    assert {error["location"] for error in problem["errors"]}
+
+
+def test_events_are_counted_and_kept_once(service):
+    event = {
+        "event_id": "e1",
+        "event_type": "view",
+        "user_id": "card-004",
+        "event_timestamp": "2025-06-30T10:00:00Z",
+        "product_id": "1",
+    }
+    bad = event | {"event_id": "e2", "event_type": "sneeze"}
+    _, first, _ = call(service, "/v1/events", {"events": [event, bad]})
+    assert (first["accepted"], first["duplicate"], first["rejected"]) == (1, 0, 1)
+    _, second, _ = call(service, "/v1/events", {"events": [event]})
+    assert (second["accepted"], second["duplicate"]) == (0, 1)
