@@ -55,7 +55,6 @@ class Rows:
     """What is written of a view: its change rows and, for an assembled one, their entries."""
 
     table: object
-    key: str
     entries: object = None
 
 
@@ -66,6 +65,7 @@ class Engine:
         import ibis
 
         self.state = state
+        self.stages: list[str] = []
         self.staged = 0
         self.spill = lake.home / "features" / f"spill-{uuid.uuid4().hex}"
         self.connection = connect()
@@ -102,17 +102,23 @@ class Engine:
         self.staged += 1
         name = f"stage_{self.staged}"
         self.connection.execute(f"CREATE TEMP TABLE {name} AS {compiled(table)}")
+        self.stages.append(name)
         return self.backend.table(name)
+
+    def forget(self, kept: int) -> None:
+        """Drop all intermediate results but the first ``kept``: memory for the next view."""
+        for name in self.stages[kept:]:
+            self.connection.execute(f"DROP TABLE {name}")
+        del self.stages[kept:]
 
     def views(self) -> Iterator[tuple[str, Rows]]:
         """Every view with its rows, in an order in which results can be shared."""
         from feature_repo.transforms import coupon, history, product, user
 
         raw, stage = self.raw, self.stage
-        bought = stage(user.purchases(raw["events"]))
         attributes = stage(product.attributes(raw["products"]))
+        bought = stage(user.purchases(raw["events"]))
         yield from self._of(
-            "user_id",
             {
                 "user_purchase_stats": lambda: user.purchase_stats(bought, raw["users"], stage),
                 "user_redemption_stats": lambda: user.redemption_stats(
@@ -124,16 +130,10 @@ class Engine:
                 "user_demographics": lambda: user.demographics(raw["users"]),
             },
         )
-        entries_of = stage(history.purchased(bought, attributes))
-        for name, build in (
-            ("user_purchase_history", history.history),
-            ("user_recent_purchases", history.recent),
-        ):
-            rows, entries = build(entries_of, stage)
-            yield name, Rows(rows, "user_id", entries)
-        by_user = stage(product.daily(bought, ["product_id", "user_id"]))
+        yield from self._histories(stage(history.purchased(bought, attributes)))
+        self.forget(kept=1)
+        by_user = stage(product.daily(user.purchases(raw["events"]), ["product_id", "user_id"]))
         yield from self._of(
-            "product_id",
             {
                 "product_details": lambda: product.details(raw["products"]),
                 "product_sales_stats": lambda: product.sales_stats(by_user, raw["products"], stage),
@@ -141,7 +141,6 @@ class Engine:
         )
         covered = stage(coupon.pairs(raw["coupon_products"], attributes))
         yield from self._of(
-            "coupon_id",
             {
                 "coupon_details": lambda: coupon.details(raw["coupons"]),
                 "coupon_scope": lambda: coupon.scope(covered, raw["coupons"], stage),
@@ -154,17 +153,31 @@ class Engine:
             },
         )
 
-    def _of(self, key: str, built: Mapping[str, Callable]) -> Iterator[tuple[str, Rows]]:
+    def _histories(self, purchased) -> Iterator[tuple[str, Rows]]:
+        from feature_repo.transforms import history
+
+        for name, build in (
+            ("user_purchase_history", history.history),
+            ("user_recent_purchases", history.recent),
+        ):
+            kept = len(self.stages)
+            rows, entries = build(purchased, self.stage)
+            yield name, Rows(rows, entries)
+            self.forget(kept)
+
+    def _of(self, built: Mapping[str, Callable]) -> Iterator[tuple[str, Rows]]:
         for name, build in built.items():
-            yield name, Rows(build(), key)
+            kept = len(self.stages)
+            yield name, Rows(build())
+            self.forget(kept)
 
     def write(self, name: str, rows: Rows, folder: Path) -> None:
-        """Write a view's change rows before the watermark, ordered by key and time."""
+        """Write a view's change rows before the watermark; entries in the order of their users."""
         watermark = f"epoch_us(TIMESTAMPTZ '{self.state.watermark.isoformat()}')"
         stamped = (
             'SELECT * EXCLUDE ("at"), make_timestamptz("at") AS event_timestamp, '
             f'make_timestamptz("at") AS created_timestamp FROM ({compiled(rows.table)}) '
-            f'WHERE "at" < {watermark} ORDER BY {rows.key}, "at"'
+            f'WHERE "at" < {watermark}'
         )
         self._copy(stamped, folder / f"{name}.parquet")
         if rows.entries is not None:

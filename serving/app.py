@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from fastapi import FastAPI, Response
+from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from feature_repo.names import RANKER_SERVICE
@@ -67,11 +68,13 @@ def create_app(service: Service) -> FastAPI:
         service.background.stop()
         service.decisions.close()
 
-    app = FastAPI(
+    # Swagger UI comes from the package: the page at /docs needs no network.
+    app = FastAPIOffline(
         title="Clipwise",
         summary="Decides which coupon to show to whom.",
         version="1",
         lifespan=lifespan,
+        redoc_url=None,
     )
     install_problems(app)
     app.add_middleware(BodyLimit, limit=service.max_body_bytes)

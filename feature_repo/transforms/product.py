@@ -79,8 +79,8 @@ def sales_stats(by_user: ibis.Table, products: ibis.Table, stage: Stage) -> ibis
     )
     parts = [
         window_legs(stage(by_product), key, _SUMS),
-        buyers,
-        buyers_ever(by_user, key, "buyer_count_all"),
+        stage(buyers),
+        stage(buyers_ever(by_user, key, "buyer_count_all")),
         introductions(products, key),
     ]
     points = running(stage(add_changes(parts, key)), key)

@@ -170,8 +170,9 @@ def ranker_inputs(
 ) -> np.ndarray:
     """The input matrix of the ranker for every user and every candidate.
 
-    ``users`` holds the user features of ``coupon_ranker_v1``, ``u`` entries a column; ``candidates``
-    the rows of ``coupons`` to score, ``c`` of them; ``as_of`` one instant a user, in microseconds.
+    ``users`` holds the user features of ``coupon_ranker_v1``, ``u`` entries a column;
+    ``candidates`` the rows of ``coupons`` to score, ``c`` of them; ``as_of`` one instant a user,
+    in microseconds.
     The result is float32 of shape ``(u, c, len(RANKER_INPUTS))``. Unknown values are NaN; a user
     without history has bought nothing, so the counts of own purchases are 0.
     """
@@ -309,7 +310,7 @@ def _cart_overlap(
     carts: Sequence[Sequence[CartLine]] | None,
     user_count: int,
 ) -> dict[str, np.ndarray]:
-    """Units and value (minor units) of the cart that each candidate covers; no cart is an empty one."""
+    """Units and value (minor units) of the cart that each candidate covers; no cart: 0."""
     shape = (user_count, len(candidates))
     if carts is None or not any(carts):
         return {"cart_covered_quantity": np.zeros(shape), "cart_covered_amount": np.zeros(shape)}

@@ -20,7 +20,7 @@ class Scope:
 
     @classmethod
     def from_lists(cls, lists: Sequence[Sequence[str] | None]) -> "Scope":
-        """Invert one list of ids a coupon; a null list is an empty scope, a repeated id counts once."""
+        """Invert one list of ids a coupon; null is an empty scope, a repeated id counts once."""
         unique = [() if ids is None else dict.fromkeys(ids) for ids in lists]
         index = {
             key: position

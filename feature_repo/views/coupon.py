@@ -45,7 +45,7 @@ coupon_scope = lake_view(
         "scope_category_count": (Int64, f"Number of distinct category ({_FIRST}) {_SCOPE}."),
         "scope_brand_count": (Int64, f"Number of distinct brand ({_FIRST}) {_SCOPE}."),
         "scope_department_count": (Int64, f"Number of distinct department ({_FIRST}) {_SCOPE}."),
-        "scope_product_ids": (Array(String), f"Distinct product_id {_SCOPE}, sorted."),
+        "scope_product_ids": (Array(String), f"Distinct product_id {_SCOPE}, sorted; null: none."),
         "scope_category_ids": (Array(String), f"Distinct category ({_FIRST}) {_SCOPE}, sorted."),
         "scope_brand_ids": (Array(String), f"Distinct brand ({_FIRST}) {_SCOPE}, sorted."),
     },
@@ -78,8 +78,8 @@ coupon_popularity_stats = lake_view(
 )
 
 _CODE = (
-    "of any coupon with the same coupon_code, counting at m, the last UTC midnight before t, once "
-    "this coupon was known before m"
+    "of any coupon with the same coupon_code (of the first version), counting at m, the last UTC "
+    "midnight before t, where both coupons were known before m"
 )
 
 coupon_redemption_stats = lake_view(

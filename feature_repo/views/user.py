@@ -33,7 +33,7 @@ _PURCHASE_MEASURES = {
 
 
 def _windows(measures: dict[str, str]) -> dict:
-    """The fields of windowed measures; a window of w days at t holds t - w <= event_timestamp < t."""
+    """The fields of windowed measures; w days at t hold t - w <= event_timestamp < t."""
     return {
         f"{name}_{days}d": (
             Int64,
@@ -85,7 +85,7 @@ user_redemption_stats = lake_view(
         ),
         "redeemed_coupon_ids": (
             Array(String),
-            "Distinct coupon_id of the user's redemptions that count at t, sorted.",
+            "Distinct coupon_id of the user's redemptions that count at t, sorted; null: none.",
         ),
         "redeemed_coupon_counts": (
             Array(Int64),
@@ -102,7 +102,7 @@ user_exposure_stats = lake_view(
         "exposure_count_all": (Int64, "Number of exposures of the user that count at t."),
         "campaign_ids": (
             Array(String),
-            "Distinct campaign_id of the user's exposures that count at t, sorted.",
+            "Distinct campaign_id of the user's exposures that count at t, sorted; null: none.",
         ),
     },
 )
@@ -142,7 +142,7 @@ def _entry_fields(part: str, over: str) -> dict:
         )
         fields[f"{name}_last_timestamps"] = (
             Int64Array,
-            f"Latest event_timestamp over {over}, for each id.",
+            f"Latest event_timestamp over {over}, for each id; 0 where all of them only ceased to.",
         )
         fields[f"{name}_coupon_counts"] = (
             Int64Array,
@@ -150,7 +150,8 @@ def _entry_fields(part: str, over: str) -> dict:
         )
     fields[f"{part}_reference_timestamp"] = (
         Int64,
-        f"Instant to which the weights are decayed: this row's event_timestamp, {_REFERENCE[part]}.",
+        "Instant to which the weights are decayed: this row's event_timestamp, "
+        f"{_REFERENCE[part]}.",
     )
     return fields
 
@@ -171,8 +172,9 @@ user_purchase_history = lake_view(
 user_recent_purchases = lake_view(
     user,
     "user_recent_purchases",
-    "What changed in user_purchase_history since the last UTC midnight before t; published at each "
-    "change, and empty at the midnight that ends the day. A correction counts as its difference.",
+    "What changed in user_purchase_history since the last UTC midnight before t; published at "
+    "each change, and empty at the midnight that ends the day. A version that counted at that "
+    "midnight and does not at t is subtracted; all lists are null if nothing changed.",
     _entry_fields("recent", f"{_EVENTS} that count at t and did not at the last UTC midnight"),
 )
 

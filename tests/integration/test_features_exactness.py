@@ -7,7 +7,18 @@ from pathlib import Path
 import brute_force
 import pandas as pd
 import pytest
-from feature_logs import COUPONS, DAY, PRODUCTS, USERS, WATERMARK, feast_store, land, logs, moment
+from feature_logs import (
+    COUPONS,
+    DAY,
+    PRODUCTS,
+    START,
+    USERS,
+    WATERMARK,
+    feast_store,
+    land,
+    logs,
+    moment,
+)
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -106,7 +117,7 @@ def telling_instants(log: dict) -> list[int]:
 
 
 @settings(
-    max_examples=12,
+    max_examples=8,
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=list(HealthCheck),
@@ -122,3 +133,25 @@ def test_stored_features_equal_their_descriptions_at_any_instant(store, log, dat
             for view, (of, *_rest) in brute_force.VIEWS.items():
                 if of == key:
                     check_view(log, view, row)
+
+
+def test_a_history_keeps_the_512_heaviest_products_and_ties_by_id(store):
+    names = [f"p{number:03d}" for number in range(520)]
+    log = {
+        "users": [{"user_id": "u1"} | _at(START)],
+        "products": [{"product_id": name} | _at(START) for name in names],
+        "events": [_purchase(name, START + DAY) for name in names]
+        + [_purchase("p519", START + 2 * DAY)],
+    }
+    relanded(store, log)
+    [row] = rows_of(store, "user_id", ["u1"], [START + 4 * DAY])
+    assert row["history_product_ids"] == ["p519", *names[:511]]
+
+
+def _purchase(product: str, at: int) -> dict:
+    event = {"event_id": f"{product}-{at}", "user_id": "u1", "event_type": "purchase"}
+    return event | {"product_id": product, "quantity": 1, "amount": 100} | _at(at)
+
+
+def _at(at: int) -> dict:
+    return {"event_timestamp": at, "created_timestamp": at}
