@@ -4,11 +4,12 @@ The rows are derived from the state alone, so they are built once, kept beside t
 be dropped and built again. A build appears whole or not at all.
 """
 
+import fcntl
 import logging
 import os
 import shutil
-import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,33 +22,53 @@ ASSEMBLED = {"user_purchase_history": "history", "user_recent_purchases": "recen
 """Views whose rows are put together from entries when they are read, and their fields' prefix."""
 
 
+WANTED_COLUMNS = {"user_id": "string", "at": "int64"}
+ENTRY_COLUMNS = {
+    "user_id": "string",
+    "kind": "string",
+    "id": "string",
+    "count": "int64",
+    "weight": "float64",
+    "uses": "int64",
+    "last": "int64",
+    "until": "int64",
+    "first": "int64",
+}
+"""The columns of an assembled view's entries; they stand in rows from ``first`` to ``until``."""
+
+FORMAT = 1
+"""A new number where the rows published for the same state change: they are built anew."""
+
+
 def published(lake: Lake, state: State, progress: Callable[[str], None] | None = None) -> Path:
     """The folder with the change rows of every view for a state; built if it is not there."""
-    folder = lake.home / "features" / f"{state.number:06d}"
+    root = lake.home / "features"
+    folder = root / f"{state.number:06d}-format-{FORMAT}"
     if folder.is_dir():
         return folder
-    draft = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.draft")
-    draft.mkdir(parents=True)
-    try:
-        with Engine(lake, state) as engine:
-            for name, rows in engine.views():
-                engine.write(name, rows, draft)
-                log.info("published %s for lake version %d", name, state.number)
-                if progress:
-                    progress(name)
-        _appear(draft, folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    with _building(root):
+        if not folder.is_dir():
+            draft = root / f"{folder.name}.draft"
+            draft.mkdir()
+            with Engine(lake, state) as engine:
+                for name, rows in engine.views():
+                    engine.write(name, rows, draft)
+                    log.info("published %s for lake version %d", name, state.number)
+                    if progress:
+                        progress(name)
+            os.rename(draft, folder)
     return folder
 
 
-def _appear(draft: Path, folder: Path) -> None:
-    """Give a finished build its name, unless another process has built the same meanwhile."""
-    try:
-        os.rename(draft, folder)
-    except OSError:
-        if not folder.is_dir():
-            raise
+@contextmanager
+def _building(root: Path) -> Iterator[None]:
+    """One build at a time: another process waits. What a killed one left behind goes."""
+    root.mkdir(parents=True, exist_ok=True)
+    with open(root / "build.lock", "a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for left in (*root.glob("*.draft"), *root.glob("spill")):
+            shutil.rmtree(left, ignore_errors=True)
+        yield
 
 
 @dataclass(frozen=True)
@@ -62,12 +83,10 @@ class Engine:
     """The lake's tables as Ibis expressions on DuckDB, with instants as int64 microseconds."""
 
     def __init__(self, lake: Lake, state: State, threads: int = 2, memory: str = "2GB"):
-        import ibis
-
         self.state = state
         self.stages: list[str] = []
         self.staged = 0
-        self.spill = lake.home / "features" / f"spill-{uuid.uuid4().hex}"
+        self.spill = lake.home / "features" / "spill"
         self.connection = connect()
         for setting, value in (
             ("threads", threads),
@@ -76,7 +95,6 @@ class Engine:
             ("preserve_insertion_order", "false"),
         ):
             self.connection.execute(f"SET {setting} = {value}")
-        self.backend = ibis.duckdb.from_connection(self.connection)
         self.raw = {name: self._raw(lake, name) for name in TABLES}
 
     def __enter__(self) -> "Engine":
@@ -87,23 +105,27 @@ class Engine:
         shutil.rmtree(self.spill, ignore_errors=True)
 
     def _raw(self, lake: Lake, name: str):
-        columns = ", ".join(
-            f"epoch_us({column.name}) AS {column.name.removesuffix('_timestamp')}_us"
-            if column.type == "timestamp"
-            else column.name
-            for column in TABLES[name].columns
-        )
+        import ibis
+
+        names, selected = {}, []
+        for column in TABLES[name].columns:
+            moment = column.type == "timestamp"
+            named = f"{column.name.removesuffix('_timestamp')}_us" if moment else column.name
+            selected.append(f"epoch_us({column.name}) AS {named}" if moment else named)
+            names[named] = {"timestamp": "int64", "bool": "boolean"}.get(column.type, column.type)
         scan = lake.scan(name, self.state)
-        self.connection.execute(f"CREATE VIEW {name} AS SELECT {columns} FROM ({scan})")
-        return self.backend.table(name)
+        self.connection.execute(f"CREATE VIEW {name} AS SELECT {', '.join(selected)} FROM ({scan})")
+        return ibis.table(names, name=name)
 
     def stage(self, table):
         """Keep an intermediate result that is used more than once."""
+        import ibis
+
         self.staged += 1
         name = f"stage_{self.staged}"
         self.connection.execute(f"CREATE TEMP TABLE {name} AS {compiled(table)}")
         self.stages.append(name)
-        return self.backend.table(name)
+        return ibis.table(table.schema(), name=name)
 
     def forget(self, kept: int) -> None:
         """Drop all intermediate results but the first ``kept``: memory for the next view."""

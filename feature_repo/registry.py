@@ -9,7 +9,7 @@ from feature_repo.home import resolve_home
 
 
 class HomeRegistryStore(FileRegistryStore):
-    """Feast's registry file at ``<home>/<name>``; ``path`` is given as ``${CLIPWISE_HOME}/<name>``."""
+    """Feast's registry file; its ``path`` is given as ``${CLIPWISE_HOME}/<name>``."""
 
     def __init__(self, registry_config: RegistryConfig, repo_path: Path):
         super().__init__(registry_config, repo_path)

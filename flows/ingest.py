@@ -1,6 +1,6 @@
 """Ingest: a source's rows, checked, into the lake, and the features of the new state."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from prefect import flow
@@ -14,6 +14,7 @@ from validation.ingestion import Ingested, ingest_batch
 
 SOURCES = ("complete_journey", "files")
 VIEWS = 12
+FRESH_WITHIN = timedelta(days=2)
 
 
 @flow(name="ingest", persist_result=False)
@@ -50,9 +51,15 @@ def read(source: str, path: str | None) -> Batch:
 
 
 def land(lake: Lake, batch: Batch, until: datetime | None, max_failure_share: float) -> Ingested:
-    """The batch checked and landed as of ``until``, the batch's own watermark, or now."""
-    as_of = until or batch.watermark or now()
-    return ingest_batch(lake, batch, as_of, until, max_failure_share, _checking)
+    """The batch checked and landed as of ``until``, the batch's own watermark, or now.
+
+    Old events are a warning only where somebody said up to when the batch is complete.
+    """
+    stated = until or batch.watermark
+    fresh_within = FRESH_WITHIN if stated else None
+    return ingest_batch(
+        lake, batch, stated or now(), until, max_failure_share, fresh_within, _checking
+    )
 
 
 def publish(lake: Lake, version: int) -> None:

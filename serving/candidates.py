@@ -9,7 +9,8 @@ from datetime import datetime
 import numpy as np
 
 from feature_repo.names import COUPON
-from feature_repo.transforms.request import Coupons, coupons_from_columns, numbers
+from feature_repo.transforms.arithmetic import numbers
+from feature_repo.transforms.request import Coupons, coupons_from_columns
 from feature_repo.transforms.ties import tie_break
 
 log = logging.getLogger(__name__)

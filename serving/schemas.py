@@ -7,7 +7,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 
 from feature_repo.contract import EVENT_TYPES
 from feature_repo.names import PLACEMENTS
-from feature_repo.transforms.request import CartLine as PricedLine
+from feature_repo.transforms.affinity import CartLine as PricedLine
 
 MINOR_UNITS = 100
 MAX_CART_LINES = 500

@@ -48,19 +48,23 @@ def ingest_batch(
     as_of: datetime,
     complete_until: datetime | None = None,
     maximum_share: float = 0.01,
+    fresh_within: timedelta | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Ingested:
     """Check a batch as of an instant and land it whole, or raise and change nothing.
 
     ``complete_until`` becomes the lake's watermark; by default what the batch says, else just
-    after its latest row. Raises LakeBusy while another ingest runs, BatchError for a batch that
-    has not the contract's shape, and TooManyFailures above ``maximum_share`` failing rows.
+    after its latest row. Events older than ``fresh_within`` make a warning. Raises LakeBusy while
+    another ingest runs, BatchError for a batch that has not the contract's shape, and
+    TooManyFailures above ``maximum_share`` failing rows.
     """
     with writing(lake):
         state = current(lake)
         landed = landed_parents(lake, state)
         waiting = may_land(lake, state, batch, landed)
-        checked = check(_together(batch, waiting), landed, as_of, progress, batch.rejected)
+        checked = check(
+            _together(batch, waiting), landed, as_of, progress, batch.rejected, fresh_within
+        )
         stop_if_too_many(checked, maximum_share)
         rows = {name: sort_rows(lake, state, name, one) for name, one in checked.passed.items()}
         following = commit(

@@ -8,6 +8,7 @@ put together when it is read (``assembled``), for the rows that are asked for.
 import ibis
 from ibis import _
 
+from feature_repo.transforms.affinity import HISTORY_HALF_LIFE_DAYS, KINDS
 from feature_repo.transforms.changes import (
     ANCHOR,
     FAR,
@@ -18,10 +19,8 @@ from feature_repo.transforms.changes import (
     next_midnight,
     running,
 )
-from feature_repo.transforms.request import HISTORY_HALF_LIFE_DAYS
 
 CAP = 512
-KINDS = ("product", "category", "brand")
 
 _ENTRY = ["user_id", "kind", "id"]
 

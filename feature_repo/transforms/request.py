@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from feature_repo.transforms.scope import Scope, covered
+from feature_repo.transforms.affinity import KINDS, CartLine, affinity, cart_overlap
+from feature_repo.transforms.arithmetic import days_between, decay, numbers, ratio
+from feature_repo.transforms.scope import Scope
 
-DAY_US = 86_400_000_000
 SPEND_HALF_LIFE_DAYS = 30
-HISTORY_HALF_LIFE_DAYS = 90
 
 WINDOWS = (7, 30, 90)
 
@@ -107,23 +107,12 @@ _POSITION = {name: position for position, name in enumerate(RANKER_INPUTS)}
 
 @dataclass(frozen=True)
 class Coupons:
-    """Coupons as arrays: ``n`` ids, ``n`` values a column, and the three scopes over them."""
+    """Coupons as arrays: ``n`` ids, ``n`` values a column, and what they cover by kind."""
 
     coupon_id: np.ndarray
     numbers: Mapping[str, np.ndarray]
     valid_to: np.ndarray
-    products: Scope
-    categories: Scope
-    brands: Scope
-
-
-@dataclass(frozen=True)
-class CartLine:
-    """A line of the cart: units and the price of one unit in minor units."""
-
-    product_id: str
-    quantity: float
-    unit_price: float
+    scopes: Mapping[str, Scope]
 
 
 def coupons_from_columns(columns: Mapping[str, Sequence]) -> Coupons:
@@ -137,28 +126,8 @@ def coupons_from_columns(columns: Mapping[str, Sequence]) -> Coupons:
         coupon_id=np.asarray(columns["coupon_id"], dtype=object),
         numbers={name: numbers(columns[name]) for name in _COUPON_NUMBERS} | flags,
         valid_to=numbers(columns["valid_to_timestamp"]),
-        products=Scope.from_lists(columns["scope_product_ids"]),
-        categories=Scope.from_lists(columns["scope_category_ids"]),
-        brands=Scope.from_lists(columns["scope_brand_ids"]),
+        scopes={kind: Scope.from_lists(columns[f"scope_{kind}_ids"]) for kind in KINDS},
     )
-
-
-def numbers(values: Sequence) -> np.ndarray:
-    """Values as float64, with null as NaN."""
-    array = np.asarray(values)
-    if array.dtype == object:
-        array = np.array([np.nan if value is None else value for value in array], dtype=np.float64)
-    return array.astype(np.float64, copy=False)
-
-
-def decay(days: np.ndarray, half_life_days: float) -> np.ndarray:
-    """The factor 2 ** (-days / half_life_days)."""
-    return np.exp2(-days / half_life_days)
-
-
-def days_between(earlier: np.ndarray, later: np.ndarray) -> np.ndarray:
-    """Days from one instant to another; NaN where either is unknown."""
-    return (later - earlier) / DAY_US
 
 
 def ranker_inputs(
@@ -190,21 +159,18 @@ def ranker_inputs(
         put(name, values[:, None])
     put("days_left", days_between(instants[:, None], coupons.valid_to[candidates][None, :]))
     put("code_redemption_rate_all", _rate(coupons, candidates)[None, :])
-    for name, values in _affinity(users, coupons, candidates, instants).items():
+    for name, values in affinity(users, coupons.scopes, candidates, instants).items():
         put(name, values)
-    for name, values in _cart_overlap(coupons, candidates, carts, len(instants)).items():
+    for name, values in cart_overlap(
+        coupons.scopes["product"], candidates, carts, len(instants)
+    ).items():
         put(name, values)
     return out
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Part of whole; 0 where the whole is nothing or unknown."""
-    return np.divide(part, whole, out=np.zeros(np.broadcast(part, whole).shape), where=whole > 0)
-
-
 def _rate(coupons: Coupons, candidates: np.ndarray) -> np.ndarray:
     redeemed = coupons.numbers["code_redemption_count_all"][candidates]
-    return _ratio(redeemed, coupons.numbers["code_exposure_count_all"][candidates])
+    return ratio(redeemed, coupons.numbers["code_exposure_count_all"][candidates])
 
 
 def _user_recency(users: Mapping[str, Sequence], as_of: np.ndarray) -> dict[str, np.ndarray]:
@@ -224,103 +190,5 @@ def _user_recency(users: Mapping[str, Sequence], as_of: np.ndarray) -> dict[str,
         ),
         "spend_decayed_30d": numbers(users["spend_decayed_sum_30d"])
         * decay(age, SPEND_HALF_LIFE_DAYS),
-        "user_redemption_rate_all": _ratio(redeemed, numbers(users["exposure_count_all"])),
-    }
-
-
-def _affinity(
-    users: Mapping[str, Sequence], coupons: Coupons, candidates: np.ndarray, as_of: np.ndarray
-) -> dict[str, np.ndarray]:
-    """What the user bought of each candidate's products, categories and brands."""
-    shape = (len(as_of), len(candidates))
-    out: dict[str, np.ndarray] = {}
-    totals = np.zeros(len(as_of))
-    for kind, scope in (
-        ("product", coupons.products),
-        ("category", coupons.categories),
-        ("brand", coupons.brands),
-    ):
-        entries = _history(users, kind, as_of)
-        hits = covered(scope, candidates, entries["owner"], entries["id"])
-        decayed = hits.total(entries["decayed"], shape)
-        if kind == "product":
-            totals = _total_weight(entries["owner"], entries["decayed"], len(as_of))
-            last = hits.latest(entries["last"], shape)
-            out["own_product_count"] = hits.distinct(entries["count"], shape)
-            out["own_coupon_use_count"] = hits.total(entries["coupon_count"], shape)
-            out["days_since_own_purchase"] = days_between(last, as_of[:, None])
-        prefix = "own" if kind == "product" else kind
-        out[f"{prefix}_purchase_count"] = hits.total(entries["count"], shape)
-        out[f"{prefix}_purchase_decayed_90d"] = decayed
-        out[f"{prefix}_purchase_share"] = _ratio(decayed, totals[:, None])
-    return out
-
-
-def _total_weight(owner: np.ndarray, weights: np.ndarray, count: int) -> np.ndarray:
-    """The weight of all that each user bought; what rounding left of corrected purchases is 0."""
-    total = np.bincount(owner, weights, minlength=count)
-    scale = np.bincount(owner, np.abs(weights), minlength=count)
-    return np.where(total > 1e-9 * scale, total, 0.0)
-
-
-_HISTORY_FIELDS = ("count", "decayed", "last", "coupon_count")
-
-
-def _history(users: Mapping[str, Sequence], kind: str, as_of: np.ndarray) -> dict[str, np.ndarray]:
-    """A user's entries of one kind: what was known at midnight, then what came since.
-
-    An id may stand in both parts: hits add what belongs to one id.
-    """
-    parts = [
-        _entries(users, f"{view}_{kind}", users[f"{view}_reference_timestamp"], as_of)
-        for view in ("history", "recent")
-    ]
-    return {
-        field: np.concatenate([part[field] for part in parts])
-        for field in ("owner", "id", *_HISTORY_FIELDS)
-    }
-
-
-def _entries(
-    users: Mapping[str, Sequence], prefix: str, reference: Sequence, as_of: np.ndarray
-) -> dict[str, np.ndarray]:
-    lists = [() if ids is None else ids for ids in users[f"{prefix}_ids"]]
-    owner = np.repeat(np.arange(len(lists)), [len(ids) for ids in lists])
-    weights = _flat(users[f"{prefix}_decayed_90d"], np.float64)
-    last = _flat(users[f"{prefix}_last_timestamps"], np.float64)
-    age = days_between(numbers(reference), as_of)
-    return {
-        "owner": owner,
-        "id": _flat(lists, object),
-        "count": _flat(users[f"{prefix}_counts"], np.float64),
-        "decayed": weights * decay(age[owner], HISTORY_HALF_LIFE_DAYS),
-        "last": np.where(last > 0, last, -np.inf),
-        "coupon_count": _flat(users[f"{prefix}_coupon_counts"], np.float64),
-    }
-
-
-def _flat(lists: Sequence, dtype: type) -> np.ndarray:
-    parts = [np.asarray(values, dtype=dtype) for values in lists if values is not None]
-    return np.concatenate(parts) if parts else np.empty(0, dtype=dtype)
-
-
-def _cart_overlap(
-    coupons: Coupons,
-    candidates: np.ndarray,
-    carts: Sequence[Sequence[CartLine]] | None,
-    user_count: int,
-) -> dict[str, np.ndarray]:
-    """Units and value (minor units) of the cart that each candidate covers; no cart: 0."""
-    shape = (user_count, len(candidates))
-    if carts is None or not any(carts):
-        return {"cart_covered_quantity": np.zeros(shape), "cart_covered_amount": np.zeros(shape)}
-    owner = np.repeat(np.arange(user_count), [len(cart) for cart in carts])
-    lines = [line for cart in carts for line in cart]
-    products = np.array([line.product_id for line in lines], dtype=object)
-    quantity = np.array([line.quantity for line in lines], dtype=np.float64)
-    price = np.array([line.unit_price for line in lines], dtype=np.float64)
-    hits = covered(coupons.products, candidates, owner, products)
-    return {
-        "cart_covered_quantity": hits.total(quantity, shape),
-        "cart_covered_amount": hits.total(quantity * price, shape),
+        "user_redemption_rate_all": ratio(redeemed, numbers(users["exposure_count_all"])),
     }

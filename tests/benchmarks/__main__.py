@@ -1,4 +1,4 @@
-"""Runs the benchmarks named on the command line, or all: ``python -m tests.benchmarks backbone``."""
+"""Runs the named benchmarks, or all: ``python -m tests.benchmarks backbone``."""
 
 import sys
 

@@ -80,5 +80,3 @@ def report(name: str, home: Path, records: Sequence[dict]) -> None:
     folder = home / "reports" / "bench"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").write_text(json.dumps(records, indent=1))
-
-

@@ -21,6 +21,8 @@ SEAMS = {
         "feature_repo/definitions.py",
         "feature_repo/registry.py",
         "feature_repo/point_in_time.py",
+        "feature_repo/as_of_join.py",
+        "feature_repo/reading.py",
         "feature_repo/online_store.py",
         "serving/online.py",
         "serving/main.py",
