@@ -49,7 +49,7 @@ def retrain(
     frame = step(dataset)(home, state)
     train, valid, test = step(split)(frame, TimeSplit.before(starting))
     config = RankerConfig(seed=seed)
-    model = step(fit)(train, valid, config, _growing)
+    model = step(fit)([train, valid], config, _growing)
     champion = step(champion_scores)(home, test)
     scores = {RANKER: predict(model, test.inputs), **plain_rules(test, seed)}
     measured = step(measure)(test, scores, champion)

@@ -9,10 +9,17 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from feature_repo.names import CHAMPION, RANKER_MODEL, RULE_NAME, RULE_VERSION
+from feature_repo.names import (
+    BASE_MARGIN,
+    BASE_MARGIN_TAG,
+    CHAMPION,
+    RANKER_MODEL,
+    RULE_NAME,
+    RULE_VERSION,
+)
 from feature_repo.transforms.request import RANKER_INPUTS
 from serving.errors import ModelError
-from serving.policy import own_purchases_scores
+from serving.policy import own_purchases_scores, rule_margin
 
 log = logging.getLogger(__name__)
 
@@ -53,15 +60,14 @@ class RuleRanker:
 
 @dataclass(frozen=True)
 class ChampionRanker:
-    """A boosted ranker; ``trees`` is how many of its rounds count, 0 for all."""
+    """A boosted ranker: the rule's margin and what the trees add to it."""
 
     booster: Any
     version: str
-    trees: int = 0
     name: str = RANKER_MODEL
 
     def score(self, inputs: np.ndarray) -> np.ndarray:
-        return self.booster.inplace_predict(inputs, iteration_range=(0, self.trees))
+        return self.booster.inplace_predict(inputs, base_margin=rule_margin(inputs))
 
 
 class ModelSlot:
@@ -144,7 +150,7 @@ class MlflowRegistry:
         from xgboost.core import XGBoostError
 
         try:
-            self._require_gate(version)
+            self._require_tags(version)
             with tempfile.TemporaryDirectory() as folder:
                 ranker = self._read(version, folder)
             return _warmed(ranker)
@@ -161,13 +167,14 @@ class MlflowRegistry:
             self._client = MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
         return self._client
 
-    def _require_gate(self, version: str) -> None:
-        gate = self._connected().get_model_version(self._model, version).tags.get(GATE_TAG)
-        if gate != GATE_PASSED:
-            raise ModelError(
-                f"{self._model} version {version} has the tag {GATE_TAG}={gate}, expected "
-                f"{GATE_PASSED}; promote a version that passed the gate."
-            )
+    def _require_tags(self, version: str) -> None:
+        tags = self._connected().get_model_version(self._model, version).tags
+        for tag, expected in ((GATE_TAG, GATE_PASSED), (BASE_MARGIN_TAG, BASE_MARGIN)):
+            if tags.get(tag) != expected:
+                raise ModelError(
+                    f"{self._model} version {version} has the tag {tag}={tags.get(tag)}, expected "
+                    f"{expected}; promote a version that `clipwise train` made and that passed."
+                )
 
     def _read(self, version: str, folder: str) -> ChampionRanker:
         import mlflow.artifacts
@@ -181,11 +188,9 @@ class MlflowRegistry:
         )
         signature = Model.load(path).signature
         require_inputs(version, signature and signature.inputs.input_names())
-        loaded = mlflow.xgboost.load_model(path)
-        booster = loaded if hasattr(loaded, "inplace_predict") else loaded.get_booster()
+        booster = mlflow.xgboost.load_model(path)
         booster.set_param({"nthread": 1})
-        best = booster.attr("best_iteration")
-        return ChampionRanker(booster, version, 0 if best is None else int(best) + 1)
+        return ChampionRanker(booster, version)
 
 
 def require_inputs(version: str, columns: Sequence[str] | None) -> None:

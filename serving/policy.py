@@ -25,6 +25,11 @@ def own_purchases_scores(inputs: np.ndarray) -> np.ndarray:
     return own + popularity / (1.0 + popularity)
 
 
+def rule_margin(inputs: np.ndarray) -> np.ndarray:
+    """Where the ranker's trees start: log(1 + own_purchases_scores), float32, one value a row."""
+    return np.log1p(own_purchases_scores(inputs)).astype(np.float32)
+
+
 def rank(
     scores: np.ndarray, coupon_ids: Sequence[str], k: int, ties: np.ndarray | None = None
 ) -> np.ndarray:

@@ -2,16 +2,17 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from feature_repo.transforms.request import RANKER_INPUTS
+from serving.policy import rule_margin
 from training.frame import RankingFrame, group_sizes, groups, take
 
 if TYPE_CHECKING:
-    from xgboost import Booster, XGBRanker
+    from xgboost import Booster
     from xgboost.callback import TrainingCallback
 
 logger = logging.getLogger(__name__)
@@ -35,66 +36,53 @@ class RankerError(ValueError):
 
 @dataclass(frozen=True)
 class RankerConfig:
-    """Settings of the ranker: usual values for few labels.
-
-    ``n_estimators`` is the most trees. With ``least_valid_groups`` to learn from in valid, training
-    stops after ``early_stopping_rounds`` trees that do not improve ndcg@10 there, and that many
-    trees are fitted on train and valid together if ``refit``. On fewer, all trees are fitted.
-    """
+    """Settings of the ranker, chosen on campaign starts of May to August 2017 (EXPERIMENTS.md)."""
 
     objective: str = "rank:ndcg"
     n_estimators: int = 200
     max_depth: int = 3
-    learning_rate: float = 0.05
+    learning_rate: float = 0.03
     min_child_weight: float = 5.0
     subsample: float = 0.8
     colsample_bytree: float = 0.5
     reg_lambda: float = 10.0
     lambdarank_pair_method: str = "topk"
     lambdarank_num_pair_per_sample: int = 20
-    early_stopping_rounds: int = 50
-    least_valid_groups: int = 50
     rising: tuple[str, ...] = RISING
-    refit: bool = True
     seed: int = 2017
     nthread: int = 2
 
 
 def fit(
-    train: RankingFrame,
-    valid: RankingFrame,
-    config: RankerConfig,
-    progress: Progress | None = None,
+    parts: Sequence[RankingFrame], config: RankerConfig, progress: Progress | None = None
 ) -> "Booster":
-    """Learn to order the coupons of an exposure; the same frames and seed give the same bytes.
+    """Learn what to add to the plain rule; the same frames and seed give the same bytes.
 
+    The trees start from ``rule_margin``, so that with few labels the ranking stays near the rule's.
     Groups in which nothing or everything was redeemed have no order to learn and are left out.
-    ``progress`` hears of the trees done and of the most there will be, and starts again for the
-    second fit. Raises RankerError if train has nothing to learn from.
+    ``progress`` hears of the trees done and of all. Raises RankerError if there is no order at all.
     """
-    known, watched = informative(train), informative(valid)
-    if len(known) == 0:
+    import xgboost
+
+    known = [part for part in map(informative, parts) if len(part)]
+    if not known:
         raise RankerError(
-            f"Expected exposures with redeemed and unredeemed coupons, got none in {len(train)} "
-            "pairs: train on a longer window or move valid_start later."
+            "Expected exposures with redeemed and unredeemed coupons, got none in "
+            f"{sum(map(len, parts))} pairs: move test_start later, or ingest a longer period."
         )
-    if len(groups(watched)) < config.least_valid_groups:
-        logger.info(
-            "valid has %d groups to learn from, fewer than %d: no early stop, %d trees",
-            *(len(groups(watched)), config.least_valid_groups, config.n_estimators),
-        )
-        return _booster(_fit([known, watched], None, config, progress))
-    model = _fit([known], watched, config, progress)
-    trees = model.best_iteration + 1
-    logger.info("ndcg@10 on valid %.4f at %d trees", model.best_score, trees)
-    if not config.refit:
-        return _booster(model)[:trees]
-    return _booster(_fit([known, watched], None, replace(config, n_estimators=trees), progress))
+    inputs = np.concatenate([part.inputs for part in known])
+    labels = np.concatenate([part.label for part in known])
+    data = xgboost.DMatrix(inputs, labels, feature_names=list(RANKER_INPUTS))
+    data.set_group(np.concatenate([_sizes(part) for part in known]))
+    data.set_base_margin(rule_margin(inputs))
+    callbacks = [_reporter(progress, config.n_estimators)] if progress else None
+    return xgboost.train(_settings(config), data, config.n_estimators, callbacks=callbacks)
 
 
 def predict(model: "Booster", inputs: np.ndarray) -> np.ndarray:
-    """The score of every row: float32, comparable within a group, higher is better."""
-    return model.inplace_predict(np.ascontiguousarray(inputs, dtype=np.float32))
+    """The score of every row, the rule's margin and what the trees add: higher is better."""
+    rows = np.ascontiguousarray(inputs, dtype=np.float32)
+    return model.inplace_predict(rows, base_margin=rule_margin(rows))
 
 
 def importance(model: "Booster", count: int = 20) -> list[tuple[str, float]]:
@@ -115,37 +103,12 @@ def informative(frame: RankingFrame) -> RankingFrame:
     return take(frame, np.repeat((positives > 0) & (positives < sizes), sizes))
 
 
-def _fit(
-    parts: Sequence[RankingFrame],
-    watched: RankingFrame | None,
-    config: RankerConfig,
-    progress: Progress | None,
-) -> "XGBRanker":
-    from xgboost import XGBRanker
-
-    model = XGBRanker(**_settings(config, watched is not None, progress))
-    held_out = {}
-    if watched is not None:
-        held_out["eval_set"] = [(watched.inputs, watched.label)]
-        held_out["eval_group"] = [_sizes(watched)]
-    return model.fit(
-        np.concatenate([part.inputs for part in parts]),
-        np.concatenate([part.label for part in parts]),
-        group=np.concatenate([_sizes(part) for part in parts]),
-        verbose=False,
-        **held_out,
-    )
-
-
-def _settings(config: RankerConfig, early: bool, progress: Progress | None) -> dict[str, Any]:
+def _settings(config: RankerConfig) -> dict[str, Any]:
     settings = asdict(config)
-    rising, seed = settings.pop("rising"), settings.pop("seed")
-    del settings["refit"], settings["least_valid_groups"]
+    rising = settings.pop("rising")
+    del settings["n_estimators"]
     settings["monotone_constraints"] = tuple(int(name in rising) for name in RANKER_INPUTS)
-    settings["callbacks"] = [_reporter(progress, config.n_estimators)] if progress else None
-    if not early:
-        del settings["early_stopping_rounds"]
-    return settings | {"random_state": seed, "tree_method": "hist", "eval_metric": "ndcg@10"}
+    return settings | {"tree_method": "hist"}
 
 
 def _reporter(progress: Progress, most: int) -> "TrainingCallback":
@@ -157,12 +120,6 @@ def _reporter(progress: Progress, most: int) -> "TrainingCallback":
             return False
 
     return Reporter()
-
-
-def _booster(model: "XGBRanker") -> "Booster":
-    booster = model.get_booster()
-    booster.feature_names = list(RANKER_INPUTS)
-    return booster
 
 
 def _sizes(frame: RankingFrame) -> np.ndarray:

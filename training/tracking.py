@@ -13,7 +13,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from feature_repo.names import CHALLENGER, CHAMPION, RANKER_MODEL
+from feature_repo.names import (
+    BASE_MARGIN,
+    BASE_MARGIN_TAG,
+    CHALLENGER,
+    CHAMPION,
+    RANKER_MODEL,
+)
 from feature_repo.transforms.request import RANKER_INPUTS
 from training.evaluate import RANKER
 from training.promotion import Decision
@@ -188,7 +194,7 @@ def _log_run(mlflow: ModuleType, model: "Booster", run: TrainingRun) -> str:
 
 def _mark(client: "MlflowClient", version: str, run: TrainingRun) -> None:
     gate = {GATE_TAG: _gate(run.decision), "gate_reason": " ".join(run.decision.reasons)}
-    _tag(client, version, run.lineage.tags() | gate)
+    _tag(client, version, run.lineage.tags() | gate | {BASE_MARGIN_TAG: BASE_MARGIN})
     if run.decision.passed:
         client.set_registered_model_alias(RANKER_MODEL, CHALLENGER, version)
 

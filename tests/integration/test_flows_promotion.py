@@ -23,18 +23,22 @@ def home(tmp_path_factory):
     return tmp_path_factory.mktemp("home")
 
 
+def uri(home):
+    """The store that the demo uses too; MLflow itself sets the variable for it once it was told."""
+    return f"sqlite:///{home / 'mlflow.db'}"
+
+
 @pytest.fixture(scope="module")
 def outcomes(home):
     """A version that passed and, logged after it, one that failed."""
     import xgboost
 
-    from flows.steps import tracking_uri
     from training.tracking import Lineage, Tracking, TrainingRun
 
     rows = np.random.default_rng(0).random((40, len(RANKER_INPUTS)), dtype=np.float32)
     data = xgboost.DMatrix(rows, rows[:, 0] > 0.5, feature_names=list(RANKER_INPUTS))
     model = xgboost.train({"nthread": 1, "max_depth": 2}, data, 3)
-    tracking = Tracking(tracking_uri(home), home / "mlartifacts")
+    tracking = Tracking(uri(home), home / "mlartifacts")
     lineage = Lineage(1, datetime(2018, 1, 1, tzinfo=UTC), "coupon_ranker_v1", None)
     found = {}
     for decision in (Decision(True, ("It is better.",)), Decision(False, ("It is worse.",))):
@@ -45,10 +49,9 @@ def outcomes(home):
 
 def serving(home):
     """The ranker that a service over this registry would rank by."""
-    from flows.steps import tracking_uri
     from serving.model import MlflowRegistry, ModelSlot
 
-    slot = ModelSlot(MlflowRegistry(tracking_uri(home)))
+    slot = ModelSlot(MlflowRegistry(uri(home)))
     slot.refresh()
     return slot.current
 
