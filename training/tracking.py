@@ -145,7 +145,6 @@ class Tracking:
 
         self.artifact_root.mkdir(parents=True, exist_ok=True)
         mlflow.set_tracking_uri(self.uri)
-        mlflow.set_registry_uri(self.uri)
         try:
             yield mlflow
         except (MlflowException, SQLAlchemyError, OSError) as error:
