@@ -193,12 +193,17 @@ class Lake:
         return query(f"SELECT * FROM {parquet(files)}") if files else None
 
 
-def connect():
-    """A DuckDB connection that speaks UTC."""
+def connect(spill: Path | None = None):
+    """A DuckDB connection that speaks UTC and writes what memory cannot hold to ``spill`` alone.
+
+    Without it nothing is spilled: DuckDB would write into the folder that the command runs in.
+    """
     import duckdb
 
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
+    folder = "" if spill is None else str(spill).replace("'", "''")
+    connection.execute(f"SET temp_directory = '{folder}'")
     return connection
 
 

@@ -87,11 +87,10 @@ class Engine:
         self.stages: list[str] = []
         self.staged = 0
         self.spill = lake.home / "features" / "spill"
-        self.connection = connect()
+        self.connection = connect(self.spill)
         for setting, value in (
             ("threads", threads),
             ("memory_limit", f"'{memory}'"),
-            ("temp_directory", f"'{self.spill}'"),
             ("preserve_insertion_order", "false"),
         ):
             self.connection.execute(f"SET {setting} = {value}")

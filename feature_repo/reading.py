@@ -41,8 +41,9 @@ class Query:
     @classmethod
     def open(cls, config: RepoConfig, sources: Sequence[DataSource]) -> "Query":
         """A query over these sources, with the lake's state of this moment or the pinned one."""
-        connection = connect()
         settings = config.offline_store
+        home = resolve_home(settings.home, Path(config.repo_path))
+        connection = connect(home / "spill")
         connection.execute(f"SET memory_limit = '{settings.memory_limit}'")
         if settings.threads:
             connection.execute(f"SET threads = {settings.threads}")
