@@ -179,12 +179,15 @@ class Lake:
         return query(f"SELECT {picked} FROM ({self.scan(name, state, start, end)})")
 
     def known(self, name: str, state: State):
-        """The newest version of every row, as known at the state's watermark."""
+        """The version of every row that counts at the watermark: the one learned last.
+
+        What happens or takes effect later does not count yet.
+        """
         key = ", ".join(TABLES[name].key)
         return query(
-            f"SELECT * FROM ({self.scan(name, state)}) WHERE created_timestamp < "
-            f"'{state.watermark.isoformat()}' QUALIFY row_number() OVER "
-            f"(PARTITION BY {key} ORDER BY created_timestamp DESC) = 1"
+            f"SELECT * FROM ({self.scan(name, state)}) "
+            f"WHERE greatest(event_timestamp, created_timestamp) < '{state.watermark.isoformat()}' "
+            f"QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY created_timestamp DESC) = 1"
         )
 
     def quarantine(self, state: State):
