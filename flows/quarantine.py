@@ -33,6 +33,10 @@ def exported(rows: Sequence[Mapping], path: Path) -> Path:
 
 
 def _write(path: Path, rows: list[dict]) -> None:
+    """Write rows as a person repairs them: an instant of learning only where one was stated."""
+    for row in rows:
+        if row.get("created_timestamp") == row.get("event_timestamp"):
+            row["created_timestamp"] = None
     columns = list(dict.fromkeys(column for row in rows for column in row))
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns)

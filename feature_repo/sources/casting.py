@@ -64,7 +64,12 @@ def cast(connection, reading: Reading, raw):
     connection.execute(f"CREATE VIEW valued AS SELECT {selected}, _row, source FROM origin")
     misfits = [f"(source.{c} IS NOT NULL AND {c} IS NULL)" for c in reading.origin]
     misfit = " OR ".join(misfits) or "false"
-    good = f"SELECT * EXCLUDE (source) FROM valued WHERE NOT ({misfit}) ORDER BY _row"
+    # A row that does not say when it was learned was learned when it happened.
+    learned = "coalesce(created_timestamp, event_timestamp) AS created_timestamp"
+    good = (
+        f"SELECT * EXCLUDE (source) REPLACE ({learned}) FROM valued WHERE NOT ({misfit}) "
+        "ORDER BY _row"
+    )
     bad = _rejected(reading) + f" FROM valued WHERE {misfit} ORDER BY _row"
     return connection.sql(good).to_arrow_table(), connection.sql(bad).to_arrow_table()
 

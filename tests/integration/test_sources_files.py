@@ -339,3 +339,15 @@ def test_progress_hears_every_table(folder):
     csv = "user_id,event_timestamp\nu1,2025-01-15T12:00:00Z\n"
     files.read(folder(events=event(), users=csv), heard.append)
     assert heard == ["users", "events"]
+
+
+def test_a_row_without_an_instant_of_learning_was_learned_when_it_happened(folder):
+    rows, rejected = users(
+        folder,
+        "user_id,event_timestamp,created_timestamp\n"
+        "u1,2025-01-15T12:00:00Z,\n"
+        "u2,2025-01-15T12:00:00Z,2025-01-16T12:00:00Z\n"
+        "u3,2025-01-15T12:00:00Z,soon\n",
+    )
+    assert [row["created_timestamp"].day for row in rows] == [15, 16]
+    assert "created_timestamp should be" in rejected[0]["reason"]
