@@ -202,8 +202,11 @@ def land(home: Path, log: dict[str, list[dict]], watermark: int = WATERMARK):
 OURS = "feature_repo.online_store.GuardedSqliteOnlineStore"
 
 
-def feast_store(home: Path, online: str = OURS, **offline):
-    """A Feast store over ``home`` with our views applied, offline and online."""
+def feast_store(home: Path, online: str | dict = OURS, **offline):
+    """A Feast store over ``home`` with our views applied, offline and online.
+
+    ``online`` is a store's settings, or the type of an SQLite one.
+    """
     from feast import FeatureStore, RepoConfig
 
     from feature_repo import definitions
@@ -220,10 +223,9 @@ def feast_store(home: Path, online: str = OURS, **offline):
             "home": str(home),
         }
         | offline,
-        online_store={
-            "type": online,
-            "path": f"{home}/online.db",
-        },
+        online_store=online
+        if isinstance(online, dict)
+        else {"type": online, "path": f"{home}/online.db"},
         entity_key_serialization_version=3,
         repo_path=str(home),
     )

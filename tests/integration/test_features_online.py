@@ -1,6 +1,9 @@
 """Online equals offline: what was materialized up to t is what history says at t."""
 
 import shutil
+import socket
+import subprocess
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -26,8 +29,39 @@ ENDS = st.lists(
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return feast_store(tmp_path_factory.mktemp("home"))
+def redis_address():
+    """A Redis of our own on a free port, stopped by its own id."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed, so Redis is not tested")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        yield _answering(port, process)
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def _answering(port: int, process: subprocess.Popen) -> str:
+    for _ in range(200):
+        assert process.poll() is None, "redis-server ended at once"
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return f"127.0.0.1:{port}"
+        time.sleep(0.05)
+    raise AssertionError("redis-server did not answer within ten seconds")
+
+
+@pytest.fixture(scope="module", params=["sqlite", "redis"])
+def store(request, tmp_path_factory):
+    home = tmp_path_factory.mktemp("home")
+    if request.param == "sqlite":
+        return feast_store(home)
+    address = request.getfixturevalue("redis_address")
+    return feast_store(home, {"type": "redis", "connection_string": address})
 
 
 def reset(store, log: dict) -> None:
@@ -35,7 +69,11 @@ def reset(store, log: dict) -> None:
     for folder in ("lake", "features"):
         shutil.rmtree(home / folder, ignore_errors=True)
     land(home, log)
-    connection = store._provider.online_store._get_conn(store.config)
+    online_store = store._provider.online_store
+    if store.config.online_store.type == "redis":
+        online_store._get_client(store.config.online_store).flushall()
+        return
+    connection = online_store._get_conn(store.config)
     for view in store.list_feature_views():
         connection.execute(f'DELETE FROM "{store.project}_{view.name}"')
     connection.commit()
@@ -88,7 +126,8 @@ def test_an_older_write_does_not_replace_a_newer_value(store):
     assert found["age_min"] == [40]
 
 
-def test_feast_s_own_store_reads_what_ours_wrote(store):
+def test_feast_s_own_store_reads_what_ours_wrote(tmp_path):
+    store = feast_store(tmp_path)
     reset(store, {"users": [_user(30, 0)]})
     store.materialize(moment(START), moment(START + DAY), ["user_demographics"])
     theirs = feast_store(store.config.offline_store.home, online="sqlite")
