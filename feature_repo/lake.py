@@ -76,7 +76,10 @@ def instant(text: str) -> datetime:
             f"The instant {text!r} names no time zone; write it like 2017-12-01T00:00:00Z or "
             "2017-12-01T00:00:00-05:00."
         )
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise LakeError(f"The instant {text!r} does not exist in UTC; choose another.") from None
 
 
 class Lake:

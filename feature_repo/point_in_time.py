@@ -158,7 +158,10 @@ class PointInTimeOfflineStore(DuckDBOfflineStore):
         one = f" QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {', '.join(newest)}) = 1"
         columns = [*join_key_columns, *feature_name_columns, timestamp_field]
         columns += [created_timestamp_column] if created_timestamp_column else []
-        return _pulling(config, data_source, columns, timestamp_field, start_date, end_date, one)
+        # What was learned late changes rows before the last materialization, so the newest row of
+        # every entity is written again; the start counts only for what is not in the lake.
+        start = None if in_lake(data_source) else start_date
+        return _pulling(config, data_source, columns, timestamp_field, start, end_date, one)
 
     @staticmethod
     def pull_all_from_table_or_query(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from click import ClickException
 from feast.data_format import DeltaFormat
 from feast.data_source import DataSource
 from feast.infra.offline_stores.file_source import FileSource
@@ -17,6 +18,10 @@ from feature_repo.lake import Lake, LakeError, connect, parquet
 from feature_repo.publication import ASSEMBLED, ENTRY_COLUMNS, WANTED_COLUMNS, compiled, published
 from feature_repo.transforms.history import assembled
 from feature_repo.views import LAKE
+
+
+class BeyondWatermark(LakeError, ClickException):
+    """An instant that the lake does not know yet; the feast command prints it as one sentence."""
 
 
 def in_lake(source: DataSource) -> bool:
@@ -146,7 +151,7 @@ def refuse_the_future(config: RepoConfig, source: DataSource, end: datetime | No
         return
     watermark = lake_state(config)[1].watermark
     if _aware(end) > watermark:
-        raise LakeError(
+        raise BeyondWatermark(
             f"The lake is complete up to {watermark.isoformat()}, so features cannot be "
             f"materialized up to {_aware(end).isoformat()}; use an end no later than that."
         )

@@ -81,7 +81,7 @@ def quarantine(
     table: Annotated[str | None, typer.Option(help="Only this table's rows.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="The most rows to show.")] = 20,
     export: Annotated[
-        Path | None, typer.Option(help="Write all of them to this CSV, to repair and ingest again.")
+        Path | None, typer.Option(help="Write all to this new folder, to repair and ingest again.")
     ] = None,
 ) -> None:
     """List the rows that may not land, each with its rule and reason."""
@@ -175,6 +175,8 @@ def serve(
     from serving.main import load_settings, serve
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    for chatty in ("alembic", "feast", "mlflow"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     home = prepare_environment()
     clock = "replay, at the lake's watermark" if replay else "wall clock"
     show.errors.print(f"Serving on http://{host}:{port} ({clock}); state in {home}")
@@ -188,7 +190,8 @@ def main() -> None:
     try:
         app()
     except Exception as error:
-        if type(error).__module__.split(".")[0] not in OWN:
+        # A folder that cannot be written is the user's to mend as well, and says what it is.
+        if type(error).__module__.split(".")[0] not in OWN and not isinstance(error, OSError):
             raise
         from flows.show import errors
 

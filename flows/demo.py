@@ -79,12 +79,13 @@ def households(lake: Lake) -> list[str]:
     state = lake.state()
     found = query(
         f"""
-        SELECT user_id FROM ({lake.scan("events", state)}) WHERE user_id IN (
+        SELECT user_id FROM bought WHERE user_id IN (
             SELECT user_id FROM ({lake.scan("exposures", state)}) WHERE campaign_id IN (
                 SELECT campaign_id FROM ({lake.scan("coupons", state)})
                 WHERE valid_to > '{state.watermark.isoformat()}'))
         GROUP BY user_id ORDER BY count(*) DESC, user_id LIMIT {HOUSEHOLDS}
-        """
+        """,
+        bought=lake.known("events", state),
     )
     return found["user_id"].to_pylist()
 

@@ -3,7 +3,7 @@
 import io
 import logging
 from contextlib import redirect_stdout
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from prefect import flow
@@ -15,11 +15,17 @@ from flows.steps import prepare_environment, step, tell
 log = logging.getLogger(__name__)
 
 
+class MaterializeError(Exception):
+    """The online store cannot be brought to an instant."""
+
+
 @flow(name="materialize", persist_result=False)
 def materialize(as_of: str | None = None) -> datetime:
     """Apply the definitions and bring the online store up to an instant, by default the watermark.
 
-    Returns that instant. What was materialized before is not written again.
+    Returns that instant. The newest row of every entity is written, since rows that were learned
+    late change what was online before. Raises MaterializeError for an instant before the one up to
+    which the online store is complete already.
     """
     home = prepare_environment()
     until = instant(as_of) if as_of else Lake(home).state().watermark
@@ -57,9 +63,13 @@ def apply():
 
 
 def bring_online(store, name: str, until: datetime) -> None:
-    """Write a view's rows from where the last materialization ended up to ``until``, exclusive."""
+    """Write the newest row of each of a view's entities before ``until``."""
     done = store.get_feature_view(name).most_recent_end_time
-    if done is None or done < until:
-        with redirect_stdout(io.StringIO()) as said:
-            store.materialize_incremental(end_date=until, feature_views=[name])
-        log.debug("feast: %s", said.getvalue())
+    if done is not None and done > until:
+        raise MaterializeError(
+            f"The online store has {name} up to {done.isoformat()} and cannot go back to "
+            f"{until.isoformat()}; past instants are read with `clipwise recommend --as-of`."
+        )
+    with redirect_stdout(io.StringIO()) as said:
+        store.materialize(until - timedelta(microseconds=1), until, feature_views=[name])
+    log.debug("feast: %s", said.getvalue())

@@ -5,12 +5,22 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from feature_repo.lake import Lake
+from feature_repo.contract import TABLES
+from feature_repo.lake import Lake, LakeError
 from flows.steps import prepare_environment
 
 
+class ExportError(Exception):
+    """The rows cannot be written where they should go."""
+
+
 def held(table: str | None = None) -> list[dict]:
-    """The rows in quarantine, of one table or all, in the order of their ids."""
+    """The rows in quarantine, of one table or all, in the order of their ids.
+
+    Raises LakeError for a table that is not in the contract.
+    """
+    if table not in (None, *TABLES):
+        raise LakeError(f"There is no table {table!r}; the tables are {', '.join(TABLES)}.")
     lake = Lake(prepare_environment())
     found = lake.quarantine(lake.state())
     rows = [] if found is None else found.to_pylist()
@@ -18,18 +28,22 @@ def held(table: str | None = None) -> list[dict]:
     return sorted(chosen, key=lambda row: (row["table"], row["row_id"]))
 
 
-def exported(rows: Sequence[Mapping], path: Path) -> Path:
-    """Write the rows as CSV in their own columns, one file a table if there are several.
+def exported(rows: Sequence[Mapping], folder: Path) -> Path:
+    """Write the rows into a new folder, one CSV a table, which ``ingest --source files`` reads.
 
-    Returns the file, or the folder with the files, which ``ingest --source files`` reads.
+    Amounts are in minor units. Returns the folder. Raises ExportError if it exists already.
     """
-    tables = sorted({row["table"] for row in rows})
-    folder = path if path.suffix != ".csv" else path.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in tables:
-        target = path if path.suffix == ".csv" and len(tables) == 1 else folder / f"{name}.csv"
-        _write(target, [json.loads(row["payload"]) for row in rows if row["table"] == name])
-    return path if len(tables) == 1 and path.suffix == ".csv" else folder
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise ExportError(
+            f"Expected a folder that can be made for the rows, {folder} cannot ({error.strerror}); "
+            "name a new one."
+        ) from error
+    for name in sorted({row["table"] for row in rows}):
+        payloads = [json.loads(row["payload"]) for row in rows if row["table"] == name]
+        _write(folder / f"{name}.csv", payloads)
+    return folder
 
 
 def _write(path: Path, rows: list[dict]) -> None:

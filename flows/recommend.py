@@ -82,7 +82,7 @@ def recommend(user_id: str, as_of: str | None = None, k: int = 10) -> Explained:
             f"{moment.isoformat()}; choose an instant no later than that."
         )
     features = OfflineFeatures(apply(), moment)
-    index = index_from_columns(features.coupons(_coupon_ids(lake, state)))
+    index = index_from_columns(features.coupons(_announced(lake, state, moment)))
     models = ModelSlot(MlflowRegistry(tracking_uri(home)))
     models.refresh()
     recommender = Recommender(
@@ -99,8 +99,13 @@ def recommend(user_id: str, as_of: str | None = None, k: int = 10) -> Explained:
     return Explained(answer, moment, covered_names(lake, state, user_id, ids, moment))
 
 
-def _coupon_ids(lake: Lake, state: State) -> list[str]:
-    return sorted(lake.known("coupons", state)["coupon_id"].to_pylist())
+def _announced(lake: Lake, state: State, as_of: datetime) -> list[str]:
+    """The coupons that were announced before an instant."""
+    found = query(
+        f"SELECT DISTINCT coupon_id FROM ({lake.scan('coupons', state)}) WHERE "
+        f"greatest(event_timestamp, created_timestamp) < '{as_of.isoformat()}' ORDER BY 1"
+    )
+    return found["coupon_id"].to_pylist()
 
 
 def covered_names(
@@ -115,12 +120,14 @@ def covered_names(
         WITH pairs AS (
             SELECT DISTINCT coupon_id, product_id FROM ({lake.scan("coupon_products", state)})
             WHERE coupon_id IN (SELECT coupon_id FROM wanted)),
-        names AS (SELECT DISTINCT product_id, coalesce(name, product_id) AS name
-            FROM ({lake.scan("products", state)})),
+        names AS (SELECT product_id, coalesce(arg_max(name, created_timestamp), product_id) AS name
+            FROM ({lake.scan("products", state)}) GROUP BY product_id),
         sold AS (SELECT product_id, count(*) AS times, count(*) FILTER (user_id = $user) AS own
-            FROM ({lake.scan("events", state)})
-            WHERE event_type = 'purchase' AND event_timestamp < '{as_of.isoformat()}'
-            GROUP BY 1),
+            FROM (SELECT * FROM ({lake.scan("events", state)})
+                WHERE greatest(event_timestamp, created_timestamp) < '{as_of.isoformat()}'
+                QUALIFY row_number() OVER (
+                    PARTITION BY event_id ORDER BY created_timestamp DESC) = 1)
+            WHERE event_type = 'purchase' GROUP BY 1),
         named AS (SELECT coupon_id, product_id, name, coalesce(times, 0) AS times,
             coalesce(own, 0) AS own
             FROM pairs JOIN names USING (product_id) LEFT JOIN sold USING (product_id))

@@ -43,6 +43,8 @@ def progress(title: str) -> Iterator[None]:
 
         with heard_by(listen):
             yield
+        for task in (*stages.values(), whole):
+            bars.update(task, total=bars.tasks[task].completed or 1)
         bars.update(whole, completed=1)
 
 
@@ -98,6 +100,7 @@ def metrics(found: Mapping[str, Mapping[str, float]]) -> None:
         values = [found[model][name] for model in found]
         rows.append([name, *(_figure(value, max(values)) for value in values)])
     table("Test exposures, mean over groups with a redemption", ["metric", *found], rows)
+    console.print("Equal scores are ordered by a hash of coupon_id (training/metrics.py).")
 
 
 def _figure(value: float, best: float) -> str:
@@ -119,6 +122,11 @@ def recommended(explained) -> None:
         f"User [bold]{answer.user_id}[/] as of {instant(explained.as_of)}, ranked by "
         f"{answer.model.name} {answer.model.version}."
     )
+    if answer.cold_start:
+        console.print("Nothing is known of this user, so only open campaigns count.")
+    if answer.removed:
+        removed = ", ".join(f"{count:,} {rule}" for rule, count in answer.removed.items())
+        console.print(f"Removed by rules: {removed}.")
     if answer.reason:
         console.print(f"No coupon: {answer.reason}.")
         return
@@ -134,7 +142,7 @@ def recommended(explained) -> None:
 
 
 def _names(names: Sequence[str], longest: int = 32) -> str:
-    return "; ".join(name.lower()[:longest] for name in names)
+    return "; ".join(" ".join(name.lower().split())[:longest].strip() for name in names)
 
 
 def quarantined(rows: Sequence[Mapping[str, object]], total: int) -> None:

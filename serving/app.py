@@ -75,6 +75,7 @@ def create_app(service: Service) -> FastAPI:
         version="1",
         lifespan=lifespan,
         redoc_url=None,
+        redirect_slashes=False,
     )
     install_problems(app)
     app.add_middleware(BodyLimit, limit=service.max_body_bytes)

@@ -67,7 +67,7 @@ def build(settings: Settings) -> FastAPI:
 
 def assemble(settings: Settings, lake: Any, online: FeastOnline) -> Service:
     """Everything the routes need, each part with the parts it stands on."""
-    clock = _clock(lake, settings.replay)
+    clock = _clock(lake, online, settings.replay)
     index = IndexSlot(lambda: online.coupons(coupon_ids(lake)), online.watermark)
     models = ModelSlot(MlflowRegistry(settings.tracking_uri))
     decisions = DecisionLog(settings.home / "decisions", settings.decisions)
@@ -107,16 +107,22 @@ def coupon_ids(lake: Any) -> list[str]:
     return sorted(lake.known("coupons", lake.state())["coupon_id"].to_pylist())
 
 
-def _clock(lake: Any, replay: bool) -> Clock:
-    return Clock(_standing_at(lake.state().watermark) if replay else _wall, replay)
+def _clock(lake: Any, online: FeastOnline, replay: bool) -> Clock:
+    """The wall clock, or in replay one that stands where the data ends."""
+    return Clock(_standing_at(lake.state().watermark, online) if replay else _wall, replay)
 
 
 def _wall() -> datetime:
     return datetime.now(UTC)
 
 
-def _standing_at(instant: datetime) -> Callable[[], datetime]:
-    return lambda: instant
+def _standing_at(instant: datetime, online: FeastOnline) -> Callable[[], datetime]:
+    """An instant, or where the online features end once they go further: they show up to there."""
+
+    def now() -> datetime:
+        return max(instant, online.watermark() or instant)
+
+    return now
 
 
 def _feature_store(settings: Settings) -> Any:

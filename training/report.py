@@ -19,6 +19,7 @@ LIMITS: tuple[str, ...] = (
     "Test coupons still open at the watermark may yet be redeemed; here they count as they stand.",
     "Groups are one campaign each; whether scores compare across campaigns is not measured here.",
     "Only groups with a redeemed coupon have a value; coverage counts all groups.",
+    "Equal scores are ordered by the first 8 bytes of BLAKE2b of coupon_id, as the service does.",
 )
 
 

@@ -113,6 +113,7 @@ class Tracking:
             raise TrackingError("Expected a reason for the promotion, got none: say why in a word.")
         with self._connected() as mlflow:
             client = mlflow.MlflowClient()
+            _require(client, version)
             gate = client.get_model_version(RANKER_MODEL, version).tags.get(GATE_TAG)
             if gate != PASSED:
                 raise PromotionRefused(
@@ -150,8 +151,8 @@ class Tracking:
         except (MlflowException, SQLAlchemyError, OSError) as error:
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise TrackingError(
-                f"Expected the MLflow store at {self.uri} to do as asked, got: {first} Check the "
-                "version's number, and that MLFLOW_TRACKING_URI names a store that runs."
+                f"Expected the MLflow store at {self.uri} to do as asked, got: {first} Check "
+                "that MLFLOW_TRACKING_URI names a store that runs."
             ) from error
 
     def _experiment(self, client: "MlflowClient") -> str:
@@ -196,6 +197,14 @@ def _mark(client: "MlflowClient", version: str, run: TrainingRun) -> None:
     _tag(client, version, run.lineage.tags() | gate | {BASE_MARGIN_TAG: BASE_MARGIN})
     if run.decision.passed:
         client.set_registered_model_alias(RANKER_MODEL, CHALLENGER, version)
+
+
+def _require(client: "MlflowClient", version: str) -> None:
+    found = client.search_model_versions(f"name = '{RANKER_MODEL}'")
+    known = sorted((str(one.version) for one in found), key=int)
+    if str(version) not in known:
+        have = f"it has {', '.join(known)}" if known else "it has none; run `clipwise train`"
+        raise TrackingError(f"{RANKER_MODEL} has no version {version}: {have}.")
 
 
 def _tag(client: "MlflowClient", version: str, tags: Mapping[str, str]) -> None:

@@ -10,6 +10,7 @@ from feature_repo.landing import Sorted, commit, current, sort_rows, writing
 from feature_repo.sources import Batch
 from validation.check import Checked, check
 from validation.quarantine import contradicting
+from validation.suites import HAPPENINGS
 from validation.threshold import stop_if_too_many
 from validation.waiting import landed_parents, may_land, released
 
@@ -76,7 +77,7 @@ def ingest_batch(
             source=batch.source,
             watermark=complete_until
             or batch.watermark
-            or _just_after(checked.passed, state.watermark if state else as_of),
+            or _just_after(checked.passed, state, as_of),
             learned=batch.learned,
         )
     waited = {name: one.num_rows for name, one in waiting.items()}
@@ -118,17 +119,20 @@ def _counts(
     }
 
 
-def _just_after(passed: Mapping[str, object], otherwise: datetime) -> datetime:
-    """The first instant after everything in the batch; a batch without rows says nothing."""
+def _just_after(passed: Mapping[str, object], state: State | None, as_of: datetime) -> datetime:
+    """The first instant after all that the batch says happened or was learned, at most ``as_of``.
+
+    Plans may take effect later than that. A batch without rows says nothing.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     latest = [
         pc.max(rows[column].cast(pa.int64())).as_py()
-        for rows in passed.values()
-        for column in ("event_timestamp", "created_timestamp")
+        for name, rows in passed.items()
+        for column in ("created_timestamp", *(("event_timestamp",) * (name in HAPPENINGS)))
         if rows.num_rows
     ]
     if not latest:
-        return otherwise
-    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=max(latest) + 1)
+        return state.watermark if state else as_of
+    return min(as_of, datetime.fromtimestamp(0, UTC) + timedelta(microseconds=max(latest) + 1))

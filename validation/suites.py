@@ -26,7 +26,7 @@ RULES = (
 )
 
 # Plans may take effect later, so of these tables only the moment of learning is in the past.
-_HAPPENINGS = ("exposures", "events", "redemptions")
+HAPPENINGS = ("exposures", "events", "redemptions")
 
 # No shop has older rows, so they are misread; and Python cannot represent later ones.
 _EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
@@ -139,7 +139,7 @@ def _order_expectations(table: Table) -> Iterator:
 def _time_expectations(table: Table, as_of: datetime) -> Iterator:
     import great_expectations.expectations as gxe
 
-    past = {"created_timestamp"} | ({"event_timestamp"} if table.name in _HAPPENINGS else set())
+    past = {"created_timestamp"} | ({"event_timestamp"} if table.name in HAPPENINGS else set())
     for name in (column.name for column in table.columns if column.type == "timestamp"):
         came = f"but is {{{name}}}"
         meta = _meta("minimum", name, f"{name} must be at least {_EARLIEST.isoformat()}, {came}")

@@ -227,6 +227,7 @@ def feast_store(home: Path, online: str | dict = OURS, **offline):
         if isinstance(online, dict)
         else {"type": online, "path": f"{home}/online.db"},
         entity_key_serialization_version=3,
+        materialization={"pull_latest_features": True},
         repo_path=str(home),
     )
     store = FeatureStore(config=config)

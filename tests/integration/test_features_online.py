@@ -61,7 +61,7 @@ def store(request, tmp_path_factory):
     if request.param == "sqlite":
         return feast_store(home)
     address = request.getfixturevalue("redis_address")
-    return feast_store(home, {"type": "redis", "connection_string": address})
+    return feast_store(home, {"type": "redis", "connection_string": address, "skip_dedup": True})
 
 
 def reset(store, log: dict) -> None:
@@ -117,7 +117,20 @@ def test_online_equals_offline_at_the_end_of_one_or_two_materializations(store, 
         assert online(store, key, ids, refs) == offline(store, key, ids, refs, ends[-1]), key
 
 
-def test_an_older_write_does_not_replace_a_newer_value(store):
+def test_what_was_learned_late_reaches_the_online_store(store):
+    early, late = _user(30, 0), {**_user(50, 2 * DAY), "user_id": "u2"}
+    reset(store, {"users": [early]})
+    end = START + 20 * DAY
+    store.materialize(moment(START), moment(end), ["user_demographics"])
+    land(Path(store.config.offline_store.home), {"users": [late]})
+    store.materialize(moment(end), moment(end), ["user_demographics"])
+    refs = ["user_demographics:age_min"]
+    found = online(store, "user_id", ["u1", "u2"], refs)
+    assert found == offline(store, "user_id", ["u1", "u2"], refs, end)
+
+
+def test_an_older_write_does_not_replace_a_newer_value(tmp_path):
+    store = feast_store(tmp_path)
     reset(store, {"users": [_user(30, 0), _user(40, 10 * DAY)]})
     view = ["user_demographics"]
     store.materialize(moment(START), moment(START + 20 * DAY), view)

@@ -2,8 +2,10 @@
 
 import json
 
+import pytest
+
 from feature_repo.sources import files
-from flows.quarantine import exported
+from flows.quarantine import ExportError, exported
 
 WRONG = {
     "event_id": "e1",
@@ -26,5 +28,12 @@ def test_exported_rows_can_be_repaired_and_read_again(tmp_path):
 
 def test_rows_of_several_tables_become_a_file_each(tmp_path):
     rows = [{"table": name, "payload": json.dumps(WRONG)} for name in ("events", "users")]
-    folder = exported(rows, tmp_path / "repair.csv")
+    folder = exported(rows, tmp_path / "repair")
     assert sorted(one.name for one in folder.glob("*.csv")) == ["events.csv", "users.csv"]
+
+
+def test_export_never_writes_over_what_is_there(tmp_path):
+    (tmp_path / "events.csv").write_text("mine")
+    with pytest.raises(ExportError, match="name a new one"):
+        exported([{"table": "events", "payload": json.dumps(WRONG)}], tmp_path)
+    assert (tmp_path / "events.csv").read_text() == "mine"

@@ -130,7 +130,7 @@ def test_version_that_failed_the_gate_is_not_promoted(store):
 
 def test_promotion_of_an_unknown_version_or_without_a_reason_says_what_to_do(store):
     tracking, _, (first, _) = store
-    with pytest.raises(TrackingError, match="version's number"):
+    with pytest.raises(TrackingError, match="has no version 99: it has 1, 2"):
         tracking.promote("99", "demo", "ada")
     with pytest.raises(TrackingError, match="Expected a reason"):
         tracking.promote(first, " ", "ada")
