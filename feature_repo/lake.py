@@ -194,7 +194,7 @@ class Lake:
         )
 
     def quarantine(self, state: State):
-        """The rows in quarantine as an Arrow table, or None if there never were any."""
+        """The rows in quarantine as an Arrow table, or None if there are none."""
         files = self.files(QUARANTINE, state)
         return query(f"SELECT * FROM {parquet(files)}") if files else None
 

@@ -83,11 +83,16 @@ def quarantine(
     export: Annotated[
         Path | None, typer.Option(help="Write all to this new folder, to repair and ingest again.")
     ] = None,
+    discard: Annotated[
+        str | None, typer.Option(help="Take the row with this id (or its beginning) out for good.")
+    ] = None,
 ) -> None:
     """List the rows that may not land, each with its rule and reason."""
     from flows import show
-    from flows.quarantine import exported, held
+    from flows.quarantine import exported, given_up, held
 
+    if discard:
+        given_up(discard)
     rows = held(table)
     show.quarantined(rows[:limit], len(rows))
     if export:

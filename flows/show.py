@@ -146,9 +146,10 @@ def _names(names: Sequence[str], longest: int = 32) -> str:
 
 
 def quarantined(rows: Sequence[Mapping[str, object]], total: int) -> None:
-    """Rows in quarantine, a sentence each."""
+    """Rows in quarantine, a sentence each behind the beginning of the id."""
     console.print(f"[bold]{total:,} rows in quarantine[/]")
     for row in rows:
-        console.print(f"[yellow]{row['rule']}[/] {row['reason']}", highlight=False, soft_wrap=True)
+        title = f"{row['quarantine_id'][:8]} [yellow]{row['rule']}[/]"
+        console.print(f"{title} {row['reason']}", highlight=False, soft_wrap=True)
     if total > len(rows):
         console.print(f"... and {total - len(rows):,} more; --limit or --export shows them.")

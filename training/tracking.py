@@ -85,11 +85,6 @@ class Tracking:
     uri: str
     artifact_root: Path
 
-    @classmethod
-    def embedded(cls, home: Path) -> "Tracking":
-        """The store below ``CLIPWISE_HOME`` that needs no server."""
-        return cls(f"sqlite:///{(home / 'mlflow.db').resolve()}", home / "mlartifacts")
-
     def log(self, model: "Booster", run: TrainingRun) -> str:
         """Log a run, register its model and mark the version with the gate's decision.
 

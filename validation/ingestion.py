@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from feature_repo.lake import Lake, State
+from feature_repo.lake import Lake, LakeError, State
 from feature_repo.landing import Sorted, commit, current, sort_rows, writing
 from feature_repo.sources import Batch
 from validation.check import Checked, check
-from validation.quarantine import contradicting
+from validation.quarantine import contradicting, quarantine_schema
 from validation.suites import HAPPENINGS
 from validation.threshold import stop_if_too_many
 from validation.waiting import landed_parents, may_land, released
@@ -84,6 +84,34 @@ def ingest_batch(
     changed = state is None or following.number != state.number
     log.info("lake version %d, %s", following.number, "new" if changed else "unchanged")
     return Ingested(following, changed, _counts(checked, rows, waited), checked, as_of)
+
+
+def discard(lake: Lake, start: str) -> State:
+    """Take the one quarantined row whose id begins so out for good, as a new state.
+
+    Raises LakeError if no row or several fit, and LakeBusy while an ingest runs.
+    """
+    with writing(lake):
+        state = lake.state()
+        held = lake.quarantine(state)
+        ids = [] if held is None else held["quarantine_id"].to_pylist()
+        found = {one for one in ids if one.startswith(start)}
+        if len(found) != 1:
+            raise LakeError(
+                f"Expected the beginning of one row's id, {start!r} fits {len(found)}; "
+                "`clipwise quarantine` lists them."
+            )
+        nothing = quarantine_schema().empty_table()
+        return commit(
+            lake,
+            state,
+            {},
+            nothing,
+            found,
+            source=state.source,
+            watermark=state.watermark,
+            learned={},
+        )
 
 
 def _together(batch: Batch, waiting: Mapping[str, object]) -> dict[str, object]:

@@ -38,7 +38,7 @@ def model():
 def store(tmp_path_factory, model):
     """Version 1 passed the gate, version 2 did not."""
     home = tmp_path_factory.mktemp("home")
-    tracking = Tracking.embedded(home)
+    tracking = Tracking(f"sqlite:///{home / 'mlflow.db'}", home / "mlartifacts")
     before = tracking.champion()
     report = home / "report.html"
     report.write_text("<html></html>")

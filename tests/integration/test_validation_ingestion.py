@@ -6,9 +6,9 @@ import pyarrow as pa
 import pytest
 
 from feature_repo.contract import TABLES, arrow_schema
-from feature_repo.lake import Lake
+from feature_repo.lake import Lake, LakeError
 from feature_repo.sources import Batch, numbered
-from validation.ingestion import ingest_batch
+from validation.ingestion import discard, ingest_batch
 
 NOW = datetime(2025, 6, 1, tzinfo=UTC)
 LEARNED = datetime(2025, 5, 1, tzinfo=UTC)
@@ -44,6 +44,18 @@ def test_batch_of_which_nothing_passes_leaves_the_watermark(lake):
     after = ingest_batch(lake, late, NOW, maximum_share=1.0)
     assert after.counts["users"].quarantined == 1
     assert after.state.watermark == before
+
+
+def test_discarded_row_leaves_the_quarantine_for_good(lake):
+    ingest_batch(lake, users(), NOW)
+    bad = users(user_id=None)
+    ingest_batch(lake, bad, NOW, maximum_share=1.0)
+    (row,) = lake.quarantine(lake.state()).to_pylist()
+    with pytest.raises(LakeError, match="'zz' fits 0"):
+        discard(lake, "zz")
+    discard(lake, row["quarantine_id"][:8])
+    assert lake.quarantine(lake.state()) is None
+    assert lake.known("users", lake.state()).num_rows == 1
 
 
 def test_stated_end_becomes_the_watermark(lake):
