@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from feature_repo.lake import Lake, LakeError, State, instant, query
-from feature_repo.names import COUPON, RANKER_SERVICE, USER
+from feature_repo.names import COUPON, USER
 from flows.materialize import apply
 from flows.steps import prepare_environment, tracking_uri
 from serving.candidates import index_from_columns
@@ -14,6 +14,7 @@ from serving.clock import Clock
 from serving.model import MlflowRegistry, ModelSlot
 from serving.recommend import Recommender
 from serving.schemas import RecommendationAnswer, RecommendationRequest
+from training.dataset import features_by_key
 
 
 class OfflineFeatures:
@@ -21,11 +22,7 @@ class OfflineFeatures:
 
     def __init__(self, store: Any, as_of: datetime):
         self._store, self._as_of = store, as_of
-        service = store.get_feature_service(RANKER_SERVICE)
-        self._names: dict[str, list[str]] = {USER: [], COUPON: []}
-        for projection in service.feature_view_projections:
-            key = store.get_feature_view(projection.name).entity_columns[0].name
-            self._names[key] += [f"{projection.name}:{one.name}" for one in projection.features]
+        self._names = features_by_key(store)
 
     def user(self, user_id: str) -> Mapping[str, Any]:
         """Every user feature by name, None for what is unknown."""

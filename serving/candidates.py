@@ -2,9 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 import numpy as np
 
@@ -100,14 +99,18 @@ def _rows_of(campaign_id: np.ndarray) -> dict[str, np.ndarray]:
 
 
 class IndexSlot:
-    """Holds the current index and rebuilds it when the online store was materialized further."""
+    """Holds the current index and rebuilds it when the online store was materialized again.
+
+    ``materialized`` gives a mark that is another one after each materialization, None before any.
+    The watermark alone would not do: what was learned late comes online without moving it.
+    """
 
     def __init__(
-        self, read_columns: Callable[[], Columns], watermark: Callable[[], datetime | None]
+        self, read_columns: Callable[[], Columns], materialized: Callable[[], Hashable | None]
     ) -> None:
         self._read_columns = read_columns
-        self._watermark = watermark
-        self._built_at: datetime | None = None
+        self._materialized = materialized
+        self._built_at: Hashable | None = None
         self._index: CandidateIndex | None = None
         self._refreshing = threading.Lock()
 
@@ -117,11 +120,11 @@ class IndexSlot:
         return self._index
 
     def refresh(self) -> None:
-        """Build the index anew if the watermark moved, and swap it in whole."""
+        """Build the index anew after a materialization, and swap it in whole."""
         with self._refreshing:
-            watermark = self._watermark()
-            if watermark is None or watermark == self._built_at:
+            mark = self._materialized()
+            if mark is None or mark == self._built_at:
                 return
             index = index_from_columns(self._read_columns())
-            self._index, self._built_at = index, watermark
-            log.info("candidate index: %d coupons as of %s", len(index), watermark.isoformat())
+            self._index, self._built_at = index, mark
+            log.info("candidate index: %d coupons", len(index))

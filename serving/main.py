@@ -68,7 +68,7 @@ def build(settings: Settings) -> FastAPI:
 def assemble(settings: Settings, lake: Any, online: FeastOnline) -> Service:
     """Everything the routes need, each part with the parts it stands on."""
     clock = _clock(lake, online, settings.replay)
-    index = IndexSlot(lambda: online.coupons(coupon_ids(lake)), online.watermark)
+    index = IndexSlot(lambda: online.coupons(coupon_ids(lake)), online.materialized)
     models = ModelSlot(MlflowRegistry(settings.tracking_uri))
     decisions = DecisionLog(settings.home / "decisions", settings.decisions)
     refresh = (online.refresh, index.refresh, models.refresh)

@@ -42,6 +42,7 @@ class View:
     features: tuple[str, ...]
     complete_until: datetime | None
     allowance: timedelta
+    materializations: int = 0
 
     def is_stale(self, as_of: datetime) -> bool:
         return self.complete_until is None or as_of - self.complete_until > self.allowance
@@ -99,6 +100,13 @@ class FeastOnline:
         ends = [view.complete_until for view in self._views]
         return None if not ends or None in ends else min(ends)
 
+    def materialized(self) -> tuple[datetime, int] | None:
+        """The watermark and how often the views were materialized; None before all were."""
+        watermark = self.watermark()
+        if watermark is None:
+            return None
+        return watermark, sum(view.materializations for view in self._views)
+
     def _read(self, join_key: str, ids: Sequence[str]) -> dict[str, list]:
         features = [
             f"{view.name}:{feature}"
@@ -120,5 +128,6 @@ class FeastOnline:
             join_keys=tuple(view.join_keys),
             features=tuple(feature.name for feature in projection.features),
             complete_until=view.most_recent_end_time,
+            materializations=len(view.materialization_intervals),
             allowance=timedelta(hours=float(view.tags.get(ALLOWANCE_TAG, DEFAULT_ALLOWANCE_HOURS))),
         )

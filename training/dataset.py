@@ -122,12 +122,7 @@ def _frame(pairs: Pairs, exposures, coupons, as_of: np.ndarray, inputs: np.ndarr
 
 def feast_reader(store, service_name: str = RANKER_SERVICE) -> Read:
     """Reads the service's features from a Feast store's offline side, point-in-time correct."""
-    service = store.get_feature_service(service_name)
-    by_key: dict[str, list[str]] = {USER: [], COUPON: []}
-    for projection in service.feature_view_projections:
-        view = store.get_feature_view(projection.name)
-        key = view.entity_columns[0].name
-        by_key[key] += [f"{projection.name}:{feature.name}" for feature in projection.features]
+    by_key = features_by_key(store, service_name)
 
     def read(key: str, ids: Sequence[str], as_of: np.ndarray) -> Columns:
         import pandas as pd
@@ -138,6 +133,15 @@ def feast_reader(store, service_name: str = RANKER_SERVICE) -> Read:
         return columns_of(job.to_arrow())
 
     return read
+
+
+def features_by_key(store, service_name: str = RANKER_SERVICE) -> dict[str, list[str]]:
+    """The feature references of a service, by the join key that they are read with."""
+    by_key: dict[str, list[str]] = {USER: [], COUPON: []}
+    for projection in store.get_feature_service(service_name).feature_view_projections:
+        key = store.get_feature_view(projection.name).entity_columns[0].name
+        by_key[key] += [f"{projection.name}:{feature.name}" for feature in projection.features]
+    return by_key
 
 
 def columns_of(table) -> Columns:

@@ -77,3 +77,12 @@ def test_index_is_built_once_something_was_materialized_and_again_when_more_was(
     store.until = WATERMARK.replace(day=2)
     slot.refresh()
     assert slot.current is not first and store.reads == 2
+
+
+def test_index_is_built_again_after_a_materialization_to_the_same_watermark():
+    store, mark = Store(), [(WATERMARK, 12)]
+    slot = IndexSlot(store.columns, lambda: mark[0])
+    slot.refresh()
+    mark[0] = (WATERMARK, 24)
+    slot.refresh()
+    assert store.reads == 2
