@@ -223,9 +223,13 @@ def query(sql: str, **tables):
 
 def parquet(files: Iterable[str]) -> str:
     """The DuckDB table function that reads these files without looking at folder names."""
+    return f"read_parquet({file_list(files)}, hive_partitioning = false)"
+
+
+def file_list(files: Iterable[str]) -> str:
+    """A DuckDB list of these very files, whatever is in their names."""
     literal = (re.sub(r"([*?\[])", r"[\1]", file).replace("'", "''") for file in files)
-    quoted = ", ".join(f"'{file}'" for file in literal)
-    return f"read_parquet([{quoted}], hive_partitioning = false)"
+    return "[" + ", ".join(f"'{file}'" for file in literal) + "]"
 
 
 def empty_query(table: Table) -> str:

@@ -6,35 +6,48 @@ with entity rows times snapshots. A source ``lake://<view>`` is resolved to what
 publishes, in one state for a whole query; other file sources are read as Feast would.
 """
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
+from feast.data_format import ParquetFormat
 from feast.data_source import DataSource
+from feast.errors import SavedDatasetLocationAlreadyExists
 from feast.feature_view import FeatureView
-from feast.infra.offline_stores import offline_utils
 from feast.infra.offline_stores.duckdb import (
     DuckDBOfflineStore,
     DuckDBOfflineStoreConfig,
     _write_data_source,
 )
+from feast.infra.offline_stores.file_source import FileSource
 from feast.infra.offline_stores.offline_store import RetrievalJob, RetrievalMetadata
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import RepoConfig
+from pydantic import field_validator
 
-from feature_repo.as_of_join import PointInTimeError, join, plan_of
+from feature_repo.as_of_join import Plan, join, plan_of
+from feature_repo.entity_rows import EntityRows, PointInTimeError, entity_rows
 from feature_repo.lake import connect
-from feature_repo.reading import in_lake, pull, refuse_the_future
+from feature_repo.reading import Query, in_lake, pull, refuse_the_future
+from feature_repo.spill import bytes_of
+
+__all__ = ["PointInTimeError", "PointInTimeOfflineStore", "PointInTimeOfflineStoreConfig"]
+
+log = logging.getLogger(__name__)
 
 
 class PointInTimeOfflineStoreConfig(DuckDBOfflineStoreConfig):
     """``home`` is Clipwise's state folder, ``lake_version`` a pinned state (default: current).
 
     ``strict`` reads what lies strictly before the entity timestamp (Feast: at or before it);
-    ``respect_created`` leaves out what was learned later (Feast: does not look at it).
+    ``respect_created`` leaves out what was learned later (Feast: only if a query asks for it).
+    ``memory_limit`` is what a query may take, its result in memory aside; ``threads`` are DuckDB's,
+    by default one a core.
     """
 
     type: Literal["feature_repo.point_in_time.PointInTimeOfflineStore"] = (
@@ -44,33 +57,39 @@ class PointInTimeOfflineStoreConfig(DuckDBOfflineStoreConfig):
     lake_version: int | None = None
     strict: bool = True
     respect_created: bool = True
-    memory_limit: str = "2GB"
+    memory_limit: str = "4GB"
     threads: int | None = None
+
+    @field_validator("memory_limit")
+    @classmethod
+    def _is_a_size(cls, value: str) -> str:
+        bytes_of(value)
+        return value
 
 
 class PointInTimeJob(RetrievalJob):
-    """A query that runs when its result is asked for."""
+    """A query that runs when its result is asked for; ``parts`` gives the result piece by piece."""
 
     def __init__(
         self,
-        run: Callable[[], pa.Table],
+        parts: Callable[[], Iterator[pa.Table]],
         repo_path: str,
         on_demand: Sequence[OnDemandFeatureView] = (),
         full_feature_names: bool = False,
-        metadata: RetrievalMetadata | None = None,
+        metadata: Callable[[], RetrievalMetadata] | None = None,
     ):
         super().__init__()
-        self._run = run
+        self._parts = parts
         self._repo_path = repo_path
         self._on_demand = list(on_demand)
         self._full_feature_names = full_feature_names
         self._metadata = metadata
 
     def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
-        return self._run()
+        return pa.concat_tables(list(self._parts()))
 
     def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:
-        return self._run().to_pandas()
+        return self._to_arrow_internal().to_pandas()
 
     @property
     def full_feature_names(self) -> bool:
@@ -82,19 +101,51 @@ class PointInTimeJob(RetrievalJob):
 
     @property
     def metadata(self) -> RetrievalMetadata | None:
-        return self._metadata
+        return self._metadata and self._metadata()
+
+    def to_parquet(self, path: str | Path) -> None:
+        """Write the result to a new Parquet file, a part at a time, so that it need not fit memory.
+
+        Raises PointInTimeError if there is something at the path.
+        """
+        target = Path(path)
+        if target.exists():
+            raise PointInTimeError(f"There is something at {target} already; name another file.")
+        self._write(target)
 
     def persist(self, storage, allow_overwrite: bool = False, timeout: int | None = None) -> None:
         """Write the result to a saved data set's storage, as Feast's DuckDB store does."""
-        import ibis
+        source = storage.to_data_source()
+        target = Path(FileSource.get_uri_for_file_path(self._repo_path, source.path))
+        single = target.suffix == ".parquet" and not target.is_dir()
+        if not single or not isinstance(source.file_format, ParquetFormat | None):
+            import ibis
 
-        _write_data_source(
-            ibis.memtable(self._run()),
-            storage.to_data_source(),
-            self._repo_path,
-            "overwrite",
-            allow_overwrite,
-        )
+            table = ibis.memtable(self.to_arrow())
+            _write_data_source(table, source, self._repo_path, "overwrite", allow_overwrite)
+            return
+        if target.exists() and not allow_overwrite:
+            raise SavedDatasetLocationAlreadyExists(location=source.path)
+        self._write(target)
+
+    def _write(self, target: Path) -> None:
+        """The file appears when it is whole."""
+        from pyarrow.parquet import ParquetWriter
+
+        draft = target.with_name(f".{target.name}.draft")
+        # Features that are computed on demand are of the whole result.
+        parts = iter([self.to_arrow()]) if self._on_demand else self._parts()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            first = next(parts)
+            with ParquetWriter(draft, first.schema, compression="zstd") as writer:
+                writer.write_table(first)
+                del first
+                for part in parts:
+                    writer.write_table(part)
+            draft.rename(target)
+        finally:
+            draft.unlink(missing_ok=True)
 
 
 class PointInTimeOfflineStore(DuckDBOfflineStore):
@@ -116,27 +167,16 @@ class PointInTimeOfflineStore(DuckDBOfflineStore):
         full_feature_names: bool = False,
         **kwargs: Any,
     ) -> RetrievalJob:
-        entities = _entity_table(entity_df)
-        time = offline_utils.infer_event_timestamp_from_entity_df(
-            dict(zip(entities.columns, entities.dtypes, strict=True))
-        )
-        entities[time] = pd.to_datetime(entities[time], utc=True).astype("datetime64[us, UTC]")
-        plans = [
-            plan_of(view, feature_refs, full_feature_names, entities.columns)
-            for view in feature_views
-        ]
+        respect_created = kwargs.get("filter_by_created_timestamp") or None
+        rows = entity_rows(entity_df, connect())
+        plans = [plan_of(view, feature_refs, full_feature_names, rows) for view in feature_views]
         on_demand = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
         return PointInTimeJob(
-            lambda: join(config, entities, time, plans),
+            lambda: _answered(config, rows, plans, respect_created),
             str(config.repo_path),
             on_demand,
             full_feature_names,
-            RetrievalMetadata(
-                features=feature_refs,
-                keys=[name for name in entities.columns if name != time],
-                min_event_timestamp=entities[time].min(),
-                max_event_timestamp=entities[time].max(),
-            ),
+            lambda: _metadata(feature_refs, rows),
         )
 
     @staticmethod
@@ -151,17 +191,14 @@ class PointInTimeOfflineStore(DuckDBOfflineStore):
         end_date: datetime,
         **kwargs: Any,
     ) -> RetrievalJob:
-        newest = [f'"{timestamp_field}" DESC']
-        if created_timestamp_column:
-            newest.append(f'"{created_timestamp_column}" DESC')
-        keys = ", ".join(f'"{key}"' for key in join_key_columns)
-        one = f" QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {', '.join(newest)}) = 1"
         columns = [*join_key_columns, *feature_name_columns, timestamp_field]
         columns += [created_timestamp_column] if created_timestamp_column else []
         # What was learned late changes rows before the last materialization, so the newest row of
-        # every entity is written again; the start counts only for what is not in the lake.
+        # every entity counts; the start does only for what is not in the lake.
         start = None if in_lake(data_source) else start_date
-        return _pulling(config, data_source, columns, timestamp_field, start, end_date, one)
+        return _pulling(
+            config, data_source, columns, timestamp_field, start, end_date, join_key_columns
+        )
 
     @staticmethod
     def pull_all_from_table_or_query(
@@ -177,25 +214,43 @@ class PointInTimeOfflineStore(DuckDBOfflineStore):
     ) -> RetrievalJob:
         columns = [*join_key_columns, *feature_name_columns, timestamp_field]
         columns += [created_timestamp_column] if created_timestamp_column else []
-        return _pulling(config, data_source, columns, timestamp_field, start_date, end_date, "")
+        return _pulling(config, data_source, columns, timestamp_field, start_date, end_date)
 
 
-def _entity_table(entity_df: pd.DataFrame | str | None) -> pd.DataFrame:
-    if isinstance(entity_df, str):
-        return connect().sql(entity_df).to_arrow_table().to_pandas()
-    if entity_df is None:
-        raise PointInTimeError(
-            "Expected a data frame or SQL with the entity keys and an event_timestamp, got none."
-        )
-    return entity_df.copy()
+def _answered(
+    config: RepoConfig, rows: EntityRows, plans: Sequence[Plan], respect_created: bool | None
+) -> Iterator[pa.Table]:
+    """The result, part by part; how far it has come is shown in a terminal if that takes long."""
+    from tqdm import tqdm
+
+    # disable=None: nothing is drawn where nobody looks at a terminal.
+    bar = tqdm(unit=" rows", unit_scale=True, delay=2, disable=None)
+
+    def progress(done: int, total: int) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+
+    sources = [plan.source for plan in plans]
+    with bar, Query.open(config, sources, respect_created) as query:
+        yield from join(query, rows, plans, progress)
+
+
+def _metadata(feature_refs: list[str], rows: EntityRows) -> RetrievalMetadata:
+    earliest, latest = rows.span(connect())
+    return RetrievalMetadata(
+        features=feature_refs,
+        keys=[name for name in rows.columns if name != rows.time],
+        min_event_timestamp=earliest,
+        max_event_timestamp=latest,
+    )
 
 
 def _pulling(
-    config: RepoConfig, source: DataSource, columns, timestamp_field, start, end, qualify
+    config: RepoConfig, source: DataSource, columns, timestamp_field, start, end, keys=None
 ) -> PointInTimeJob:
     """A job that pulls a source's rows; an end beyond the watermark is refused at once."""
     refuse_the_future(config, source, end)
     return PointInTimeJob(
-        lambda: pull(config, source, columns, timestamp_field, start, end, qualify),
+        lambda: iter([pull(config, source, columns, timestamp_field, start, end, keys)]),
         str(config.repo_path),
     )

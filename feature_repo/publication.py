@@ -36,7 +36,10 @@ ENTRY_COLUMNS = {
 }
 """The columns of an assembled view's entries; they stand in rows from ``first`` to ``until``."""
 
-FORMAT = 1
+LAST = 253_370_764_800_000_000
+"""The first instant of the year 9999, in microseconds: no row is published from there on."""
+
+FORMAT = 2
 """A new number where the rows published for the same state change: they are built anew."""
 
 
@@ -193,18 +196,21 @@ class Engine:
             self.forget(kept)
 
     def write(self, name: str, rows: Rows, folder: Path) -> None:
-        """Write a view's change rows before the watermark; entries in the order of their users."""
-        watermark = f"epoch_us(TIMESTAMPTZ '{self.state.watermark.isoformat()}')"
+        """Write a view's change rows, entries in the order of their users.
+
+        What expires after the watermark is known already, so those rows are there too: history is
+        right at any instant, as far as the lake's state knows. Materializations end before it.
+        """
         stamped = (
             'SELECT * EXCLUDE ("at"), make_timestamptz("at") AS event_timestamp, '
             f'make_timestamptz("at") AS created_timestamp FROM ({compiled(rows.table)}) '
-            f'WHERE "at" < {watermark}'
+            f'WHERE "at" < {LAST}'
         )
         self._copy(stamped, folder / f"{name}.parquet")
         if rows.entries is not None:
             self._copy(
-                f'SELECT * FROM ({compiled(rows.entries)}) WHERE "first" < {watermark} '
-                'ORDER BY user_id, "first"',
+                f"SELECT * FROM ({compiled(rows.entries)}) "
+                f'WHERE "first" < {LAST} ORDER BY user_id, "first"',
                 folder / f"{name}.entries.parquet",
             )
 

@@ -1,6 +1,8 @@
 """Reading Feast sources on DuckDB: the lake's published views in one state, or plain files."""
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +16,9 @@ from feast.infra.offline_stores.file_source import FileSource
 from feast.repo_config import RepoConfig
 
 from feature_repo.home import resolve_home
-from feature_repo.lake import Lake, LakeError, connect, parquet
+from feature_repo.lake import Lake, LakeError, connect, file_list, parquet
 from feature_repo.publication import ASSEMBLED, ENTRY_COLUMNS, WANTED_COLUMNS, compiled, published
+from feature_repo.spill import bytes_of, spill_folder
 from feature_repo.transforms.history import assembled
 from feature_repo.views import LAKE
 
@@ -29,42 +32,87 @@ def in_lake(source: DataSource) -> bool:
     return isinstance(source, FileSource) and source.path.startswith(LAKE)
 
 
+def instant_of(column: str, relation: str = "") -> str:
+    """A timestamp column as an instant; pandas writes nanoseconds, which do not compare."""
+    return f'CAST({relation}{"." if relation else ""}"{column}" AS TIMESTAMPTZ)'
+
+
+def newest_of_ties(key: str, source: FileSource, columns: Sequence[str]) -> str:
+    """A clause that keeps one row ``f`` a key, of those with one instant: the one learned last.
+
+    Then the values decide, greatest first in the order of the view's columns, so that the answer
+    does not depend on the order in which rows were written.
+    """
+    learned = [source.created_timestamp_column] if source.created_timestamp_column else []
+    order = ", ".join(f'f."{column}" DESC NULLS LAST' for column in (*learned, *columns))
+    return f" QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {order or key}) = 1"
+
+
 @dataclass(frozen=True)
 class Query:
-    """One retrieval: a connection, and one state of the lake for all that it reads."""
+    """One retrieval: a connection, and one state of the lake for all that it reads.
+
+    ``memory`` is what it may take in bytes: half of it is DuckDB's, which spills what is more.
+    """
 
     connection: Any
     config: RepoConfig
-
     folder: Path | None
-
-    @property
-    def settings(self) -> Any:
-        """The offline store's part of feature_store.yaml."""
-        return self.config.offline_store
+    memory: int
+    strict: bool
+    respect_created: bool
 
     @classmethod
-    def open(cls, config: RepoConfig, sources: Sequence[DataSource]) -> "Query":
+    @contextmanager
+    def open(
+        cls,
+        config: RepoConfig,
+        sources: Sequence[DataSource],
+        respect_created: bool | None = None,
+    ) -> Iterator["Query"]:
         """A query over these sources, with the lake's state of this moment or the pinned one."""
         settings = config.offline_store
-        home = resolve_home(settings.home, Path(config.repo_path))
-        connection = connect(home / "spill")
-        connection.execute(f"SET memory_limit = '{settings.memory_limit}'")
-        if settings.threads:
-            connection.execute(f"SET threads = {settings.threads}")
-        folder = published(*lake_state(config)) if any(map(in_lake, sources)) else None
-        return cls(connection, config, folder)
+        memory = bytes_of(settings.memory_limit)
+        with spill_folder(_state_folder(config)) as spill, connect(spill) as connection:
+            connection.execute(f"SET memory_limit = '{memory // 2}B'")
+            # SQL for entity rows names files as the repository does.
+            connection.execute(f"SET file_search_path = '{_quoted(config.repo_path)}'")
+            if settings.threads:
+                connection.execute(f"SET threads = {settings.threads}")
+            folder = published(*lake_state(config)) if any(map(in_lake, sources)) else None
+            respect = settings.respect_created if respect_created is None else respect_created
+            yield cls(connection, config, folder, memory, settings.strict, respect)
 
     def rows(self, source: FileSource) -> str:
         """A DuckDB relation with the rows of a source."""
+        files = self._files(source)
+        # Folder names are columns only where a person laid them out.
+        return f"read_parquet({files}{', hive_partitioning = false' if files[0] == '[' else ''})"
+
+    def _files(self, source: FileSource) -> str:
         if in_lake(source):
-            return parquet([str(self.folder / f"{self.view(source)}.parquet")])
+            return file_list([str(self.folder / f"{self.view(source)}.parquet")])
         uri = FileSource.get_uri_for_file_path(self.config.repo_path, source.path)
         if isinstance(source.file_format, DeltaFormat):
             from deltalake import DeltaTable
 
-            return parquet(DeltaTable(uri).file_uris())
-        return "read_parquet('" + uri.replace("'", "''") + "')"
+            return file_list(DeltaTable(uri).file_uris())
+        return f"'{_quoted(f'{uri}/**/*.parquet' if Path(uri).is_dir() else uri)}'"
+
+    def bytes_a_row(self, source: FileSource, columns: Iterable[str]) -> float:
+        """About how much a row takes in memory in these columns, from the files' own figures."""
+        names = ", ".join(f"'{_quoted(column)}'" for column in columns) or "NULL"
+        files = self._files(source)
+        [(size, rows)] = self.connection.execute(
+            "SELECT (SELECT coalesce(sum(total_uncompressed_size), 0) FROM "
+            f"parquet_metadata({files}) WHERE split_part(path_in_schema, ', ', 1) IN ({names})), "
+            f"(SELECT sum(num_rows) FROM parquet_file_metadata({files}))"
+        ).fetchall()
+        return size / max(rows, 1)
+
+    def finds(self, sql: str) -> bool:
+        """Whether a query has a row."""
+        return bool(self.connection.execute(f"{sql} LIMIT 1").fetchall())
 
     def view(self, source: FileSource) -> str:
         """The name of the published view, empty for a source outside the lake."""
@@ -75,20 +123,30 @@ class Query:
         import ibis
 
         entries = parquet([str(self.folder / f"{name}.entries.parquet")])
-        self.connection.execute(f"CREATE TEMP TABLE wanted_{alias} AS {wanted}")
-        self.connection.execute(f"CREATE TEMP VIEW entries_{alias} AS SELECT * FROM {entries}")
+        make = self.connection.execute
+        make(f"CREATE OR REPLACE TEMP TABLE wanted_{alias} AS {wanted}")
+        make(f"CREATE OR REPLACE TEMP VIEW entries_{alias} AS SELECT * FROM {entries}")
         rows = assembled(
             ibis.table(WANTED_COLUMNS, name=f"wanted_{alias}"),
             ibis.table(ENTRY_COLUMNS, name=f"entries_{alias}"),
             ASSEMBLED[name],
         )
         instant = 'make_timestamptz("at")'
-        self.connection.execute(
-            f'CREATE TEMP TABLE assembled_{alias} AS SELECT * EXCLUDE ("at"), '
-            f"{instant} AS event_timestamp, {instant} AS created_timestamp, "
-            f"{instant} AS _from, {instant} AS _event FROM ({compiled(rows)})"
+        make(
+            f'CREATE OR REPLACE TEMP TABLE assembled_{alias} AS SELECT * EXCLUDE ("at"), '
+            f"{instant} AS event_timestamp, {instant} AS created_timestamp FROM ({compiled(rows)})"
         )
         return f"assembled_{alias}"
+
+
+def _state_folder(config: RepoConfig) -> Path:
+    """Clipwise's folder; another repository need not have one, and spills where all do."""
+    home = config.offline_store.home
+    return resolve_home(home, Path(config.repo_path)) if home else Path(tempfile.gettempdir())
+
+
+def _quoted(text: object) -> str:
+    return str(text).replace("'", "''")
 
 
 def lake_state(config: RepoConfig):
@@ -105,40 +163,85 @@ def pull(
     timestamp_field: str,
     start: datetime | None,
     end: datetime | None,
-    qualify: str,
+    keys: Sequence[str] | None = None,
 ) -> pa.Table:
-    """The rows of a source in ``[start, end)``, of which ``qualify`` keeps some."""
-    query = Query.open(config, [source])
+    """The rows of a source in ``[start, end)``; with ``keys`` the newest of each, in their order.
+
+    In one piece, because Feast's engine writes the first piece of a table alone.
+    """
+    with Query.open(config, [source]) as query:
+        where = f" WHERE {_within(query, source, timestamp_field, start, end)}"
+        happened = f'{instant_of(timestamp_field)} AS "{timestamp_field}"'
+        rows = f"SELECT * REPLACE ({happened}) FROM {query.rows(source)}{where}"
+        name = query.view(source)
+        if keys is not None:
+            rows = _newest(query, source, rows, timestamp_field, keys, columns)
+        if name in ASSEMBLED:
+            wanted = f'SELECT user_id, epoch_us(event_timestamp) AS "at" FROM ({rows})'
+            rows = f"SELECT * FROM {query.assembled(name, wanted, 'pulled')}"
+        picked = ", ".join(f'"{column}"' for column in dict.fromkeys(columns))
+        # Neighbors are written faster, by SQLite above all.
+        order = ", ".join(f'"{key}"' for key in keys or columns[:1])
+        sql = f"SELECT {picked} FROM ({rows}){f' ORDER BY {order}' if order else ''}"
+        return query.connection.sql(sql).to_arrow_table().combine_chunks()
+
+
+def _newest(
+    query: Query,
+    source: DataSource,
+    rows: str,
+    timestamp_field: str,
+    keys: Sequence[str],
+    columns: Sequence[str],
+) -> str:
+    """The newest of ``rows`` for each key, found by keys and instants alone."""
+    make = query.connection.execute
+    instants = [timestamp_field, *filter(None, [source.created_timestamp_column])]
+    narrow = ", ".join(f'"{name}"' for name in (*keys, *instants))
+    by = ", ".join(f'"{key}"' for key in keys)
+    order = ", ".join(f'"{instant}" DESC NULLS LAST' for instant in instants)
+    make(
+        f"CREATE TEMP TABLE newest AS SELECT {narrow} FROM ({rows}) QUALIFY row_number() OVER "
+        f"({f'PARTITION BY {by} ' if keys else ''}ORDER BY {order}) = 1"
+    )
+    same = " AND ".join(f'f."{n}" IS NOT DISTINCT FROM m."{n}"' for n in (*keys, *instants))
+    found = f"SELECT f.* FROM ({rows}) f JOIN newest m ON {same}"
+    if not query.finds(f"SELECT 1 FROM ({found}) HAVING count(*) > (SELECT count(*) FROM newest)"):
+        return found
+    values = [name for name in columns if name not in (*keys, *instants)]
+    return found + newest_of_ties(", ".join(f'f."{k}"' for k in keys) or "1", source, values)
+
+
+def _within(
+    query: Query,
+    source: DataSource,
+    timestamp_field: str,
+    start: datetime | None,
+    end: datetime | None,
+) -> str:
+    """The rows to read in ``[start, end)``, as SQL; by Feast's contract the end is within.
+
+    Rows of the lake end at its watermark in any case.
+    """
+    if in_lake(source) and end is None:
+        end = lake_state(query.config)[1].watermark
     since = _known_since(query, source, timestamp_field)
-    bounds = [(">=", start), ("<", end)]
-    where = " AND ".join(
+    bounds = [(">=", start), ("<" if query.strict else "<=", end)]
+    limits = [
         f"{since} {sign} TIMESTAMPTZ '{_aware(at).isoformat()}'"
         for sign, at in bounds
         if at is not None
-    )
-    # Cast, because Parquet that pandas wrote has nanoseconds, which DuckDB does not compare.
-    happened = f'CAST("{timestamp_field}" AS TIMESTAMPTZ) AS "{timestamp_field}"'
-    rows = (
-        f"SELECT * REPLACE ({happened}) FROM {query.rows(source)} WHERE {where or 'true'}{qualify}"
-    )
-    name = query.view(source)
-    if name in ASSEMBLED:
-        wanted = f'SELECT user_id, epoch_us(event_timestamp) AS "at" FROM ({rows})'
-        rows = f"SELECT * FROM {query.assembled(name, wanted, 'pulled')}"
-    picked = ", ".join(f'"{column}"' for column in dict.fromkeys(columns))
-    # In the order of their keys, because SQLite writes neighbors faster, and in one piece,
-    # because Feast's engine writes the first piece of a table alone.
-    sql = f'SELECT {picked} FROM ({rows}) ORDER BY "{columns[0]}"'
-    return query.connection.sql(sql).to_arrow_table().combine_chunks()
+    ]
+    return " AND ".join(limits) or "true"
 
 
 def _known_since(query: Query, source: DataSource, timestamp_field: str) -> str:
     """When a row of a source is first read, which decides to which span it belongs."""
-    happened = f'CAST("{timestamp_field}" AS TIMESTAMPTZ)'
+    happened = instant_of(timestamp_field)
     learned = source.created_timestamp_column
-    if in_lake(source) or not learned or not query.settings.respect_created:
+    if in_lake(source) or not learned or not query.respect_created:
         return happened
-    return f'greatest({happened}, CAST("{learned}" AS TIMESTAMPTZ))'
+    return f"greatest({happened}, {instant_of(learned)})"
 
 
 def _aware(moment: datetime) -> datetime:
