@@ -15,9 +15,17 @@ import pyarrow as pa
 from feast.feature_view import DUMMY_ENTITY_ID, FeatureView
 from feast.infra.offline_stores.file_source import FileSource
 
-from feature_repo.entity_rows import EntityRows, PointInTimeError
+from feature_repo.entity_rows import EntityRows
 from feature_repo.publication import ASSEMBLED
-from feature_repo.reading import Query, in_lake, instant_of, lake_state, newest_of_ties
+from feature_repo.reading import (
+    PointInTimeError,
+    Query,
+    in_lake,
+    instant_of,
+    lake_state,
+    newest_of_ties,
+    told,
+)
 
 log = logging.getLogger(__name__)
 
@@ -93,15 +101,17 @@ def join(
     total = count * (len(plans) + 1)
     matches = []
     for position, plan in enumerate(plans):
-        matches.append(_match(query, plan, f"f{position}"))
+        with told(f"The source of {plan.name} by {', '.join(plan.keys)}"):
+            matches.append(_match(query, plan, f"f{position}"))
         progress(count * (position + 1), total)
     size = _rows_at_once(query, plans)
     for start in range(0, max(count, 1), size):
         end = min(start + size, count)
         part = rows.part(query.connection, start, end)
         for match in matches:
-            for name, column in _features(query, match, start, end):
-                part = part.append_column(name, column)
+            with told(f"The source of {match.plan.name}"):
+                for name, column in _features(query, match, start, end):
+                    part = part.append_column(name, column)
         yield part
         progress(total - count + end, total)
 

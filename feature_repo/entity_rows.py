@@ -8,9 +8,7 @@ import pandas as pd
 import pyarrow as pa
 from feast.infra.offline_stores.offline_utils import infer_event_timestamp_from_entity_df
 
-
-class PointInTimeError(Exception):
-    """A query cannot be answered as of an instant; the message says what to do."""
+from feature_repo.reading import PointInTimeError, told
 
 
 @dataclass(frozen=True)
@@ -104,7 +102,8 @@ def entity_rows(entity_df: pd.DataFrame | str | None, connection: Any) -> Entity
             "Expected a data frame or SQL with the entity keys and an event_timestamp, got none."
         )
     if isinstance(entity_df, str):
-        sample = connection.sql(f"SELECT * FROM ({entity_df}) LIMIT 0").df()
+        with told("The SQL for the entity rows"):
+            sample = connection.sql(f"SELECT * FROM ({entity_df}) LIMIT 0").df()
         return EntityRows(*_named(sample), sql=entity_df)
     try:
         table = pa.Table.from_pandas(entity_df, preserve_index=False)

@@ -31,9 +31,15 @@ from feast.repo_config import RepoConfig
 from pydantic import field_validator
 
 from feature_repo.as_of_join import Plan, join, plan_of
-from feature_repo.entity_rows import EntityRows, PointInTimeError, entity_rows
-from feature_repo.lake import connect
-from feature_repo.reading import Query, in_lake, pull, refuse_the_future
+from feature_repo.entity_rows import EntityRows, entity_rows
+from feature_repo.reading import (
+    PointInTimeError,
+    Query,
+    connected,
+    in_lake,
+    pull,
+    refuse_the_future,
+)
 from feature_repo.spill import bytes_of
 
 __all__ = ["PointInTimeError", "PointInTimeOfflineStore", "PointInTimeOfflineStoreConfig"]
@@ -46,8 +52,8 @@ class PointInTimeOfflineStoreConfig(DuckDBOfflineStoreConfig):
 
     ``strict`` reads what lies strictly before the entity timestamp (Feast: at or before it);
     ``respect_created`` leaves out what was learned later (Feast: only if a query asks for it).
-    ``memory_limit`` is what a query may take, its result in memory aside; ``threads`` are DuckDB's,
-    by default one a core.
+    ``memory_limit`` is what the process may take, a result in memory aside; ``threads`` are
+    DuckDB's, by default one a core.
     """
 
     type: Literal["feature_repo.point_in_time.PointInTimeOfflineStore"] = (
@@ -168,7 +174,7 @@ class PointInTimeOfflineStore(DuckDBOfflineStore):
         **kwargs: Any,
     ) -> RetrievalJob:
         respect_created = kwargs.get("filter_by_created_timestamp") or None
-        rows = entity_rows(entity_df, connect())
+        rows = entity_rows(entity_df, connected(config))
         plans = [plan_of(view, feature_refs, full_feature_names, rows) for view in feature_views]
         on_demand = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
         return PointInTimeJob(
@@ -176,7 +182,7 @@ class PointInTimeOfflineStore(DuckDBOfflineStore):
             str(config.repo_path),
             on_demand,
             full_feature_names,
-            lambda: _metadata(feature_refs, rows),
+            lambda: _metadata(config, feature_refs, rows),
         )
 
     @staticmethod
@@ -235,8 +241,8 @@ def _answered(
         yield from join(query, rows, plans, progress)
 
 
-def _metadata(feature_refs: list[str], rows: EntityRows) -> RetrievalMetadata:
-    earliest, latest = rows.span(connect())
+def _metadata(config: RepoConfig, feature_refs: list[str], rows: EntityRows) -> RetrievalMetadata:
+    earliest, latest = rows.span(connected(config))
     return RetrievalMetadata(
         features=feature_refs,
         keys=[name for name in rows.columns if name != rows.time],

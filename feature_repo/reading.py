@@ -18,9 +18,13 @@ from feast.repo_config import RepoConfig
 from feature_repo.home import resolve_home
 from feature_repo.lake import Lake, LakeError, connect, file_list, parquet
 from feature_repo.publication import ASSEMBLED, ENTRY_COLUMNS, WANTED_COLUMNS, compiled, published
-from feature_repo.spill import bytes_of, spill_folder
+from feature_repo.spill import LIBRARIES, bytes_of, spill_folder
 from feature_repo.transforms.history import assembled
 from feature_repo.views import LAKE
+
+
+class PointInTimeError(Exception):
+    """A query cannot be answered as of an instant; the message says what to do."""
 
 
 class BeyondWatermark(LakeError, ClickException):
@@ -52,7 +56,8 @@ def newest_of_ties(key: str, source: FileSource, columns: Sequence[str]) -> str:
 class Query:
     """One retrieval: a connection, and one state of the lake for all that it reads.
 
-    ``memory`` is what it may take in bytes: half of it is DuckDB's, which spills what is more.
+    ``memory`` is what it may take in bytes beside Python and its libraries: half of it is
+    DuckDB's, which spills what is more.
     """
 
     connection: Any
@@ -72,11 +77,9 @@ class Query:
     ) -> Iterator["Query"]:
         """A query over these sources, with the lake's state of this moment or the pinned one."""
         settings = config.offline_store
-        memory = bytes_of(settings.memory_limit)
-        with spill_folder(_state_folder(config)) as spill, connect(spill) as connection:
+        memory = bytes_of(settings.memory_limit) - LIBRARIES
+        with spill_folder(_state_folder(config)) as spill, connected(config, spill) as connection:
             connection.execute(f"SET memory_limit = '{memory // 2}B'")
-            # SQL for entity rows names files as the repository does.
-            connection.execute(f"SET file_search_path = '{_quoted(config.repo_path)}'")
             if settings.threads:
                 connection.execute(f"SET threads = {settings.threads}")
             folder = published(*lake_state(config)) if any(map(in_lake, sources)) else None
@@ -137,6 +140,25 @@ class Query:
             f"{instant} AS event_timestamp, {instant} AS created_timestamp FROM ({compiled(rows)})"
         )
         return f"assembled_{alias}"
+
+
+def connected(config: RepoConfig, spill: Path | None = None):
+    """A DuckDB connection on which SQL names files as the repository does."""
+    connection = connect(spill)
+    connection.execute(f"SET file_search_path = '{_quoted(config.repo_path)}'")
+    return connection
+
+
+@contextmanager
+def told(subject: str) -> Iterator[None]:
+    """Raises PointInTimeError, naming the subject, for what DuckDB cannot do."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.Error as error:
+        reason = str(error).splitlines()[0]
+        raise PointInTimeError(f"{subject} cannot be read: {reason}") from error
 
 
 def _state_folder(config: RepoConfig) -> Path:

@@ -8,15 +8,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+LIBRARIES = 400_000_000
+"""What Python, Feast and the libraries below them take in bytes before any query."""
+
+LEAST = 500_000_000
+"""Below this a query has nothing left to work with."""
+
 _UNITS = {"B": 0, "KB": 1, "MB": 2, "GB": 3, "TB": 4}
 
 
 def bytes_of(text: str) -> int:
     """A size such as 4GB in bytes, in steps of 1,000. Raises ValueError for other text."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?B)\s*", text.upper())
-    if not match:
-        raise ValueError(f"Expected a size of memory such as 4GB or 512MB, got {text!r}.")
-    return int(float(match[1]) * 1000 ** _UNITS[match[2]])
+    size = int(float(match[1]) * 1000 ** _UNITS[match[2]]) if match else 0
+    if size < LEAST:
+        raise ValueError(f"Expected a size of memory such as 4GB, at least 500MB, got {text!r}.")
+    return size
 
 
 @contextmanager
