@@ -71,8 +71,11 @@ class EntityRows:
 
     def _instants(self, strict: bool) -> pa.Array:
         column = self.table[self.time]
+        text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
         try:
-            moments = pd.to_datetime(column.to_pandas(), utc=True)
+            moments = pd.to_datetime(
+                column.to_pandas(), utc=True, format="ISO8601" if text else None
+            )
         except (ValueError, TypeError) as error:
             raise PointInTimeError(
                 f"Expected instants in the column {self.time} of the entity rows, got {error}."

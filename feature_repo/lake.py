@@ -186,8 +186,12 @@ class Lake:
 
         What happens or takes effect later does not count yet.
         """
+        return query(self.known_sql(name, state))
+
+    def known_sql(self, name: str, state: State) -> str:
+        """The DuckDB query behind ``known``."""
         key = ", ".join(TABLES[name].key)
-        return query(
+        return (
             f"SELECT * FROM ({self.scan(name, state)}) "
             f"WHERE greatest(event_timestamp, created_timestamp) < '{state.watermark.isoformat()}' "
             f"QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY created_timestamp DESC) = 1"

@@ -37,6 +37,7 @@ from feature_repo.reading import (
     Query,
     connected,
     in_lake,
+    name_tables,
     pull,
     refuse_the_future,
 )
@@ -53,7 +54,7 @@ class PointInTimeOfflineStoreConfig(DuckDBOfflineStoreConfig):
     ``strict`` reads what lies strictly before the entity timestamp (Feast: at or before it);
     ``respect_created`` leaves out what was learned later (Feast: only if a query asks for it).
     ``memory_limit`` is what the process may take, a result in memory aside; ``threads`` are
-    DuckDB's, by default one a core.
+    DuckDB's, by default one a core. ``progress`` shows in a terminal how far a long query is.
     """
 
     type: Literal["feature_repo.point_in_time.PointInTimeOfflineStore"] = (
@@ -65,6 +66,7 @@ class PointInTimeOfflineStoreConfig(DuckDBOfflineStoreConfig):
     respect_created: bool = True
     memory_limit: str = "4GB"
     threads: int | None = None
+    progress: bool = True
 
     @field_validator("memory_limit")
     @classmethod
@@ -174,7 +176,7 @@ class PointInTimeOfflineStore(DuckDBOfflineStore):
         **kwargs: Any,
     ) -> RetrievalJob:
         respect_created = kwargs.get("filter_by_created_timestamp") or None
-        rows = entity_rows(entity_df, connected(config))
+        rows = entity_rows(entity_df, connected(config, sql=isinstance(entity_df, str)))
         plans = [plan_of(view, feature_refs, full_feature_names, rows) for view in feature_views]
         on_demand = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
         return PointInTimeJob(
@@ -229,8 +231,9 @@ def _answered(
     """The result, part by part; how far it has come is shown in a terminal if that takes long."""
     from tqdm import tqdm
 
-    # disable=None: nothing is drawn where nobody looks at a terminal.
-    bar = tqdm(unit=" rows", unit_scale=True, delay=2, disable=None)
+    # None: nothing is drawn where nobody looks at a terminal.
+    hidden = None if config.offline_store.progress else True
+    bar = tqdm(unit=" rows", unit_scale=True, delay=2, disable=hidden)
 
     def progress(done: int, total: int) -> None:
         bar.total = total
@@ -238,11 +241,13 @@ def _answered(
 
     sources = [plan.source for plan in plans]
     with bar, Query.open(config, sources, respect_created) as query:
+        if rows.sql:
+            name_tables(query.connection, config)
         yield from join(query, rows, plans, progress)
 
 
 def _metadata(config: RepoConfig, feature_refs: list[str], rows: EntityRows) -> RetrievalMetadata:
-    earliest, latest = rows.span(connected(config))
+    earliest, latest = rows.span(connected(config, sql=bool(rows.sql)))
     return RetrievalMetadata(
         features=feature_refs,
         keys=[name for name in rows.columns if name != rows.time],

@@ -15,6 +15,7 @@ from feast.data_source import DataSource
 from feast.infra.offline_stores.file_source import FileSource
 from feast.repo_config import RepoConfig
 
+from feature_repo.contract import TABLES
 from feature_repo.home import resolve_home
 from feature_repo.lake import Lake, LakeError, connect, file_list, parquet
 from feature_repo.publication import ASSEMBLED, ENTRY_COLUMNS, WANTED_COLUMNS, compiled, published
@@ -142,11 +143,24 @@ class Query:
         return f"assembled_{alias}"
 
 
-def connected(config: RepoConfig, spill: Path | None = None):
-    """A DuckDB connection on which SQL names files as the repository does."""
+def connected(config: RepoConfig, spill: Path | None = None, sql: bool = False):
+    """A DuckDB connection on which ``sql`` names files as the repository does, and the tables."""
     connection = connect(spill)
     connection.execute(f"SET file_search_path = '{_quoted(config.repo_path)}'")
+    if sql:
+        name_tables(connection, config)
     return connection
+
+
+def name_tables(connection: Any, config: RepoConfig) -> None:
+    """Let SQL name the lake's raw tables, each row in the version that counts at the watermark."""
+    if not config.offline_store.home:
+        return
+    lake = Lake(resolve_home(config.offline_store.home, Path(config.repo_path)))
+    if lake.numbers():
+        state = lake.state(config.offline_store.lake_version)
+        for name in state.tables.keys() & TABLES.keys():
+            connection.execute(f"CREATE TEMP VIEW {name} AS {lake.known_sql(name, state)}")
 
 
 @contextmanager

@@ -4,7 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 import pytest
+import taxi
 from feature_logs import DAY, START, WATERMARK, feast_store, land, moment
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 # Feast warns while it is imported; its warnings are not ours to mend.
 pytestmark = pytest.mark.filterwarnings("default")
@@ -198,5 +201,100 @@ def test_a_pinned_lake_version_reads_what_that_state_knew(tmp_path):
     assert ages == {1: [30], None: [40]}
 
 
+def test_sql_names_the_lake_s_tables(tmp_path):
+    land(tmp_path, {"users": [_user("u1", age_min=30)], "exposures": [_exposure("x1", 3)]})
+    land(tmp_path, {"exposures": [_exposure("x1", 5, created_timestamp=START + 9 * DAY)]})
+    store = feast_store(tmp_path)
+    sql = "SELECT user_id, event_timestamp FROM exposures"
+    found = store.get_historical_features(sql, ["user_demographics:age_min"]).to_arrow()
+    assert found["age_min"].to_pylist() == [30]
+    assert found["event_timestamp"].to_pylist() == [moment(START + 5 * DAY)]
+
+
+def _exposure(name: str, day: int, **values) -> dict:
+    at = START + day * DAY
+    row = {"exposure_id": name, "user_id": "u1", "campaign_id": "A"}
+    return row | {"event_timestamp": at, "created_timestamp": at} | values
+
+
+def test_history_beyond_the_watermark_rolls_on_and_says_so(tmp_path, caplog):
+    buy = {"event_id": "e1", "user_id": "u1", "event_type": "purchase", "product_id": "p1"}
+    log = {
+        "users": [_user("u1")],
+        "events": [buy | {"event_timestamp": START, "created_timestamp": START}],
+    }
+    land(tmp_path, log, watermark=START + DAY)
+    store = feast_store(tmp_path)
+    days = [moment(START + n * DAY) for n in (1, 7, 8, 31)]
+    entities = pd.DataFrame({"user_id": ["u1"] * 4, "event_timestamp": days})
+    names = ["purchase_count_7d", "purchase_count_30d", "purchase_count_all"]
+    refs = [f"user_purchase_stats:{name}" for name in names]
+    found = store.get_historical_features(entities, refs).to_arrow()
+    assert [found[name].to_pylist() for name in names] == [[1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]]
+    assert "3 entity rows lie after" in caplog.text
+
+
 def _user(name: str, **values) -> dict:
     return {"user_id": name, "event_timestamp": START, "created_timestamp": START} | values
+
+
+HOURS = [T0 + timedelta(hours=hours) for hours in range(6)]
+NEAR = st.sampled_from([at + shift for at in HOURS for shift in (-MICRO, timedelta(0), MICRO)])
+PAIRINGS = st.tuples(
+    st.integers(1, 2), st.sampled_from(("r1", "r2")), st.integers(0, 3), NEAR, st.none() | NEAR
+)
+PAIRING_TTL = timedelta(days=10)
+QUESTIONS = st.tuples(
+    st.integers(1, 3),
+    st.sampled_from(("r1", "r2")),
+    NEAR | NEAR.map(lambda at: at + PAIRING_TTL),
+)
+
+
+def known(rows: list[tuple], driver: int, rider: str, at: datetime):
+    """The answer by its definition: the newest of what happened and was learned before ``at``."""
+    visible = [
+        (happened, learned or happened, rides)
+        for *pair, rides, happened, learned in rows
+        if pair == [driver, rider] and happened < at and (learned or happened) < at
+    ]
+    happened, _learned, rides = max(visible, default=(None, None, None))
+    return rides if happened is not None and happened >= at - PAIRING_TTL else None
+
+
+@pytest.fixture(scope="module")
+def strict_taxi(tmp_path_factory):
+    return taxi.store(taxi.write(tmp_path_factory.mktemp("taxi"), {"type": taxi.OURS}, {}))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(rows=st.lists(PAIRINGS, max_size=25), questions=st.lists(QUESTIONS, min_size=1, max_size=30))
+def test_any_answer_is_the_newest_of_what_happened_and_was_learned(strict_taxi, rows, questions):
+    taxi.save(strict_taxi.repo_path, "pairing", rows, taxi.NAMES["pairing"])
+    asked = taxi.asked(questions, "driver_id rider_id")
+    found = strict_taxi.get_historical_features(asked, ["pairing:rides"]).to_arrow()
+    assert found["rides"].to_pylist() == [known(rows, *question) for question in questions]
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@given(rows=st.lists(PAIRINGS, max_size=25), end=NEAR)
+def test_what_is_materialized_up_to_an_instant_is_what_history_says_there(strict_taxi, rows, end):
+    taxi.save(strict_taxi.repo_path, "pairing", rows, taxi.NAMES["pairing"])
+    view = strict_taxi.get_feature_view("pairing")
+    latest = strict_taxi._provider.offline_store.pull_latest_from_table_or_query(
+        strict_taxi.config,
+        view.batch_source,
+        ["driver_id", "rider_id"],
+        ["rides"],
+        "event_timestamp",
+        "created",
+        T0 - timedelta(days=1),
+        end,
+    )
+    pulled = {
+        (row["driver_id"], row["rider_id"]): row["rides"] for row in latest.to_arrow().to_pylist()
+    }
+    pairs = [(driver, rider) for driver in (1, 2, 3) for rider in ("r1", "r2")]
+    assert pulled == {
+        pair: rides for pair in pairs if (rides := known(rows, *pair, end)) is not None
+    }
