@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: demo test unit lint bench up down lock
+.PHONY: demo test unit lint bench bench-pit up down lock
 
 demo: .venv/ready
 	$(BIN)/clipwise demo
@@ -17,7 +17,10 @@ lint: .venv/ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 bench: .venv/ready
-	$(BIN)/python -m tests.benchmarks
+	$(BIN)/python -m tests.benchmarks backbone
+
+bench-pit: .venv/ready
+	$(BIN)/python -m tests.benchmarks point_in_time
 
 up: .venv/ready
 	infra/local up

@@ -1,18 +1,18 @@
-"""Runs the named benchmarks, or all: ``python -m tests.benchmarks backbone``."""
+"""Runs one benchmark, or all: ``python -m tests.benchmarks point_in_time --rows 10000``."""
 
 import sys
 
-from tests.benchmarks import backbone
+from tests.benchmarks import backbone, point_in_time
 
-BENCHMARKS = {"backbone": backbone.main}
-
-
-def main(names: list[str]) -> None:
-    unknown = set(names) - set(BENCHMARKS)
-    if unknown:
-        sys.exit(f"Expected benchmarks of {', '.join(BENCHMARKS)}, got {', '.join(unknown)}.")
-    for name in names or BENCHMARKS:
-        BENCHMARKS[name]()
+BENCHMARKS = {"backbone": lambda _: backbone.main(), "point_in_time": point_in_time.main}
 
 
-main(sys.argv[1:])
+def main(name: str | None = None, *options: str) -> None:
+    """What follows a name are the options of that benchmark."""
+    if name is not None and name not in BENCHMARKS:
+        sys.exit(f"Expected a benchmark of {', '.join(BENCHMARKS)}, got {name}.")
+    for one in [name] if name else BENCHMARKS:
+        BENCHMARKS[one](options)
+
+
+main(*sys.argv[1:])
