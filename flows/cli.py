@@ -18,6 +18,10 @@ app = typer.Typer(
 )
 
 
+features = typer.Typer(help="Look into the published features.", no_args_is_help=True)
+app.add_typer(features, name="features")
+
+
 class Source(StrEnum):
     complete_journey = "complete_journey"
     files = "files"
@@ -28,7 +32,12 @@ AsOf = Annotated[
 ]
 Version = Annotated[int | None, typer.Option(help="The lake version; by default the current one.")]
 
+Ids = Annotated[list[str] | None, typer.Option(help="Only this one, by id; may be repeated.")]
+
 OWN = ("feature_repo", "validation", "training", "serving", "flows")
+
+TROUBLE = 2
+"""How a command ends on an error where 1 is an answer."""
 
 
 @app.command()
@@ -188,6 +197,55 @@ def serve(
     serve(load_settings(host=host, port=port, replay=replay))
 
 
+@features.command()
+def diff(
+    from_version: Annotated[
+        int | None, typer.Option("--from", help="A lake version; by default the one before --to.")
+    ] = None,
+    to_version: Annotated[
+        int | None, typer.Option("--to", help="The other; by default the current one.")
+    ] = None,
+    online: Annotated[
+        bool, typer.Option("--online", help="Compare history with the online store instead.")
+    ] = False,
+    as_of: AsOf = None,
+    entities: Annotated[
+        int, typer.Option(min=1, help="Sample so many users, products and coupons each.")
+    ] = 200,
+    seed: Annotated[int, typer.Option(help="Another seed samples others.")] = 0,
+    user: Ids = None,
+    product: Ids = None,
+    coupon: Ids = None,
+    view: Annotated[
+        list[str] | None, typer.Option(help="Only this feature view; may be repeated.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="The most features to show.")] = 30,
+    json: Annotated[
+        Path | None, typer.Option(help="Write all that differs to this new file as well.")
+    ] = None,
+) -> None:
+    """Show which features differ between two lake versions, or offline and online.
+
+    Lake versions are compared as of the earlier one's watermark, unless --as-of names an instant.
+    Ends like diff: with 0 if both sides answer alike, 1 if they differ, 2 if that cannot be said.
+    """
+    named = {"user": user or [], "product": product or [], "coupon": coupon or []}
+    try:
+        from flows import show
+        from flows.features import Choice, diff, exported
+
+        with show.progress("Compare"):
+            choice = Choice(view or [], named, entities, seed)
+            found = diff(from_version, to_version, as_of, online, choice)
+        show.differences(found, limit)
+        if json:
+            exported(found, json)
+    except Exception as error:
+        error.exit_code = TROUBLE
+        raise
+    raise typer.Exit(1 if found.differences else 0)
+
+
 def main() -> None:
     """Run the command line; an error of Clipwise's own is a sentence and exit code 1."""
     # Feast and Ibis use what DuckDB 2 calls deprecated; a user cannot do anything about that.
@@ -196,9 +254,10 @@ def main() -> None:
         app()
     except Exception as error:
         # A folder that cannot be written is the user's to mend as well, and says what it is.
-        if type(error).__module__.split(".")[0] not in OWN and not isinstance(error, OSError):
-            raise
-        from flows.show import errors
+        if type(error).__module__.split(".")[0] in OWN or isinstance(error, OSError):
+            from flows import show
 
-        errors.print(f"[bold red]Error:[/] {error}", highlight=False, soft_wrap=True)
-        sys.exit(1)
+            show.error(error)
+        else:
+            sys.excepthook(type(error), error, error.__traceback__)
+        sys.exit(getattr(error, "exit_code", 1))

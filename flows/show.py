@@ -1,15 +1,27 @@
 """What a person sees in the terminal: tables, sentences and progress, all with Rich."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import groupby
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
+
+from feature_repo.differences import differing, in_words, spread
 
 console = Console()
 errors = Console(stderr=True)
+
+
+def error(message: object) -> None:
+    """What went wrong, as one sentence that may hold anything."""
+    errors.print(f"[bold red]Error:[/] {escape(str(message))}", highlight=False, soft_wrap=True)
+
 
 METRICS = ("ndcg@10", "map@10", "mrr", "precision@10", "recall@10", "f1@10", "hit_rate@10")
 METRICS += ("coverage@10",)
@@ -150,6 +162,80 @@ def quarantined(rows: Sequence[Mapping[str, object]], total: int) -> None:
     console.print(f"[bold]{total:,} rows in quarantine[/]")
     for row in rows:
         title = f"{row['quarantine_id'][:8]} [yellow]{row['rule']}[/]"
-        console.print(f"{title} {row['reason']}", highlight=False, soft_wrap=True)
+        console.print(f"{title} {escape(row['reason'])}", highlight=False, soft_wrap=True)
     if total > len(rows):
         console.print(f"... and {total - len(rows):,} more; --limit or --export shows them.")
+
+
+def differences(found, limit: int) -> None:
+    """What differs between two sides: examples, a summary of every view, and a sentence."""
+    if found.differences:
+        _examples(found, limit)
+    _differing_views(found)
+    console.print(_verdict(found), highlight=False, soft_wrap=True)
+
+
+def _examples(found, limit: int) -> None:
+    """The features that differ under their entity and view, with both values."""
+    shown = Table(title="What differs", title_justify="left", title_style="bold")
+    shown.add_column("feature", no_wrap=True)
+    for name in (found.left, found.right):
+        shown.add_column(name, overflow="fold")
+    rows = spread(found.differences, limit)
+    for (kind, one), of_entity in groupby(rows, lambda row: (row.kind, row.id)):
+        shown.add_section()
+        shown.add_row(Text(f"{kind} {one}", style="bold"))
+        for view, of_view in groupby(of_entity, lambda row: row.view):
+            if view:
+                shown.add_row(Text(f" {view}", style="dim"))
+            for row in of_view:
+                shown.add_row(f"  {row.feature}", *map(Text, in_words(row)))
+    console.print(shown)
+    if len(found.differences) > len(rows):
+        more = len(found.differences) - len(rows)
+        console.print(f"... and {more:,} more; --limit shows them, --json writes all.")
+
+
+def _differing_views(found) -> None:
+    shown = Table(title="By view", title_justify="left", title_style="bold")
+    shown.add_column("view", no_wrap=True)
+    shown.add_column("differ", justify="right", no_wrap=True)
+    shown.add_column("features that differ most", overflow="fold")
+    kinds = {view.name: view.kind for view in found.views}
+    for one in differing(found.differences, kinds):
+        most = list(one.features.items())[:3]
+        features = [f"{name} ({times:,})" for name, times in most]
+        if one.alone:
+            features.append(f"known to one side alone ({one.alone:,})")
+        count = f"[bold red]{one.entities:,}[/]" if one.entities else "0"
+        every = f"{found.compared[kinds[one.view]]:,}"
+        shown.add_row(one.view, f"{count} of {every}", ", ".join(features))
+    console.print(shown)
+
+
+def _verdict(found) -> str:
+    """Whether the sides are alike, as of when, and of how many entities that can be said."""
+    ends = " to ".join(dict.fromkeys(map(instant, (found.as_of[0], found.as_of[-1]))))
+    sides = f"{found.left} and {found.right}".capitalize()
+    if found.differences:
+        changed = {(one.kind, one.id) for one in found.differences}
+        counts = Counter(kind for kind, _one in changed)
+        every = {kind: _many(kind, count) for kind, count in found.compared.items()}
+        differ = [f"{counts[kind]:,} of {text}" for kind, text in every.items() if counts[kind]]
+        said = f"{sides} [bold red]differ[/] as of {ends} in {_listed(differ)}"
+    else:
+        every = _listed(_many(*one) for one in found.compared.items())
+        said = f"{sides} answer [bold green]alike[/] as of {ends} for {every}"
+    if found.compared == found.population:
+        return f"{said}."
+    said += f", sampled of {_listed(_many(*one) for one in found.population.items())}"
+    return f"{said}, {found.first}." if found.first else f"{said}."
+
+
+def _many(kind: str, count: int) -> str:
+    return f"{count:,} {kind}{'' if count == 1 else 's'}"
+
+
+def _listed(texts: Iterable[str]) -> str:
+    *first, last = texts
+    return f"{', '.join(first)} and {last}" if first else last

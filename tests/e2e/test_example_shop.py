@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -119,6 +120,23 @@ def test_row_waits_for_its_parent_and_lands_with_it(tmp_path):
 def test_old_lake_version_can_be_read(home):
     assert "Lake version 1" in clipwise(home, "lake", "--version", "1")
     assert "The lake has no version 99" in clipwise(home, "lake", "--version", "99", code=1)
+
+
+def test_late_row_shows_between_versions_and_against_the_online_store(home, tmp_path):
+    assert "Offline and online answer alike" in clipwise(home, "features", "diff", "--online")
+    assert "no lake version before 1" in clipwise(home, "features", "diff", code=2)
+    later, folder = tmp_path / "home", tmp_path / "rows"
+    shutil.copytree(home, later)
+    folder.mkdir()
+    (folder / "events.csv").write_text(
+        "event_id,event_timestamp,user_id,event_type,product_id,quantity,amount\n"
+        "late,2025-06-28T16:00:00Z,card-004,purchase,1010,1,249\n"
+    )
+    clipwise(later, "ingest", "--source", "files", "--path", str(folder))
+    for sides, names in (((), "Version 1 and version 2"), (("--online",), "Offline and online")):
+        said = clipwise(later, "features", "diff", "--user", "card-004", *sides, code=1)
+        assert f"{names} differ as of 2025-06-30 22:00:00 UTC in 1 of 1 user." in said
+        assert "purchase_count_7d" in said and "entries, only here: 1010" in said
 
 
 def test_training_leaves_predictions_and_a_report(home):
