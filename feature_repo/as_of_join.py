@@ -1,14 +1,15 @@
 """The as-of join: every entity row once and in order, with what was known strictly before it.
 
 First only keys and instants are joined, which is small, by DuckDB's as-of join; then the features
-of the rows that were found are fetched, a part of the entity rows at a time. So the memory needed
-depends on neither the number of entity rows nor the width of the features.
+of the rows that were found are fetched. Both are done for a block of entity rows at a time, so that
+the memory needed depends on neither their number nor the width of the features.
 """
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,8 +29,6 @@ from feature_repo.reading import (
 )
 
 log = logging.getLogger(__name__)
-
-Progress = Callable[[int, int], None]
 
 ASSEMBLED_BYTES = 32_768
 """What one row of an assembled view may take, for the size of a part."""
@@ -87,69 +86,74 @@ def _refuse_columns(reference: str, keys, features, columns: Sequence[str]) -> N
 
 def join(
     query: Query,
+    entities: Any,
     rows: EntityRows,
     plans: Sequence[Plan],
-    progress: Progress = lambda done, total: None,
+    progress: Callable[[float], None] = lambda rows: None,
 ) -> Iterator[pa.Table]:
-    """The entity rows in their order with the features of every plan, a part at a time.
+    """The entity rows in their order with the features of every plan, a block at a time.
 
-    ``progress`` hears how many passes over entity rows are through, and of how many: one a plan to
-    find its rows, and one to fetch the features.
+    ``entities`` is a connection of its own on which SQL for entity rows runs. ``progress`` hears
+    how many more rows are through, in fractions as steps of a block are.
     """
-    count = rows.land(query.connection, query.strict)
-    _warn_of_the_unknown(query, plans)
-    total = count * (len(plans) + 1)
-    matches = []
-    for position, plan in enumerate(plans):
-        with told(f"The source of {plan.name} by {', '.join(plan.keys)}"):
-            matches.append(_match(query, plan, f"f{position}"))
-        progress(count * (position + 1), total)
-    size = _rows_at_once(query, plans)
-    for start in range(0, max(count, 1), size):
-        end = min(start + size, count)
-        part = rows.part(query.connection, start, end)
+    matches = [_prepared(query, plan, f"f{position}") for position, plan in enumerate(plans)]
+    done = beyond = 0
+    for block in rows.blocks(entities, _rows_at_once(query, plans)):
+        rows.land(query.connection, block, done, query.strict)
+        done, beyond = done + block.num_rows, beyond + _beyond_the_watermark(query, plans)
         for match in matches:
-            with told(f"The source of {match.plan.name}"):
-                for name, column in _features(query, match, start, end):
-                    part = part.append_column(name, column)
-        yield part
-        progress(total - count + end, total)
+            with told(f"The source of {match.plan.name} by {', '.join(match.plan.keys)}"):
+                _match(query, match)
+                progress(block.num_rows / len(matches) / 2)
+                for name, column in _features(query, match, block.num_rows):
+                    block = block.append_column(name, column)
+            progress(block.num_rows / len(matches) / 2)
+        yield block
+    if beyond:
+        log.warning(
+            "%d entity rows lie after the instant up to which the lake is complete: what happens "
+            "in between and is not known yet is missing from their features.",
+            beyond,
+        )
 
 
-def _warn_of_the_unknown(query: Query, plans: Sequence[Plan]) -> None:
+def _beyond_the_watermark(query: Query, plans: Sequence[Plan]) -> int:
     if not any(in_lake(plan.source) for plan in plans):
-        return
+        return 0
     watermark = lake_state(query.config)[1].watermark
     [(count,)] = query.connection.execute(
         f"SELECT count(*) FROM entities WHERE _at > TIMESTAMPTZ '{watermark.isoformat()}'"
     ).fetchall()
-    if count:
-        log.warning(
-            "%d entity rows lie after %s, up to which the lake is complete: what happens in "
-            "between and is not known yet is missing from their features.",
-            count,
-            watermark.isoformat(),
-        )
+    return count
 
 
 @dataclass(frozen=True)
 class Match:
-    """A plan whose rows were found: the table ``matched_<alias>`` has, for each entity row that
-    sees one, ``_row``, the found row's keys and instants.
+    """A plan and what is asked of it: ``narrow`` is a relation with keys and instants of its rows.
 
-    ``late``: some row was learned after it happened, so that the instants are two.
+    ``matched_<alias>`` has, for each entity row of a block that sees a row, ``_row``, the found
+    row's keys and instants; these are two if ``late``: some row was learned after it happened.
     """
 
     plan: Plan
     alias: str
     late: bool
-
-    def between(self, start: int, end: int) -> str:
-        return f"(SELECT * FROM matched_{self.alias} WHERE _row >= {start} AND _row < {end})"
+    narrow: str
 
 
-def _match(query: Query, plan: Plan, alias: str) -> Match:
-    match = Match(plan, alias, _learned_late(query, plan.source))
+def _prepared(query: Query, plan: Plan, alias: str) -> Match:
+    with told(f"The source of {plan.name}"):
+        late = _learned_late(query, plan.source)
+        narrow = _narrow(query, plan, late)
+        if late:
+            # Which rows are ever read takes a sort of all of them, so that is done once.
+            query.connection.execute(f"CREATE TEMP TABLE narrow_{alias} AS {narrow}")
+            narrow = f"SELECT * FROM narrow_{alias}"
+        return Match(plan, alias, late, narrow)
+
+
+def _match(query: Query, match: Match) -> None:
+    plan = match.plan
     conditions = [
         f'CAST(e."{entity}" AS VARCHAR) = f.k{number}'
         if in_lake(plan.source)
@@ -159,11 +163,10 @@ def _match(query: Query, plan: Plan, alias: str) -> Match:
     conditions.append(f"e._at {'>' if query.strict else '>='} f._from")
     fresh = f" WHERE f._event >= e._at - INTERVAL '{_microseconds(plan.ttl)} microseconds'"
     query.connection.execute(
-        f"CREATE TEMP TABLE matched_{alias} AS SELECT e._row, f.* EXCLUDE (_from) FROM entities e "
-        f"ASOF JOIN ({_narrow(query, match)}) f ON {' AND '.join(conditions)}"
-        f"{fresh if plan.ttl else ''}"
+        f"CREATE OR REPLACE TEMP TABLE matched_{match.alias} AS "
+        "SELECT e._row, f.* EXCLUDE (_from) FROM entities e "
+        f"ASOF JOIN ({match.narrow}) f ON {' AND '.join(conditions)}{fresh if plan.ttl else ''}"
     )
-    return match
 
 
 def _microseconds(span: timedelta | None) -> int:
@@ -180,17 +183,17 @@ def _learned_late(query: Query, source: FileSource) -> bool:
     )
 
 
-def _narrow(query: Query, match: Match) -> str:
+def _narrow(query: Query, plan: Plan, late: bool) -> str:
     """Keys, ``_event`` (and ``_learned``) of a source, and ``_from``: since when each is read."""
-    source = match.plan.source
+    source = plan.source
     event = instant_of(source.timestamp_field)
-    columns = [f'"{column}" AS k{n}' for n, column in enumerate(match.plan.keys.values())]
+    columns = [f'"{column}" AS k{n}' for n, column in enumerate(plan.keys.values())]
     columns.append(f"{event} AS _event")
-    if not match.late:
+    if not late:
         return f"SELECT {', '.join(columns)}, {event} AS _from FROM {query.rows(source)}"
     learned = instant_of(source.created_timestamp_column)
     columns += [f"{learned} AS _learned", f"greatest({event}, {learned}) AS _from"]
-    return _visible(f"SELECT {', '.join(columns)} FROM {query.rows(source)}", len(match.plan.keys))
+    return _visible(f"SELECT {', '.join(columns)} FROM {query.rows(source)}", len(plan.keys))
 
 
 def _visible(rows: str, keys: int) -> str:
@@ -208,18 +211,15 @@ def _visible(rows: str, keys: int) -> str:
     )
 
 
-def _features(
-    query: Query, match: Match, start: int, end: int
-) -> Iterator[tuple[str, pa.ChunkedArray]]:
-    """The features of the entity rows from ``start`` up to ``end``, in their order."""
-    found = _fetched(query, match, start, end)
-    places = _places(found, start, end)
+def _features(query: Query, match: Match, count: int) -> Iterator[tuple[str, pa.ChunkedArray]]:
+    """The features of the block's ``count`` entity rows, in their order."""
+    found = _fetched(query, match)
+    places = _places(found, count)
     if np.count_nonzero(places >= 0) < found.num_rows:
         # Several rows have one instant: of those, the newest in all respects.
         plan = match.plan
-        ties = newest_of_ties("m._row", plan.source, plan.columns)
-        found = _fetched(query, match, start, end, ties)
-        places = _places(found, start, end)
+        found = _fetched(query, match, newest_of_ties("m._row", plan.source, plan.columns))
+        places = _places(found, count)
     taken = pa.array(np.maximum(places, 0), mask=places < 0)
     # One by one, so that no second copy of all columns is ever there.
     columns = found.columns[1:]
@@ -228,19 +228,19 @@ def _features(
         yield name, columns.pop(0).combine_chunks().take(taken)
 
 
-def _places(found: pa.Table, start: int, end: int) -> np.ndarray:
+def _places(found: pa.Table, count: int) -> np.ndarray:
     """Where the features of each entity row are in what was found; -1: nowhere."""
-    places = np.full(end - start, -1, dtype=np.int64)
-    places[found.column(0).to_numpy() - start] = np.arange(found.num_rows)
+    places = np.full(count, -1, dtype=np.int64)
+    places[found.column(0).to_numpy()] = np.arange(found.num_rows)
     return places
 
 
-def _fetched(query: Query, match: Match, start: int, end: int, ties: str = "") -> pa.Table:
+def _fetched(query: Query, match: Match, ties: str = "") -> pa.Table:
     """``_row`` and the features of the rows that were found, in no order."""
-    plan, part = match.plan, match.between(start, end)
+    plan, matched = match.plan, f"matched_{match.alias}"
     name = query.view(plan.source)
     if name in ASSEMBLED:
-        wanted = f'SELECT DISTINCT k0 AS user_id, epoch_us(_event) AS "at" FROM {part}'
+        wanted = f'SELECT DISTINCT k0 AS user_id, epoch_us(_event) AS "at" FROM {matched}'
         source = query.assembled(name, wanted, match.alias)
     else:
         source = query.rows(plan.source)
@@ -251,16 +251,17 @@ def _fetched(query: Query, match: Match, start: int, end: int, ties: str = "") -
         learned = instant_of(plan.source.created_timestamp_column, "f")
         conditions.append(f"{learned} IS NOT DISTINCT FROM m._learned")
     return query.connection.sql(
-        f"SELECT m._row{columns} FROM {source} f JOIN {part} m ON {' AND '.join(conditions)}{ties}"
+        f"SELECT m._row{columns} FROM {source} f JOIN {matched} m "
+        f"ON {' AND '.join(conditions)}{ties}"
     ).to_arrow_table()
 
 
 def _rows_at_once(query: Query, plans: Sequence[Plan]) -> int:
-    """How many entity rows are answered at once: as many as fill an eighth of the memory."""
+    """How many entity rows are answered at once: as many as fill a sixth of the memory."""
     width = sum(
         ASSEMBLED_BYTES
         if query.view(plan.source) in ASSEMBLED
         else query.bytes_a_row(plan.source, plan.features.values())
         for plan in plans
     )
-    return max(1, int(query.memory // 8 / max(width, 1)))
+    return max(1, int(query.memory // 6 / max(width, 1)))

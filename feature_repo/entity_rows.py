@@ -1,5 +1,6 @@
 """The entity rows of a query: a data frame or SQL, read with their instants in UTC microseconds."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -23,76 +24,78 @@ class EntityRows:
     table: pa.Table | None = None
     sql: str = ""
 
-    def land(self, connection: Any, strict: bool) -> int:
-        """Make ``entities`` on a connection: the columns, ``_row`` from 0 and ``_at``; their count.
+    @property
+    def count(self) -> int | None:
+        """How many there are, where that is known beforehand."""
+        return None if self.table is None else self.table.num_rows
+
+    def blocks(self, connection: Any, size: int) -> Iterator[pa.Table]:
+        """The rows in their order, at most ``size`` at once, at least one block; SQL is streamed.
+
+        Instants are instants even where they came as text, as in Feast.
+        """
+        if self.table is not None:
+            starts = range(0, max(self.table.num_rows, 1), size)
+            yield from (self._timed(self.table.slice(start, size)) for start in starts)
+            return
+        with told("The SQL for the entity rows"):
+            reader = connection.sql(self.sql).to_arrow_reader(size)
+            first = next(reader, None)
+        if first is None:
+            yield self._timed(reader.schema.empty_table())
+            return
+        yield self._timed(pa.Table.from_batches([first]))
+        yield from (self._timed(pa.Table.from_batches([batch])) for batch in reader)
+
+    def land(self, connection: Any, block: pa.Table, before: int, strict: bool) -> None:
+        """Make ``entities`` of a block on a connection: its columns, ``_row`` from 0 and ``_at``.
 
         A ``_at`` between two microseconds is moved so that it sees the same rows.
-        Raises PointInTimeError if a row has no instant.
+        Raises PointInTimeError if a row has no instant; ``before`` counts the rows of earlier ones.
         """
-        if self.table is None:
-            moment = f'CAST("{self.time}" AS TIMESTAMPTZ)'
-            connection.execute(
-                f"CREATE TEMP TABLE entities AS SELECT *, row_number() OVER () - 1 AS _row, "
-                f"{moment} AS _at FROM ({self.sql})"
+        moments = instants(block, self.time, strict)
+        if moments.null_count:
+            row = before + moments.is_null().index(True).as_py()
+            raise PointInTimeError(
+                f"Expected an instant in {self.time} of every entity row, but row {row} (from 0) "
+                "has none; give it one or leave the row out."
             )
-            [(count,)] = connection.execute("SELECT count(*) FROM entities").fetchall()
-        else:
-            count = self.table.num_rows
-            rows = self.table.append_column("_row", pa.array(range(count), pa.int64()))
-            connection.register("entities", rows.append_column("_at", self._instants(strict)))
-        self._refuse_null(connection)
-        return count
-
-    def part(self, connection: Any, start: int, end: int) -> pa.Table:
-        """The rows from ``start`` up to ``end`` in their order, with the columns they came with."""
-        if self.table is not None:
-            return self._with_instants().slice(start, end - start)
-        return connection.sql(
-            f"SELECT * EXCLUDE (_row, _at) FROM entities WHERE _row >= {start} AND _row < {end} "
-            "ORDER BY _row"
-        ).to_arrow_table()
+        rows = block.append_column("_row", pa.array(range(block.num_rows), pa.int64()))
+        connection.register("entities", rows.append_column("_at", moments))
 
     def span(self, connection: Any) -> tuple[datetime | None, datetime | None]:
         """The earliest and the latest instant, UTC."""
         if self.table is not None:
-            connection.register("spanned", pa.table({"at": self._instants(strict=False)}))
+            connection.register("spanned", pa.table({"at": instants(self.table, self.time, False)}))
             source, column = "spanned", '"at"'
         else:
             source, column = f"({self.sql})", f'CAST("{self.time}" AS TIMESTAMPTZ)'
         [ends] = connection.execute(f"SELECT min({column}), max({column}) FROM {source}").fetchall()
         return ends
 
-    def _with_instants(self) -> pa.Table:
-        """The rows, whose instants are instants even where they came as text, as in Feast."""
-        if pa.types.is_timestamp(self.table.schema.field(self.time).type):
-            return self.table
-        place = self.columns.index(self.time)
-        return self.table.set_column(place, self.time, self._instants(strict=False))
+    def _timed(self, block: pa.Table) -> pa.Table:
+        if pa.types.is_timestamp(block.schema.field(self.time).type):
+            return block
+        moments = instants(block, self.time, strict=False)
+        return block.set_column(self.columns.index(self.time), self.time, moments)
 
-    def _instants(self, strict: bool) -> pa.Array:
-        column = self.table[self.time]
-        text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
-        try:
-            moments = pd.to_datetime(
-                column.to_pandas(), utc=True, format="ISO8601" if text else None
-            )
-        except (ValueError, TypeError) as error:
-            raise PointInTimeError(
-                f"Expected instants in the column {self.time} of the entity rows, got {error}."
-            ) from error
-        if moments.dt.unit == "ns":
-            moments = moments.dt.ceil("us") if strict else moments.dt.floor("us")
-        return pa.array(moments.astype("datetime64[us, UTC]"), pa.timestamp("us", "UTC"))
 
-    def _refuse_null(self, connection: Any) -> None:
-        [(found,)] = connection.execute(
-            "SELECT min(_row) FROM entities WHERE _at IS NULL"
-        ).fetchall()
-        if found is not None:
-            raise PointInTimeError(
-                f"Expected an instant in {self.time} of every entity row, but row {found} (from 0) "
-                "has none; give it one or leave the row out."
-            )
+def instants(block: pa.Table, time: str, strict: bool) -> pa.Array:
+    """A column's instants in UTC microseconds; those in between go up if ``strict``, else down.
+
+    Raises PointInTimeError for what is no instant.
+    """
+    column = block[time]
+    text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    try:
+        moments = pd.to_datetime(column.to_pandas(), utc=True, format="ISO8601" if text else None)
+    except (ValueError, TypeError) as error:
+        raise PointInTimeError(
+            f"Expected instants in the column {time} of the entity rows, got {error}."
+        ) from error
+    if moments.dt.unit == "ns":
+        moments = moments.dt.ceil("us") if strict else moments.dt.floor("us")
+    return pa.array(moments.astype("datetime64[us, UTC]"), pa.timestamp("us", "UTC"))
 
 
 def entity_rows(entity_df: pd.DataFrame | str | None, connection: Any) -> EntityRows:

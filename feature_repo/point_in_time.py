@@ -37,7 +37,6 @@ from feature_repo.reading import (
     Query,
     connected,
     in_lake,
-    name_tables,
     pull,
     refuse_the_future,
 )
@@ -233,17 +232,13 @@ def _answered(
 
     # None: nothing is drawn where nobody looks at a terminal.
     hidden = None if config.offline_store.progress else True
-    bar = tqdm(unit=" rows", unit_scale=True, delay=2, disable=hidden)
-
-    def progress(done: int, total: int) -> None:
-        bar.total = total
-        bar.update(done - bar.n)
+    bar = tqdm(total=rows.count, unit=" rows", unit_scale=True, delay=2, disable=hidden)
 
     sources = [plan.source for plan in plans]
     with bar, Query.open(config, sources, respect_created) as query:
-        if rows.sql:
-            name_tables(query.connection, config)
-        yield from join(query, rows, plans, progress)
+        entities = connected(config, sql=bool(rows.sql))
+        entities.execute(f"SET memory_limit = '{query.memory // 6}B'")
+        yield from join(query, entities, rows, plans, bar.update)
 
 
 def _metadata(config: RepoConfig, feature_refs: list[str], rows: EntityRows) -> RetrievalMetadata:
