@@ -23,16 +23,23 @@ class MaterializeError(Exception):
 def materialize(as_of: str | None = None) -> datetime:
     """Apply the definitions and bring the online store up to an instant, by default the watermark.
 
-    Returns that instant. The newest row of every entity is written, since rows that were learned
-    late change what was online before. Raises MaterializeError for an instant before the one up to
-    which the online store is complete already.
+    Returns that instant. Only rows that are not online yet are written. Raises MaterializeError for
+    an instant before the one up to which the online store is complete already.
     """
+    from feature_repo.materialization import tell_rows
+
     home = prepare_environment()
     until = instant(as_of) if as_of else Lake(home).state().watermark
     store = step(apply)()
+    tell_rows(store, tell)
+    changed = 0
     for done, name in enumerate(names := view_names(), 1):
-        step(bring_online)(store, name, until)
+        changed += step(bring_online)(store, name, until)
         tell("materialize", done, len(names))
+    if changed:
+        tell("rows changed online", changed, changed)
+    else:
+        tell("nothing changed online", 1, 1)
     return until
 
 
@@ -62,8 +69,10 @@ def apply():
     return store
 
 
-def bring_online(store, name: str, until: datetime) -> None:
-    """Write the newest row of each of a view's entities before ``until``."""
+def bring_online(store, name: str, until: datetime) -> int:
+    """Bring a view's newest rows before ``until`` online; gives how many were not yet."""
+    from feature_repo.materialization import rows_written
+
     done = store.get_feature_view(name).most_recent_end_time
     if done is not None and done > until:
         raise MaterializeError(
@@ -73,3 +82,4 @@ def bring_online(store, name: str, until: datetime) -> None:
     with redirect_stdout(io.StringIO()) as said:
         store.materialize(until - timedelta(microseconds=1), until, feature_views=[name])
     log.debug("feast: %s", said.getvalue())
+    return rows_written(store, name) or 0
