@@ -204,7 +204,7 @@ class PointInTimeOfflineStore(DuckDBOfflineStore):
         # every entity counts; the start does only for what is not in the lake.
         start = None if in_lake(data_source) else start_date
         return _pulling(
-            config, data_source, columns, timestamp_field, start, end_date, join_key_columns
+            config, data_source, columns, timestamp_field, start, end_date, join_key_columns, True
         )
 
     @staticmethod
@@ -221,7 +221,16 @@ class PointInTimeOfflineStore(DuckDBOfflineStore):
     ) -> RetrievalJob:
         columns = [*join_key_columns, *feature_name_columns, timestamp_field]
         columns += [created_timestamp_column] if created_timestamp_column else []
-        return _pulling(config, data_source, columns, timestamp_field, start_date, end_date)
+        return _pulling(
+            config,
+            data_source,
+            columns,
+            timestamp_field,
+            start_date,
+            end_date,
+            join_key_columns,
+            newest=False,
+        )
 
 
 def _answered(
@@ -252,11 +261,11 @@ def _metadata(config: RepoConfig, feature_refs: list[str], rows: EntityRows) -> 
 
 
 def _pulling(
-    config: RepoConfig, source: DataSource, columns, timestamp_field, start, end, keys=None
+    config: RepoConfig, source: DataSource, columns, timestamp_field, start, end, keys, newest: bool
 ) -> PointInTimeJob:
     """A job that pulls a source's rows; an end beyond the watermark is refused at once."""
     refuse_the_future(config, source, end)
     return PointInTimeJob(
-        lambda: iter([pull(config, source, columns, timestamp_field, start, end, keys)]),
+        lambda: iter([pull(config, source, columns, timestamp_field, start, end, keys, newest)]),
         str(config.repo_path),
     )

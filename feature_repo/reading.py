@@ -12,6 +12,7 @@ import pyarrow as pa
 from click import ClickException
 from feast.data_format import DeltaFormat
 from feast.data_source import DataSource
+from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
 from feast.infra.offline_stores.file_source import FileSource
 from feast.repo_config import RepoConfig
 
@@ -199,9 +200,10 @@ def pull(
     timestamp_field: str,
     start: datetime | None,
     end: datetime | None,
-    keys: Sequence[str] | None = None,
+    keys: Sequence[str],
+    newest: bool,
 ) -> pa.Table:
-    """The rows of a source in ``[start, end)``; with ``keys`` the newest of each, in their order.
+    """The rows of a source in ``[start, end)``, or the ``newest`` of each key, in their order.
 
     In one piece, because Feast's engine writes the first piece of a table alone.
     """
@@ -210,14 +212,16 @@ def pull(
         happened = f'{instant_of(timestamp_field)} AS "{timestamp_field}"'
         rows = f"SELECT * REPLACE ({happened}) FROM {query.rows(source)}{where}"
         name = query.view(source)
-        if keys is not None:
+        if newest:
             rows = _newest(query, source, rows, timestamp_field, keys, columns)
         if name in ASSEMBLED:
             wanted = f'SELECT user_id, epoch_us(event_timestamp) AS "at" FROM ({rows})'
             rows = f"SELECT * FROM {query.assembled(name, wanted, 'pulled')}"
         picked = ", ".join(f'"{column}"' for column in dict.fromkeys(columns))
+        if not keys:
+            picked += f", '{DUMMY_ENTITY_VAL}' AS \"{DUMMY_ENTITY_ID}\""
         # Neighbors are written faster, by SQLite above all.
-        order = ", ".join(f'"{key}"' for key in keys or columns[:1])
+        order = ", ".join(f'"{key}"' for key in keys)
         sql = f"SELECT {picked} FROM ({rows}){f' ORDER BY {order}' if order else ''}"
         return query.connection.sql(sql).to_arrow_table().combine_chunks()
 

@@ -1,7 +1,8 @@
 """What a user has to do with a coupon: own purchases in its scope, and the cart."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -38,10 +39,10 @@ def affinity(
     for kind, scope in scopes.items():
         entries = _history(users, kind, as_of)
         hits = covered(scope, candidates, entries["owner"], entries["id"])
-        decayed = hits.total(entries["decayed"], shape)
+        decayed = _cleared(partial(hits.total, shape=shape), entries["decayed"])
         if kind == "product":
             totals = _total_weight(entries["owner"], entries["decayed"], len(as_of))
-            last = hits.latest(entries["last"], shape)
+            last = hits.latest(entries["last"], entries["newer"], shape)
             out["own_product_count"] = hits.distinct(entries["count"], shape)
             out["own_coupon_use_count"] = hits.total(entries["coupon_count"], shape)
             out["days_since_own_purchase"] = days_between(last, as_of[:, None])
@@ -53,10 +54,16 @@ def affinity(
 
 
 def _total_weight(owner: np.ndarray, weights: np.ndarray, count: int) -> np.ndarray:
-    """The weight of all that each user bought; what rounding left of corrected purchases is 0."""
-    total = np.bincount(owner, weights, minlength=count)
-    scale = np.bincount(owner, np.abs(weights), minlength=count)
-    return np.where(total > 1e-9 * scale, total, 0.0)
+    """The weight of all that each user bought."""
+    return _cleared(partial(np.bincount, owner, minlength=count), weights)
+
+
+def _cleared(total: Callable[[np.ndarray], np.ndarray], weights: np.ndarray) -> np.ndarray:
+    """Sums of weights; what rounding left of purchases that were taken back is 0."""
+    sums = total(weights)
+    if not (weights < 0).any():
+        return sums
+    return np.where(np.abs(sums) > 1e-9 * total(np.abs(weights)), sums, 0.0)
 
 
 _HISTORY_FIELDS = ("count", "decayed", "last", "coupon_count")
@@ -65,16 +72,19 @@ _HISTORY_FIELDS = ("count", "decayed", "last", "coupon_count")
 def _history(users: Mapping[str, Sequence], kind: str, as_of: np.ndarray) -> dict[str, np.ndarray]:
     """A user's entries of one kind: what was known at midnight, then what came since.
 
-    An id may stand in both parts: hits add what belongs to one id.
+    An id may stand in both parts: hits add what belongs to one id, but for the last purchase,
+    which the ``newer`` entry knows alone.
     """
     parts = [
         _entries(users, f"{view}_{kind}", users[f"{view}_reference_timestamp"], as_of)
         for view in ("history", "recent")
     ]
-    return {
+    fields = {
         field: np.concatenate([part[field] for part in parts])
         for field in ("owner", "id", *_HISTORY_FIELDS)
     }
+    old, new = (len(part["owner"]) for part in parts)
+    return fields | {"newer": np.repeat([False, True], [old, new])}
 
 
 def _entries(

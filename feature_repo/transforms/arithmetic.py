@@ -26,5 +26,6 @@ def days_between(earlier: np.ndarray, later: np.ndarray) -> np.ndarray:
 
 
 def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Part of whole; 0 where the whole is nothing or unknown."""
-    return np.divide(part, whole, out=np.zeros(np.broadcast(part, whole).shape), where=whole > 0)
+    """Part of whole; 0 where the whole is nothing, or where one of them is unknown."""
+    some = (whole > 0) & ~np.isnan(part)
+    return np.divide(part, whole, out=np.zeros(some.shape), where=some)

@@ -16,8 +16,11 @@ DAY = 86_400_000_000
 FAR = 253_402_300_800_000_000
 """Later than every instant: the end of the year 9999, in microseconds."""
 
-ANCHOR = 1_577_836_800_000_000
-"""2020-01-01 UTC in microseconds: decayed sums are kept relative to it while they are added up."""
+ANCHOR = 473_385_600_000_000
+"""1985-01-01 UTC in microseconds: decayed sums are kept relative to it while they are added up.
+
+With a half-life of 30 days 64-bit floats can hold weights from 84 years before it to 84 after.
+"""
 
 Stage = Callable[[ibis.Table], ibis.Table]
 """Keeps an intermediate result that is used more than once, as ``ibis.Table.cache`` does."""
@@ -108,15 +111,27 @@ def _leg(slices, key, measures, window, at) -> ibis.Table:
     return gone.select(*key, at=at(_leaving(gone, window)), **columns)
 
 
-def running(changes: ibis.Table, key: Sequence[str], maxima: Collection[str] = ()) -> ibis.Table:
+def running(
+    changes: ibis.Table,
+    key: Sequence[str],
+    maxima: Collection[str] = (),
+    maxima_by: Sequence[str] = (),
+) -> ibis.Table:
     """The value of each column from each instant on: its changes so far, added up.
 
-    Of the columns in ``maxima`` it is the greatest so far.
+    Of the columns in ``maxima`` it is the greatest so far, over all rows that agree in
+    ``maxima_by`` (by default the key).
     """
     so_far = ibis.cumulative_window(group_by=list(key), order_by=changes["at"])
+    ever = ibis.cumulative_window(group_by=list(maxima_by or key), order_by=changes["at"])
     columns = [name for name in changes.columns if name not in (*key, "at")]
     return changes.mutate(
-        **{c: (changes[c].max() if c in maxima else changes[c].sum()).over(so_far) for c in columns}
+        **{
+            name: changes[name].max().over(ever)
+            if name in maxima
+            else changes[name].sum().over(so_far)
+            for name in columns
+        }
     )
 
 
@@ -231,6 +246,11 @@ def newest_description(raw: ibis.Table, key: str) -> ibis.Table:
 
 
 def first_description(raw: ibis.Table, key: str) -> ibis.Table:
-    """The first version of each description: what never changes in the light of later knowledge."""
-    rank = ibis.row_number().over(group_by=key, order_by=[_.created_us, _.event_us])
-    return raw.mutate(place=rank).filter(_.place == 0).drop("place")
+    """The version of each description that counted first, and since when it is ``known``.
+
+    It never changes in the light of later knowledge, and says nothing before it is known.
+    """
+    entered = raw.mutate(known=ibis.greatest(_.event_us, _.created_us))
+    first = [entered.known, entered.created_us.desc()]
+    rank = ibis.row_number().over(group_by=key, order_by=first)
+    return entered.mutate(place=rank).filter(_.place == 0).drop("place")

@@ -43,10 +43,14 @@ def details(coupons: ibis.Table) -> ibis.Table:
 
 
 def pairs(coupon_products: ibis.Table, attributes: ibis.Table) -> ibis.Table:
-    """What each coupon covers, with the first description of the product and since when."""
+    """What each coupon covers and since when, with the first description of the product.
+
+    That one says something from ``described`` on: when the pair and the product are both known.
+    """
     entered = coupon_products.mutate(enters=ibis.greatest(_.event_us, _.created_us))
     first = entered.group_by(["coupon_id", "product_id"]).agg(enters=_.enters.min())
-    return first.left_join(attributes, "product_id").drop("product_id_right")
+    found = first.left_join(attributes, "product_id").drop("product_id_right")
+    return found.mutate(described=ibis.greatest(found.enters, found.known)).drop("known")
 
 
 _LEVELS = ("product", "category", "brand", "department")
@@ -55,12 +59,13 @@ _LEVELS = ("product", "category", "brand", "department")
 def scope(covered: ibis.Table, coupons: ibis.Table, stage: Stage) -> ibis.Table:
     """The view ``coupon_scope``: the covered products, categories and brands, and how many."""
     announced = introductions(coupons, KEY)
-    points = stage(ibis.union(covered.select("coupon_id", at=_.enters), announced).distinct())
+    grown = [covered.select("coupon_id", at=covered[since]) for since in ("enters", "described")]
+    points = stage(ibis.union(*grown, announced).distinct())
     out = points
     for level in _LEVELS:
-        ident = "product_id" if level == "product" else level
+        ident, since = ("product_id", "enters") if level == "product" else (level, "described")
         named = covered.filter(covered[ident].notnull())
-        first = named.group_by(["coupon_id", ident]).agg(enters=_.enters.min())
+        first = named.group_by(["coupon_id", ident]).agg(enters=named[since].min())
         first = first.rename(of_coupon="coupon_id", ident=ident)
         held = points.inner_join(
             first, [points.coupon_id == first.of_coupon, points["at"] >= first.enters]
@@ -152,12 +157,9 @@ def redemption_stats(
 
 
 def _codes(coupons: ibis.Table) -> ibis.Table:
-    """Code and campaign of each coupon by its first version, and since when the coupon is known."""
-    first = first_description(coupons, "coupon_id").select(
-        "coupon_id", "coupon_code", "campaign_id"
-    )
-    known = introductions(coupons, KEY).rename(known="at")
-    return first.inner_join(known, "coupon_id")
+    """Code and campaign of each coupon by its first description, and since when it is known."""
+    first = first_description(coupons, "coupon_id")
+    return first.select("coupon_id", "coupon_code", "campaign_id", "known")
 
 
 def _once_known(happened: ibis.Table) -> ibis.Table:

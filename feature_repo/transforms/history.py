@@ -5,12 +5,15 @@ keeps each entry once with the interval ``[first, until)`` of rows in which it s
 put together when it is read (``assembled``), for the rows that are asked for.
 """
 
+from collections.abc import Sequence
+
 import ibis
 from ibis import _
 
 from feature_repo.transforms.affinity import HISTORY_HALF_LIFE_DAYS, KINDS
 from feature_repo.transforms.changes import (
     ANCHOR,
+    DAY,
     FAR,
     Stage,
     add_changes,
@@ -31,13 +34,15 @@ def purchased(bought: ibis.Table, attributes: ibis.Table) -> ibis.Table:
     The weight is anchored: what it was worth if the purchase had happened at ``ANCHOR``.
     """
     described = bought.left_join(attributes, "product_id")
+    since = ibis.greatest(described.enters, described.known)
     kinds = [
         described.select(
+            "event_id",
             "user_id",
-            "enters",
             "leaves",
             kind=ibis.literal(kind),
             id=described["product_id" if kind == "product" else kind],
+            enters=described.enters if kind == "product" else since,
             count=ibis.literal(1, "int64"),
             uses=described.coupon_purchase_count,
             weight=growth(described.event_us - ANCHOR, HISTORY_HALF_LIFE_DAYS),
@@ -45,7 +50,36 @@ def purchased(bought: ibis.Table, attributes: ibis.Table) -> ibis.Table:
         )
         for kind in KINDS
     ]
-    return ibis.union(*kinds).filter(_.id.notnull())
+    slices = ibis.union(*kinds)
+    return _unbroken(slices.filter(slices["id"].notnull(), slices.leaves > slices.enters))
+
+
+def _unbroken(slices: ibis.Table) -> ibis.Table:
+    """Versions of a purchase that follow each other and say the same of an entry, as one.
+
+    Adds ``returns``: whether the same counted at the midnight before, and was away since.
+    """
+    event = ["event_id", "kind"]
+    corrected = slices.filter(_.leaves < FAR).select(*event).distinct()
+    versions = slices.semi_join(corrected, event)
+    before = ibis.window(group_by=_SAID, order_by=versions.enters)
+    marked = versions.mutate(starts=versions.leaves.lag().over(before) != versions.enters)
+    so_far = ibis.cumulative_window(group_by=_SAID, order_by=marked.enters)
+    runs = marked.mutate(run=marked.starts.fill_null(True).cast("int64").sum().over(so_far))
+    whole = runs.group_by([*_SAID, "run"]).agg(enters=_.enters.min(), leaves=_.leaves.max())
+    lasting = slices.anti_join(corrected, event).mutate(returns=ibis.literal(False))
+    return ibis.union(lasting, _returning(whole).select(lasting.columns))
+
+
+def _returning(runs: ibis.Table) -> ibis.Table:
+    before = ibis.window(group_by=_SAID, order_by=runs.enters)
+    dated = runs.mutate(gone=runs.leaves.lag().over(before), day=runs.enters - runs.enters % DAY)
+    of_day = ibis.window(group_by=[*_SAID, "day"], order_by=dated.enters)
+    returns = (dated.gone.first().over(of_day) >= dated.day).fill_null(False)
+    return dated.mutate(returns=returns)
+
+
+_SAID = ["event_id", *_ENTRY, "count", "uses", "weight", "last"]
 
 
 def history(slices: ibis.Table, stage: Stage) -> tuple[ibis.Table, ibis.Table]:
@@ -55,81 +89,88 @@ def history(slices: ibis.Table, stage: Stage) -> tuple[ibis.Table, ibis.Table]:
         leaves=ibis.ifelse(slices.leaves < FAR, next_midnight(slices.leaves), FAR),
     )
     daily = daily.filter(daily.leaves > daily.enters)
-    values = stage(_values(daily, _ENTRY))
-    entries = _entries(values, daily, _ENTRY, ibis.literal(FAR))
-    return values.select("user_id", "at").distinct(), entries.filter(_["count"] > 0)
+    values = stage(_values(daily.mutate(ends=daily.leaves), _ENTRY))
+    held = _with_superseded(values, _ENTRY, daily, daily)
+    entries = held.mutate(until=held.until.fill_null(FAR)).rename(first="at")
+    return values.select("user_id", "at").distinct(), entries.filter(entries["count"] > 0)
 
 
 def recent(slices: ibis.Table, stage: Stage) -> tuple[ibis.Table, ibis.Table]:
     """The rows and entries of ``user_recent_purchases``: what came since midnight, until the next.
 
-    A correction counts as the difference that it makes, so an entry may be negative.
+    A correction counts as the difference that it makes, so an entry may be negative. Only the
+    last purchase of an entry is that of all its purchases: what was taken back leaves no trace.
     """
     key = [*_ENTRY, "midnight"]
     within = _within_day(slices)
-    values = stage(_values(within, key))
+    values = stage(_values(within, key, ["count", "uses", "gained"]))
     rows = ibis.union(
         values.select("user_id", "at"), values.select("user_id", at=values.midnight)
     ).distinct()
-    entries = _entries(values, within, key, values.midnight).drop("midnight")
+    held = _with_superseded(values, key, within, slices)
     # An entry that came and went within the day, as if it had never been, is none.
-    return rows, entries.filter((entries["count"] != 0) | entries["last"].notnull())
+    held = held.filter((held["count"] != 0) | (held.gained > 0))
+    entries = held.mutate(until=held.until.fill_null(held.midnight)).rename(first="at")
+    return rows, entries.drop("midnight", "gained")
 
 
 def _within_day(slices: ibis.Table) -> ibis.Table:
-    """What each version adds on the day it enters, and takes away on a later day it leaves."""
+    """What each version adds on the day it enters, and takes away on a later day it leaves.
+
+    ``ends`` is when it really leaves.
+    """
     midnight = next_midnight(slices.enters)
     added = slices.mutate(
-        midnight=midnight, leaves=ibis.ifelse(slices.leaves < midnight, slices.leaves, FAR)
+        midnight=midnight,
+        leaves=ibis.ifelse(slices.leaves < midnight, slices.leaves, FAR),
+        ends=slices.leaves,
+        gained=(~slices.returns).cast("int64"),
     )
     lost = slices.filter((slices.leaves < FAR) & (slices.leaves >= midnight))
     taken = lost.mutate(
         midnight=next_midnight(lost.leaves),
         enters=lost.leaves,
         leaves=ibis.literal(FAR),
+        ends=lost.leaves,
         count=-lost["count"],
         uses=-lost.uses,
         weight=-lost.weight,
         last=ibis.null("int64"),
+        gained=ibis.literal(0, "int64"),
     )
     return ibis.union(added, taken.select(added.columns))
 
 
-def _values(slices: ibis.Table, key: list[str]) -> ibis.Table:
+def _values(slices: ibis.Table, key: list[str], sums: Sequence[str] = ("count", "uses")):
     """The running values of every entry, with ``until``: when the next change comes, if any."""
-    lasts = slices.leaves >= FAR
     entering = slices.select(
         *key,
-        "count",
-        "uses",
+        *sums,
         at=slices.enters,
-        weight=ibis.ifelse(lasts, slices.weight, 0.0),
-        last=ibis.ifelse(lasts, slices["last"], ibis.null("int64")),
+        weight=ibis.ifelse(slices.leaves >= FAR, slices.weight, 0.0),
+        last=ibis.ifelse(slices.ends >= FAR, slices["last"], ibis.null("int64")),
     )
     gone = slices.filter(slices.leaves < FAR)
-    leaving = gone.select(*key, at=gone.leaves, count=-gone["count"], uses=-gone.uses)
-    values = running(add_changes([entering, leaving], key, {"last"}), key, {"last"})
+    leaving = gone.select(*key, at=gone.leaves, **{name: -gone[name] for name in sums})
+    changes = add_changes([entering, leaving], key, {"last"})
+    values = running(changes, key, {"last"}, maxima_by=_ENTRY)
     following = ibis.window(group_by=key, order_by=values["at"])
     return values.mutate(until=values["at"].lead(1).over(following))
 
 
-def _entries(values: ibis.Table, slices: ibis.Table, key: list[str], end) -> ibis.Table:
-    """Entries from each change to the next or to ``end``, corrected versions where they count."""
-    held = add_superseded(
-        values.mutate(until=values.until.fill_null(end)),
-        key,
-        slices,
-        {"weight": "weight"},
-        {"last": "last"},
-    )
-    return held.rename(first="at")
+def _with_superseded(
+    values: ibis.Table, key: list[str], weighing: ibis.Table, lasting: ibis.Table
+) -> ibis.Table:
+    """The values with versions that were corrected later, where they count."""
+    weighed = add_superseded(values, key, weighing, sums={"weight": "weight"})
+    return add_superseded(weighed, _ENTRY, lasting, maxima={"last": "last"})
 
 
 def assembled(wanted: ibis.Table, entries: ibis.Table, part: str) -> ibis.Table:
     """The lists of the wanted rows (``user_id``, ``at``), fields ``<part>_<kind>_...``.
 
     At most ``CAP`` entries a kind, the heaviest, in falling weight with ties by id. Weights are
-    decayed to the row's instant. An entry that only takes away has no last purchase: 0.
+    decayed to the row's instant. An entry without a purchase that counts has no last one: 0.
     """
     held = entries.rename(held_user="user_id")
     joined = wanted.select("user_id", "at").inner_join(
@@ -137,7 +178,7 @@ def assembled(wanted: ibis.Table, entries: ibis.Table, part: str) -> ibis.Table:
         [_.user_id == held.held_user, _["at"] >= held["first"], _["at"] < held.until],
     )
     order = ibis.window(
-        group_by=["user_id", "at", "kind"], order_by=[joined.weight.desc(), joined["id"]]
+        group_by=["user_id", "at", "kind"], order_by=[*_heaviest(joined.weight), joined["id"]]
     )
     ranked = joined.mutate(
         place=ibis.row_number().over(order),
@@ -156,6 +197,15 @@ def assembled(wanted: ibis.Table, entries: ibis.Table, part: str) -> ibis.Table:
     out = wanted.select("user_id", "at").left_join(lists, ["user_id", "at"])
     out = out.drop("user_id_right", "at_right")
     return out.mutate(**{f"{part}_reference_timestamp": out["at"]})
+
+
+def _heaviest(weight) -> list:
+    """An order by falling weight, in which weights that are equal to nine digits are equal.
+
+    The last digits of a sum depend on the order in which it was added up.
+    """
+    digits = weight.abs().nullif(0.0).log2().round(9)
+    return [weight.sign().desc(), (digits * weight.sign()).desc()]
 
 
 _FIELDS = {

@@ -37,9 +37,9 @@ def details(products: ibis.Table) -> ibis.Table:
 
 
 def attributes(products: ibis.Table) -> ibis.Table:
-    """Department, category and brand of a product by its first description."""
+    """Department, category and brand of a product by its first description, and since when."""
     return first_description(products, "product_id").select(
-        "product_id", "department", "category", "brand"
+        "product_id", "department", "category", "brand", "known"
     )
 
 

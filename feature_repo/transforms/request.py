@@ -69,36 +69,56 @@ _CAMPAIGN_TYPES = {
     "is_campaign_type_c": "Type C",
 }
 
-_DERIVED = (
-    "is_new_user",
-    "days_since_last_purchase",
-    "days_since_last_coupon_purchase",
-    "days_since_last_redemption",
-    "spend_decayed_30d",
-    "user_redemption_rate_all",
-    "code_redemption_rate_all",
-    "days_left",
-    "own_purchase_count",
-    "own_purchase_decayed_90d",
-    "own_product_count",
-    "own_coupon_use_count",
-    "days_since_own_purchase",
-    "own_purchase_share",
-    "category_purchase_count",
-    "category_purchase_decayed_90d",
-    "category_purchase_share",
-    "brand_purchase_count",
-    "brand_purchase_decayed_90d",
-    "brand_purchase_share",
-    "cart_covered_quantity",
-    "cart_covered_amount",
-)
+_SINCE = "in days; unknown where there is none"
+_THEM = "the user's purchases that count at t of products in scope_product_ids"
+
+
+def _of_level(level: str) -> dict[str, str]:
+    those = f"the user's purchases that count at t of a {level} in scope_{level}_ids"
+    return {
+        f"{level}_purchase_count": f"Number of {those}.",
+        f"{level}_purchase_decayed_90d": f"Sum of 2 ** (-(t - e) / 90 days) over {those}.",
+        f"{level}_purchase_share": f"{level}_purchase_decayed_90d as a part of the same sum over "
+        "all of the user's purchases that count at t; 0 where that is 0.",
+    }
+
+
+DERIVED: Mapping[str, str] = {
+    **{name: f"1 if campaign_type is {kind!r}, else 0." for name, kind in _CAMPAIGN_TYPES.items()},
+    "is_new_user": "1 if purchase_count_all is 0 or unknown, else 0.",
+    "days_since_last_purchase": f"t - last_purchase_timestamp, {_SINCE}.",
+    "days_since_last_coupon_purchase": f"t - last_coupon_purchase_timestamp, {_SINCE}.",
+    "days_since_last_redemption": f"t - last_redemption_timestamp, {_SINCE}.",
+    "spend_decayed_30d": "Sum of amount * 2 ** (-(t - e) / 30 days) over the user's purchases that "
+    "count at t, in minor units; unknown where spend_decayed_sum_30d is.",
+    "user_redemption_rate_all": "redemption_count_all / exposure_count_all; 0 without either.",
+    "code_redemption_rate_all": "code_redemption_count_all / code_exposure_count_all; 0 without "
+    "either.",
+    "days_left": "valid_to_timestamp - t, in days, negative afterwards; unknown with valid_to.",
+    "own_purchase_count": f"Number of {_THEM}.",
+    "own_purchase_decayed_90d": f"Sum of 2 ** (-(t - e) / 90 days) over {_THEM}.",
+    "own_product_count": f"Number of distinct product_id over {_THEM}.",
+    "own_coupon_use_count": f"Number of {_THEM} with coupon_discount > 0.",
+    "days_since_own_purchase": f"t - the latest e over {_THEM}, {_SINCE}.",
+    "own_purchase_share": "own_purchase_decayed_90d as a part of the same sum over all of the "
+    "user's purchases that count at t; 0 where that is 0.",
+    **_of_level("category"),
+    **_of_level("brand"),
+    "cart_covered_quantity": "Units in the cart of products in scope_product_ids; 0 without cart.",
+    "cart_covered_amount": "Sum of quantity * unit_price (minor units) over the same lines.",
+}
+"""What each derived input is at an instant t; e is the event_timestamp of a purchase.
+
+Every other input is the stored field of its name, whose view describes it. "Counts at t" is
+defined in ``feature_repo/views``. A user's history keeps 512 ids of a kind: where there are more,
+purchases of an id count that is among the heaviest 512 as of the last UTC midnight before t, and
+what changed since then.
+"""
 
 RANKER_INPUTS: tuple[str, ...] = (
     *_USER_NUMBERS,
     *_COUPON_NUMBERS,
-    *_CAMPAIGN_TYPES,
-    *_DERIVED,
+    *DERIVED,
 )
 """The columns of the ranker's input matrix, in order."""
 

@@ -57,12 +57,24 @@ class Hits:
         cells = pairs[held] // width
         return np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape)
 
-    def latest(self, values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-        """The greatest of the entries' values; NaN without a hit."""
+    def latest(self, values: np.ndarray, newer: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        """The greatest of the entries' values; NaN without a hit.
+
+        Of an id with an entry that is ``newer`` only that one counts.
+        """
         out = np.full(shape[0] * shape[1], -np.inf)
-        np.maximum.at(out, self.cell, values[self.entry])
+        counts = ~self._outdated(newer)
+        np.maximum.at(out, self.cell[counts], values[self.entry[counts]])
         out[np.isneginf(out)] = np.nan
         return out.reshape(shape)
+
+    def _outdated(self, newer: np.ndarray) -> np.ndarray:
+        """Which hits are of an id whose newer entry hits the same cell."""
+        fresh = newer[self.entry]
+        if not fresh.any():
+            return fresh
+        pairs = self.cell * (int(self.column.max()) + 1) + self.column
+        return ~fresh & np.isin(pairs, pairs[fresh])
 
 
 def covered(scope: Scope, candidates: np.ndarray, owner: np.ndarray, ids: np.ndarray) -> Hits:

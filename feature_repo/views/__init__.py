@@ -1,9 +1,22 @@
 """Feast's view of what we know: entities, sources, feature views and feature services.
 
 Instants inside features are Int64 microseconds since 1970-01-01 UTC; money is Int64 minor units.
-In the descriptions, a row "counts at t" if it happened and was learned strictly before t and no
-version of it that was learned later is visible at t; ``known(row)`` is the later of its
-event_timestamp and created_timestamp.
+The descriptions use these words:
+
+- ``known(row)`` is the later of its event_timestamp and created_timestamp: from then on a version
+  of a row is visible.
+- A row "counts at t" as its version that was learned last (the greatest created_timestamp) among
+  those with known < t. Its other versions do not count at t.
+- The "first version" of a product or coupon is the one that counted first: the least known, and
+  of several the one learned last. Nothing is seen of it before it is known.
+- "The last UTC midnight before t" lies strictly before t: at midnight it is the one of the day
+  before.
+- A user, product or coupon is known from when a version of it counts.
+
+A view has nothing to say of an entity, so that every field is null, until the entity is known or,
+where that is earlier, until a row that it counts first counted (in a view as of midnight: first
+counted at a midnight). From then on a count or sum over no rows is 0, and a latest instant, a list
+or a description of nothing is null.
 """
 
 from collections.abc import Mapping

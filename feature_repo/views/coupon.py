@@ -34,20 +34,29 @@ coupon_details = lake_view(
 )
 
 _SCOPE = "over the coupon's coupon_products that count at t"
-_FIRST = "of the product's first version"
+_FIRST = "by the first version of the product, where that is known before t"
 
 coupon_scope = lake_view(
     coupon,
     "coupon_scope",
-    "What the coupon covers; published when it is announced and when the scope grows.",
+    "What the coupon covers; published when it is announced and when more of its scope is known.",
     {
         "scope_product_count": (Int64, f"Number of distinct product_id {_SCOPE}."),
-        "scope_category_count": (Int64, f"Number of distinct category ({_FIRST}) {_SCOPE}."),
-        "scope_brand_count": (Int64, f"Number of distinct brand ({_FIRST}) {_SCOPE}."),
-        "scope_department_count": (Int64, f"Number of distinct department ({_FIRST}) {_SCOPE}."),
-        "scope_product_ids": (Array(String), f"Distinct product_id {_SCOPE}, sorted; null: none."),
-        "scope_category_ids": (Array(String), f"Distinct category ({_FIRST}) {_SCOPE}, sorted."),
-        "scope_brand_ids": (Array(String), f"Distinct brand ({_FIRST}) {_SCOPE}, sorted."),
+    }
+    | {
+        f"scope_{level}_count": (
+            Int64,
+            f"Number of distinct {level} that is not null ({_FIRST}) {_SCOPE}.",
+        )
+        for level in ("category", "brand", "department")
+    }
+    | {"scope_product_ids": (Array(String), f"Distinct product_id {_SCOPE}, sorted; null: none.")}
+    | {
+        f"scope_{level}_ids": (
+            Array(String),
+            f"Distinct {level} that is not null ({_FIRST}) {_SCOPE}, sorted; null: none.",
+        )
+        for level in ("category", "brand")
     },
 )
 
@@ -78,8 +87,8 @@ coupon_popularity_stats = lake_view(
 )
 
 _CODE = (
-    "of any coupon with the same coupon_code (of the first version), counting at m, the last UTC "
-    "midnight before t, where both coupons were known before m"
+    "of any coupon whose first version has the same coupon_code as the first version of this one, "
+    "where both coupons are known before m, the last UTC midnight before t"
 )
 
 coupon_redemption_stats = lake_view(
@@ -90,17 +99,18 @@ coupon_redemption_stats = lake_view(
     {
         "code_redemption_count_90d": (
             Int64,
-            f"Number of redemptions {_CODE}, with m - 90 days <= event_timestamp.",
+            f"Number of redemptions that count at m, with m - 90 days <= event_timestamp, {_CODE}.",
         ),
-        "code_redemption_count_all": (Int64, f"Number of redemptions {_CODE}."),
+        "code_redemption_count_all": (Int64, f"Number of redemptions that count at m, {_CODE}."),
         "code_exposure_count_all": (
             Int64,
-            f"Number of exposures to the campaign {_CODE}.",
+            "Number of exposures that count at m, each once, to the campaign_id (by the first "
+            f"version) {_CODE}.",
         ),
         "typical_discount_all": (
             Float64,
-            f"Mean of discount_amount (minor units) where not null over redemptions {_CODE}; 0 "
-            "where there is none.",
+            "Mean of discount_amount (minor units) where not null over redemptions that count at "
+            f"m, {_CODE}; 0 where there is none.",
         ),
     },
 )

@@ -47,8 +47,9 @@ product_sales_stats = lake_view(
         f"{name}_{days}d": (Int64, f"Sum of {what} over {_EVENTS} {_over(days)}.")
         for name, what in {
             "quantity": "quantity (null as 0)",
-            "revenue": "amount (minor units)",
-            "discount": "retail_discount + coupon_discount + coupon_match_discount (minor units)",
+            "revenue": "amount (minor units, null as 0)",
+            "discount": "retail_discount + coupon_discount + coupon_match_discount (minor units, "
+            "each null as 0)",
         }.items()
         for days in (30, 90)
     }

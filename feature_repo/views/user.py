@@ -22,10 +22,11 @@ _EVENTS = "rows of events with event_type 'purchase' of the user"
 _PURCHASE_MEASURES = {
     "purchase_count": f"Number of {_EVENTS}",
     "spend": f"Sum of amount (minor units, null as 0) over {_EVENTS}",
-    "basket_count": f"Number of distinct basket_id (event_id where null) over {_EVENTS}",
+    "basket_count": f"Number of distinct values of basket_id, or event_id if null, over {_EVENTS}",
     "visit_day_count": f"Number of distinct UTC days of event_timestamp over {_EVENTS}",
     "discounted_purchase_count": (
-        f"Number of {_EVENTS} with retail_discount + coupon_discount + coupon_match_discount > 0"
+        f"Number of {_EVENTS} with retail_discount + coupon_discount + coupon_match_discount (each "
+        "null as 0) > 0"
     ),
     "retail_discount": f"Sum of retail_discount (minor units, null as 0) over {_EVENTS}",
     "coupon_purchase_count": f"Number of {_EVENTS} with coupon_discount > 0",
@@ -63,8 +64,9 @@ user_purchase_stats = lake_view(
         ),
         "spend_decayed_sum_30d": (
             Float64,
-            f"Sum of amount * 2 ** (-(reference - event_timestamp) / 30 days) over {_EVENTS} that "
-            "count at t, where reference is spend_decayed_reference_timestamp.",
+            "Sum of amount (minor units, null as 0) * 2 ** (-(reference - event_timestamp) / 30 "
+            f"days) over {_EVENTS} that count at t, where reference is "
+            "spend_decayed_reference_timestamp.",
         ),
         "spend_decayed_reference_timestamp": (
             Int64,
@@ -125,41 +127,42 @@ user_demographics = lake_view(
 )
 
 
-def _entry_fields(part: str, over: str) -> dict:
+def _entry_fields(part: str, over: str, less: str, lasting: str, reference: str) -> dict:
+    """The lists of a view by kind; ``less`` says what is taken off a count or sum."""
     fields = {}
     for kind in KINDS:
         name = f"{part}_{kind}"
-        entry = "product_id" if kind == "product" else f"{kind} (of the product's first version)"
         fields[f"{name}_ids"] = (
             Array(String),
-            f"Distinct {entry} over {over}; the {CAP} of the largest {name}_decayed_90d, in "
-            "falling order of it, ties by id.",
+            f"Distinct {_IDS[kind]} over {over}; the {CAP} of the largest {name}_decayed_90d, in "
+            "falling order of it, ties (equal to nine digits) by id; null: none.",
         )
-        fields[f"{name}_counts"] = (Int64Array, f"Number of {over}, for each id.")
+        fields[f"{name}_counts"] = (Int64Array, f"Number, for each id, of {over}{less}.")
         fields[f"{name}_decayed_90d"] = (
             Array(Float64),
-            f"Sum of 2 ** (-(reference - event_timestamp) / {HISTORY_HALF_LIFE_DAYS} days) over "
-            f"{over}, for each id, where reference is {part}_reference_timestamp.",
+            f"Sum, for each id, of 2 ** (-(reference - event_timestamp) / {HISTORY_HALF_LIFE_DAYS} "
+            f"days) over {over}{less}, where reference is {part}_reference_timestamp.",
         )
         fields[f"{name}_last_timestamps"] = (
             Int64Array,
-            f"Latest event_timestamp over {over}, for each id; 0 where all of them only ceased to.",
+            f"Latest event_timestamp, for each id, over {lasting}; 0 where there is none.",
         )
         fields[f"{name}_coupon_counts"] = (
             Int64Array,
-            f"Number of {over} with coupon_discount > 0, for each id.",
+            f"Number, for each id, of {over} with coupon_discount > 0{less}.",
         )
     fields[f"{part}_reference_timestamp"] = (
         Int64,
-        "Instant to which the weights are decayed: this row's event_timestamp, "
-        f"{_REFERENCE[part]}.",
+        f"Instant to which the weights are decayed: this row's event_timestamp, {reference}.",
     )
     return fields
 
 
-_REFERENCE = {
-    "history": "a UTC midnight",
-    "recent": "an instant of the day, or the midnight that ends it",
+_IDS = {
+    kind: "product_id"
+    if kind == "product"
+    else f"{kind} (by the first version of the product, and only from when that is known; not null)"
+    for kind in KINDS
 }
 
 user_purchase_history = lake_view(
@@ -167,16 +170,30 @@ user_purchase_history = lake_view(
     "user_purchase_history",
     "What the user ever bought, by product, category and brand, as of the last UTC midnight before "
     "t; published at the midnight after each day on which it changed.",
-    _entry_fields("history", f"{_EVENTS} that count at the last UTC midnight before t"),
+    _entry_fields(
+        "history",
+        f"{_EVENTS} that count at the last UTC midnight before t",
+        "",
+        f"{_EVENTS} that count at the last UTC midnight before t",
+        "a UTC midnight",
+    ),
 )
 
 user_recent_purchases = lake_view(
     user,
     "user_recent_purchases",
-    "What changed in user_purchase_history since the last UTC midnight before t; published at "
-    "each change, and empty at the midnight that ends the day. A version that counted at that "
-    "midnight and does not at t is subtracted; all lists are null if nothing changed.",
-    _entry_fields("recent", f"{_EVENTS} that count at t and did not at the last UTC midnight"),
+    "What changed in user_purchase_history since m, the last UTC midnight before t; published at "
+    "each change, and empty at the midnight that ends the day. A purchase of an id is gained if it "
+    "counts at t and did not at m, and lost if it counted at m and does not at t. One whose "
+    "user_id, id, event_timestamp or coupon_discount > 0 was corrected is lost as it was and "
+    "gained as it is; other corrections change nothing here.",
+    _entry_fields(
+        "recent",
+        "purchases gained or lost",
+        ", a lost one counting -1",
+        f"{_EVENTS} that count at t",
+        "an instant of the day, or the midnight that ends it",
+    ),
 )
 
 VIEWS = [

@@ -1,12 +1,14 @@
 """Every stored feature equals its description, computed again from the raw rows."""
 
 import math
-import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import brute_force
 import pandas as pd
 import pytest
+from brute_histories import Measured
+from brute_rows import Raw, last_midnight
 from feature_logs import (
     COUPONS,
     DAY,
@@ -14,10 +16,14 @@ from feature_logs import (
     START,
     USERS,
     WATERMARK,
+    arrow,
+    complete_until,
+    deliveries,
     feast_store,
-    land,
     logs,
     moment,
+    relanded,
+    some_instants,
 )
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -27,19 +33,16 @@ pytestmark = pytest.mark.filterwarnings("default")
 
 KEYS = {"user_id": USERS, "product_id": PRODUCTS, "coupon_id": COUPONS}
 LISTS = ("ids", "counts", "decayed_90d", "last_timestamps", "coupon_counts")
+RANDOM = settings(
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     return feast_store(tmp_path_factory.mktemp("home"))
-
-
-def relanded(store, log: dict) -> None:
-    """Make ``log`` all that the store's lake holds."""
-    home = Path(store.config.offline_store.home)
-    for folder in ("lake", "features"):
-        shutil.rmtree(home / folder, ignore_errors=True)
-    land(home, log)
 
 
 def rows_of(store, key: str, ids, instants) -> list[dict]:
@@ -50,89 +53,105 @@ def rows_of(store, key: str, ids, instants) -> list[dict]:
     )
     views = [name for name, (of, *_rest) in brute_force.VIEWS.items() if of == key]
     refs = [f"{v}:{f.name}" for v in views for f in store.get_feature_view(v).features]
-    found = store.get_historical_features(entities, refs).to_arrow().to_pylist()
-    return [row | {"t": t} for row, (_one, t) in zip(found, pairs, strict=True)]
+    found = store.get_historical_features(entities, refs, full_feature_names=True).to_arrow()
+    return [row | {"t": t} for row, (_one, t) in zip(found.to_pylist(), pairs, strict=True)]
 
 
-def check_view(log: dict, view: str, row: dict) -> None:
-    key, table, definition = brute_force.VIEWS[view]
-    expected = definition(log, row[key], row["t"])
-    found = {name: row[name] for name in row if name in expected}
-    lists = [name for name in expected if f"{name}_ids" in row]
-    present = any(row[f"{n}_ids"] for n in lists) or any(v is not None for v in found.values())
-    if not present and not lists:
-        assert not brute_force.has(log[table], row["t"], **{key: row[key]}) or view.endswith(
-            ("details", "demographics")
-        ), f"{view} of {row[key]} has no row at {row['t']}"
+def check_views(store, log: dict, instants) -> None:
+    """Hold every field of every view and entity at these instants against its description."""
+    raw = Raw(log)
+    found = {key: rows_of(store, key, ids, instants) for key, ids in KEYS.items()}
+    for view, (key, definition) in brute_force.VIEWS.items():
+        names = [field.name for field in store.get_feature_view(view).features]
+        for row in found[key]:
+            context = f"{view} of {row[key]} at {row['t']}"
+            stored = {name: row[f"{view}__{name}"] for name in names}
+            check_view(stored, definition(raw, row[key], row["t"]), row["t"], context)
+
+
+def check_view(found: dict, expected: dict | None, t: int, context: str) -> None:
+    if expected is None:
+        assert set(found.values()) == {None}, f"{context}: expected no row, got {found}"
+        return
+    reference = next((found.pop(n) for n in list(found) if "reference" in n), None)
+    assert reference is None or reference < t, f"{context} is decayed to {reference}"
+    part = context.split("_")[1]
     for name, value in expected.items():
-        context = f"{view}.{name} of {row[key]} at {row['t']}"
-        if name in lists:
-            check_lists(name, value, row, context)
+        where = f"{name} in {context}"
+        if f"{name}_ids" in found and callable(value):
+            columns = [found.pop(f"{name}_{field}") for field in LISTS]
+            check_entries(columns, value(t if reference is None else reference), where)
+            assert part != "purchase" or reference is None or reference % DAY == 0, where
+            assert part != "recent" or not columns[0] or reference >= last_midnight(t), where
         else:
-            value = value(row) if callable(value) and present else value
-            check_value(value, row[name], present, context)
+            check_value(found.pop(name), value(reference) if callable(value) else value, where)
+    assert not found, f"{context} has fields without a definition: {found}"
 
 
-def check_value(expected, found, present: bool, context: str) -> None:
-    if not present:
-        assert callable(expected) or expected in (None, 0), context
-    elif isinstance(expected, brute_force.Measured):
+def check_value(found, expected, where: str) -> None:
+    if isinstance(expected, Measured):
         limit = 1e-9 * expected.scale
-        assert math.isclose(found, expected.value, rel_tol=1e-9, abs_tol=limit), context
+        assert math.isclose(found, expected.value, rel_tol=1e-9, abs_tol=limit), where
     elif isinstance(expected, float):
-        assert math.isclose(found, expected, rel_tol=1e-9), context
+        assert math.isclose(found, expected, rel_tol=1e-9), where
     else:
-        assert found == expected, f"{context}: expected {expected}, got {found}"
+        assert found == expected, f"{where}: expected {expected}, got {found}"
 
 
-def check_lists(name: str, expected, row: dict, context: str) -> None:
-    reference = row[f"{name.split('_')[0]}_reference_timestamp"]
-    wanted = expected({f"{name.split('_')[0]}_reference_timestamp": reference or row["t"]})
-    columns = [row[f"{name}_{field}"] for field in LISTS]
+def check_entries(columns: list, wanted: dict, where: str) -> None:
     if not wanted:
-        assert columns == [None] * 5, context
+        assert columns == [None] * 5, f"{where}: expected none, got {columns}"
         return
     ids, counts, weights, lasts, uses = columns
-    assert sorted(ids) == sorted(wanted), f"{context}: expected {wanted}, got {columns}"
-    assert sorted(weights, reverse=True) == weights, context
+    assert sorted(ids or []) == sorted(wanted), f"{where}: expected {wanted}, got {columns}"
+    for one, two in pairwise(zip(weights, ids, strict=True)):
+        assert one[0] > two[0] or (one[0] == two[0] and one[1] < two[1]), where
     for one, count, weight, last, used in zip(ids, counts, weights, lasts, uses, strict=True):
         total, decayed, latest, redeemed = wanted[one]
         assert (count, last, used) == (total, latest, redeemed), (
-            f"{context} {one}: expected {wanted[one]}, got {(count, last, used)}"
+            f"{where} {one}: expected {wanted[one]}, got {(count, last, used)}"
         )
-        check_value(decayed, weight, True, f"{context} {one}")
+        check_value(weight, decayed, f"{where} {one}")
 
 
-def telling_instants(log: dict) -> list[int]:
-    """Instants at which something may change, a microsecond later, and midnights."""
-    seen = set()
-    for rows in log.values():
-        for row in rows:
-            for at in (row["event_timestamp"], row["created_timestamp"]):
-                ends = [at + days * DAY for days in (0, *brute_force.WINDOWS)]
-                midnights = [end - end % DAY + DAY for end in ends]
-                seen.update(ends + [end + 1 for end in ends])
-                seen.update(midnights + [one + 1 for one in midnights])
-    return sorted(t for t in seen if t <= WATERMARK)
-
-
-@settings(
-    max_examples=8,
-    deadline=None,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
+@settings(RANDOM, max_examples=5)
 @given(log=logs(), data=st.data())
 def test_stored_features_equal_their_descriptions_at_any_instant(store, log, data):
-    relanded(store, log)
-    instants = telling_instants(log)
-    random = data.draw(st.randoms(use_true_random=False))
-    instants = random.sample(instants, min(30, len(instants)))
-    for key, ids in KEYS.items():
-        for row in rows_of(store, key, ids, instants):
-            for view, (of, *_rest) in brute_force.VIEWS.items():
-                if of == key:
-                    check_view(log, view, row)
+    # After the watermark the lake knows nothing new, but windows still end and plans take effect.
+    watermark = data.draw(st.sampled_from((complete_until(log), WATERMARK)))
+    relanded(store, *data.draw(deliveries(log)), watermark=watermark)
+    check_views(store, log, data.draw(some_instants(log, 60)))
+
+
+@settings(RANDOM, max_examples=1)
+@given(log=logs(events=20), data=st.data())
+def test_files_that_are_ingested_become_the_features_that_they_describe(
+    store, tmp_path_factory, log, data
+):
+    home = relanded(store)
+    parents = ("users", "products", "coupons")
+    first = {name: log[name] if name in parents else [] for name in log}
+    rest = {name: [] if name in parents else log[name] for name in log}
+    for batch in (first, *data.draw(deliveries(rest, most=2))):
+        ingest(home, tmp_path_factory.mktemp("files"), batch)
+    check_views(store, log, data.draw(some_instants(log, 30)))
+
+
+def ingest(home: Path, folder: Path, log: dict) -> None:
+    """Take a log the way of ``clipwise ingest --source files``."""
+    from pyarrow import csv
+
+    from feature_repo.lake import Lake
+    from feature_repo.sources import files
+    from validation.ingestion import ingest_batch
+
+    tables = {name: arrow(name, rows) for name, rows in log.items() if rows}
+    for name, rows in tables.items():
+        csv.write_csv(rows, folder / f"{name}.csv")
+    if tables:
+        at = moment(WATERMARK)
+        done = ingest_batch(Lake(home), files.read(folder), at, complete_until=at)
+        assert not done.checked.quarantined.num_rows, done.checked.quarantined.to_pylist()
 
 
 def test_a_history_keeps_the_512_heaviest_products_and_ties_by_id(store):
@@ -140,12 +159,43 @@ def test_a_history_keeps_the_512_heaviest_products_and_ties_by_id(store):
     log = {
         "users": [{"user_id": "u1"} | _at(START)],
         "products": [{"product_id": name} | _at(START) for name in names],
-        "events": [_purchase(name, START + DAY) for name in names]
+        "events": [_purchase(name, START + DAY) for name in reversed(names)]
         + [_purchase("p519", START + 2 * DAY)],
     }
     relanded(store, log)
-    [row] = rows_of(store, "user_id", ["u1"], [START + 4 * DAY])
-    assert row["history_product_ids"] == ["p519", *names[:511]]
+    row = _user(store, START + 4 * DAY)
+    assert row["user_purchase_history__history_product_ids"] == ["p519", *names[:511]]
+
+
+def test_a_category_is_not_seen_before_the_product_is_known(store):
+    product = {"product_id": "p1", "category": "Milk"}
+    announced = START + 5 * DAY + DAY // 2
+    log = {
+        "users": [{"user_id": "u1"} | _at(START)],
+        "products": [product | {"event_timestamp": START, "created_timestamp": announced}],
+        "events": [_purchase("p1", START + DAY)],
+    }
+    relanded(store, log)
+    before, after = (_user(store, announced + step) for step in (0, 1))
+    assert before["user_purchase_history__history_product_ids"] == ["p1"]
+    assert before["user_purchase_history__history_category_ids"] is None
+    assert before["user_recent_purchases__recent_category_ids"] is None
+    assert after["user_recent_purchases__recent_category_ids"] == ["Milk"]
+    later = _user(store, announced + DAY)
+    assert later["user_purchase_history__history_category_ids"] == ["Milk"]
+
+
+def test_a_purchase_that_is_corrected_in_its_amount_does_not_come_anew(store):
+    bought = _purchase("p1", START + DAY)
+    corrected = bought | {"amount": 50, "created_timestamp": START + 3 * DAY + 5}
+    relanded(store, {"users": [{"user_id": "u1"} | _at(START)], "events": [bought, corrected]})
+    row = _user(store, START + 3 * DAY + 6)
+    assert row["user_purchase_stats__spend_7d"] == 50
+    assert row["user_recent_purchases__recent_product_ids"] is None
+
+
+def _user(store, t: int) -> dict:
+    return rows_of(store, "user_id", ["u1"], [t])[0]
 
 
 def _purchase(product: str, at: int) -> dict:

@@ -179,6 +179,31 @@ def test_a_row_that_was_not_learned_by_the_end_is_not_materialized(tmp_path):
     assert found.to_dict()["trips"] == [2]
 
 
+def test_a_view_of_nobody_in_particular_is_joined_by_time_alone(tmp_path):
+    from feast import FeatureView, Field
+    from feast.types import Int64
+
+    store = driver_store(tmp_path)
+    source = store.get_data_source("trips_source")
+    totals = FeatureView(
+        name="totals",
+        entities=[],
+        ttl=TTL,
+        schema=[Field(name="trips", dtype=Int64)],
+        source=source,
+    )
+    store.apply([totals])
+    entities = pd.DataFrame({"n": [1, 2], "event_timestamp": [T0, T0 + timedelta(hours=3)]})
+    found = store.get_historical_features(entities, ["totals:trips"]).to_arrow()
+    assert found["trips"].to_pylist() == [None, 2]
+    latest = store._provider.offline_store.pull_latest_from_table_or_query(
+        store.config, source, [], ["trips"], "event_timestamp", "created", T0, T0 + TTL
+    )
+    assert latest.to_arrow().select(["trips", "__dummy_id"]).to_pylist() == [
+        {"trips": 4, "__dummy_id": ""}
+    ]
+
+
 def test_materializing_beyond_the_watermark_is_refused_with_a_sentence(tmp_path):
     from feature_repo.lake import LakeError
 

@@ -617,3 +617,21 @@ def feast(arguments: list[str], where: Path) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_mark_that_another_run_took_during_a_batch_stays_its_own(tmp_path, redis_address):
+    from feature_repo.marks import Mark, MaterializationRefused, Target
+    from feature_repo.redis_guard import Place, moving, read_mark, take
+
+    place = {"connection_string": redis_address}
+    store = opened("redis", tmp_path, place, objects=users())
+    emptied(store)
+    client = store._provider.online_store._get_client(store.config.online_store)
+    where = Place.of(client, store.config, store.get_feature_view(VIEW))
+    target = Target(version=1, digest="d", until=moment(END), layout="l")
+    first, second = (Mark(run, target, None, moment(END)) for run in ("first", "second"))
+    assert take(where, first, None)
+    with pytest.raises(MaterializationRefused), moving(where, first):
+        assert take(where, second, first)
+    assert read_mark(where) == second
+    assert not take(where, first, first)

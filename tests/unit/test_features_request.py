@@ -112,7 +112,7 @@ def days(earlier, later) -> float:
 
 
 def ratio(part: float, whole: float) -> float:
-    return part / whole if whole > 0 else 0.0
+    return part / whole if whole > 0 and not math.isnan(part) else 0.0
 
 
 def merged(user: dict, kind: str, at: int) -> dict[str, list[tuple]]:
@@ -148,7 +148,8 @@ def affinity(user: dict, offer: dict, at: int) -> dict[str, float]:
         out[f"{prefix}_purchase_decayed_90d"] = weight
         out[f"{prefix}_purchase_share"] = ratio(weight, total)
         if kind == "product":
-            lasts = [hit[2] for hit in hits if hit[2] > 0]
+            # What changed since midnight comes last and says when the last purchase is now.
+            lasts = [found[-1][2] for found in held.values() if found[-1][2] > 0]
             counts = [sum(entry[0] for entry in found) for found in held.values()]
             out["own_product_count"] = sum(count > 0 for count in counts)
             out["own_coupon_use_count"] = sum(hit[3] for hit in hits)
@@ -221,21 +222,40 @@ def test_some_candidates_score_as_they_do_among_all(group, data):
     np.testing.assert_array_equal(part, full[:, chosen])
 
 
-def test_a_correction_of_today_takes_its_purchase_off_the_own_products():
+def test_a_purchase_taken_back_today_is_no_own_purchase_any_more():
     user = dict.fromkeys(request._USER_NUMBERS, 0) | _nothing()
     user |= _entry("history", 1, 0.5, NOW - 3 * DAY) | _entry("recent", -1, -0.5, 0)
-    offer = dict.fromkeys(request._COUPON_NUMBERS, 0) | {
+    found = ranker_inputs(columns([user]), coupons_of([_offer()]), np.array([0]), np.array([NOW]))
+    values = dict(zip(RANKER_INPUTS, found[0, 0], strict=True))
+    assert values["own_purchase_count"] == 0 and values["own_product_count"] == 0
+    assert values["own_purchase_decayed_90d"] == 0
+    assert math.isnan(values["days_since_own_purchase"])
+
+
+def test_after_a_purchase_is_taken_back_the_one_before_it_is_the_last():
+    user = dict.fromkeys(request._USER_NUMBERS, 0) | _nothing()
+    user |= _entry("history", 2, 1.0, NOW - 3 * DAY) | _entry("recent", -1, -0.5, NOW - 9 * DAY)
+    found = ranker_inputs(columns([user]), coupons_of([_offer()]), np.array([0]), np.array([NOW]))
+    values = dict(zip(RANKER_INPUTS, found[0, 0], strict=True))
+    assert values["own_purchase_count"] == 1
+    assert values["days_since_own_purchase"] == pytest.approx(9)
+
+
+def test_every_derived_input_has_a_definition():
+    stored = {*request._USER_NUMBERS, *request._COUPON_NUMBERS}
+    assert set(RANKER_INPUTS) == stored | set(request.DERIVED)
+    assert all(text.endswith(".") for text in request.DERIVED.values())
+
+
+def _offer() -> dict:
+    """A coupon for the product p1."""
+    return dict.fromkeys(request._COUPON_NUMBERS, 0) | {
         "campaign_type": None,
         "valid_to_timestamp": NOW,
         "scope_product_ids": ["p1"],
         "scope_category_ids": None,
         "scope_brand_ids": None,
     }
-    found = ranker_inputs(columns([user]), coupons_of([offer]), np.array([0]), np.array([NOW]))
-    values = dict(zip(RANKER_INPUTS, found[0, 0], strict=True))
-    assert values["own_purchase_count"] == 0 and values["own_product_count"] == 0
-    assert values["own_purchase_decayed_90d"] == 0
-    assert values["days_since_own_purchase"] == pytest.approx(3)
 
 
 def _nothing() -> dict:

@@ -1,0 +1,248 @@
+"""Small event logs for the feature tests: rows in contract columns with int microseconds."""
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import strategies as st
+
+from feature_repo.contract import TABLES
+
+DAY = 86_400_000_000
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+START = (datetime(2024, 2, 27, tzinfo=UTC) - EPOCH) // timedelta(microseconds=1)
+"""Two days before a leap day, at midnight."""
+
+DAYS = (0, 1, 2, 3, 6, 7, 8, 9, 29, 30, 31, 37, 89, 90, 91, 97, 98)
+MOMENTS = (0, 1, DAY // 4, DAY // 2, DAY - 1)
+LATE = (0, 0, 0, 1, DAY // 4, DAY, 8 * DAY, 31 * DAY, 91 * DAY)
+PLANNED = (*LATE, -1, -20 * DAY)
+WATERMARK = START + 200 * DAY
+
+USERS = ("u1", "u2", "u3")
+PRODUCTS = ("p1", "p2", "p3", "p4")
+COUPONS = ("A:x", "B:x", "A:y", "C:z")
+
+Log = dict[str, list[dict]]
+
+
+def moment(microseconds: int) -> datetime:
+    return EPOCH + timedelta(microseconds=microseconds)
+
+
+def microseconds(at: datetime) -> int:
+    return (at - EPOCH) // timedelta(microseconds=1)
+
+
+instants = st.builds(
+    lambda day, part: START + day * DAY + part, st.sampled_from(DAYS), st.sampled_from(MOMENTS)
+)
+cents = st.sampled_from((None, 0, 1, 250, 99_999))
+paid = st.sampled_from((0, 1, 250, 99_999))
+
+REFUNDED = ("quantity", "amount", "retail_discount", "coupon_discount", "coupon_match_discount")
+"""What a refund corrects to 0."""
+
+
+@st.composite
+def versions(draw, columns, most: int, delays=LATE):
+    """Versions of one row, each learned later than the one before it."""
+    rows: list[dict] = []
+    for _ in range(draw(st.integers(1, most))):
+        row = _corrected(draw, rows, columns) if rows else draw(columns)
+        row.setdefault("event_timestamp", draw(instants))
+        after = rows[-1]["created_timestamp"] + 1 if rows else 0
+        learned = max(row["event_timestamp"] + draw(st.sampled_from(delays)), after)
+        rows.append(row | {"created_timestamp": learned})
+    return rows
+
+
+def _corrected(draw, rows: list[dict], columns) -> dict:
+    """What the next version of a row says: another thing, or in part or again the same."""
+    how = draw(st.sampled_from(("anew", "anew", "elsewhen", "refund", "as it was", "as it is")))
+    last = dict(rows[0] if how == "as it was" else rows[-1])
+    if how == "anew":
+        return draw(columns)
+    if how == "elsewhen":
+        return last | {"event_timestamp": draw(instants)}
+    return last | dict.fromkeys(last.keys() & REFUNDED, 0) if how == "refund" else last
+
+
+def table(key: dict, columns: dict, most: int = 2, delays=LATE):
+    fixed = {name: st.just(value) for name, value in key.items()}
+    return versions(st.fixed_dictionaries(fixed | columns), most, delays)
+
+
+def _user(name: str):
+    flag = st.sampled_from((None, True, False))
+    columns = {
+        "age_min": st.sampled_from((None, 0, 35)),
+        "income_min": cents,
+        "household_size": st.sampled_from((None, 1, 3)),
+        "kids_count": st.sampled_from((None, 0, 3)),
+        "is_homeowner": flag,
+        "is_married": flag,
+    }
+    return table({"user_id": name}, columns, delays=PLANNED)
+
+
+def _product(name: str):
+    columns = {
+        "department": st.sampled_from((None, "D1", "D2")),
+        "category": st.sampled_from((None, "Käse", "Milk")),
+        "brand": st.sampled_from((None, "b1", "b2")),
+        "is_private_label": st.sampled_from((None, True, False)),
+    }
+    return table({"product_id": name, "name": None}, columns, delays=PLANNED)
+
+
+def _coupon(name: str):
+    campaign, code = name.split(":")
+    columns = {
+        "coupon_code": st.sampled_from((code, code, code, "z")),
+        "campaign_id": st.sampled_from((campaign, campaign, campaign, "C")),
+        "audience": st.sampled_from(("open", "targeted")),
+        "campaign_type": st.sampled_from((None, "Type A")),
+        "discount_type": st.sampled_from((None, "percent")),
+        "discount_value": st.sampled_from((None, 10)),
+        "min_spend": cents,
+        "valid_from": instants,
+        "valid_to": instants,
+        "per_user_limit": st.sampled_from((None, 1)),
+    }
+    return table({"coupon_id": name}, columns, delays=PLANNED).map(_valid_for_a_while)
+
+
+def _valid_for_a_while(rows: list[dict]) -> list[dict]:
+    """A coupon ends after it starts and after it was announced."""
+    starts = [max(row["valid_from"], row["event_timestamp"]) for row in rows]
+    ends = [max(row["valid_to"], start + 1) for row, start in zip(rows, starts, strict=True)]
+    return [row | {"valid_to": end} for row, end in zip(rows, ends, strict=True)]
+
+
+_SAVED = dict.fromkeys(("retail_discount", "coupon_discount", "coupon_match_discount"), cents)
+_PURCHASE = {
+    "event_type": st.just("purchase"),
+    "user_id": st.sampled_from(USERS),
+    "product_id": st.sampled_from(PRODUCTS),
+    "basket_id": st.sampled_from((None, "b1", "b2", "e1")),
+    "quantity": st.sampled_from((0, 1, 3)),
+    "amount": paid,
+    **_SAVED,
+}
+_VISIT = _PURCHASE | {
+    "event_type": st.sampled_from(("view", "search", "cart")),
+    "product_id": st.sampled_from((*PRODUCTS, None)),
+    "quantity": st.sampled_from((None, 1)),
+    "amount": cents,
+}
+
+
+def _event(number: int):
+    kinds = st.sampled_from((_PURCHASE,) * 6 + (_VISIT,)).flatmap(st.fixed_dictionaries)
+    return versions(kinds.map(lambda row: {"event_id": f"e{number}"} | row), 3)
+
+
+def _redemption(number: int):
+    return table(
+        {"redemption_id": f"r{number}", "basket_id": None},
+        {
+            "user_id": st.sampled_from(USERS),
+            "coupon_id": st.sampled_from(COUPONS),
+            "discount_amount": cents,
+        },
+    )
+
+
+def _exposure(number: int):
+    return table(
+        {"exposure_id": f"x{number}"},
+        {"user_id": st.sampled_from(USERS), "campaign_id": st.sampled_from(("A", "B", "C"))},
+    )
+
+
+def _scope():
+    every = [(coupon, product) for coupon in COUPONS for product in PRODUCTS]
+    chosen = st.lists(st.sampled_from(every), unique=True, min_size=3)
+    return chosen.flatmap(
+        lambda pairs: _flat(
+            table({"coupon_id": c, "product_id": p}, {}, delays=PLANNED) for c, p in pairs
+        )
+    )
+
+
+def _flat(parts):
+    return st.tuples(*parts).map(lambda groups: [row for group in groups for row in group])
+
+
+def _some(make, least: int, most: int):
+    return st.integers(least, most).flatmap(lambda n: _flat([make(i) for i in range(n)]))
+
+
+def logs(events: int = 40):
+    """A log of every table: ties, gaps, late rows, corrections, refunds, borders of windows."""
+    return st.fixed_dictionaries(
+        {
+            "users": _flat([_user(name) for name in USERS]),
+            "products": _flat([_product(name) for name in PRODUCTS]),
+            "coupons": _flat([_coupon(name) for name in COUPONS]),
+            "coupon_products": _scope(),
+            "exposures": _some(_exposure, 0, 6),
+            "events": _some(_event, 5, events),
+            "redemptions": _some(_redemption, 0, 12),
+        }
+    )
+
+
+@st.composite
+def deliveries(draw, log: Log, most: int = 3) -> list[Log]:
+    """The log in batches: its rows come in any order, but for those that repeat another version.
+
+    A row that says again what the lake knows is not kept, and would be missed if what lies in
+    between came later.
+    """
+    batches: list[Log] = [{name: [] for name in log} for _ in range(draw(st.integers(1, most)))]
+    place = st.integers(0, len(batches) - 1)
+    for name, rows in log.items():
+        for same in _by_key(name, rows):
+            repeats = len({_content(row) for row in same}) < len(same)
+            together = draw(place)
+            for row in same:
+                batches[together if repeats else draw(place)][name].append(row)
+    return batches
+
+
+def _by_key(name: str, rows: list[dict]) -> list[list[dict]]:
+    groups: dict[tuple, list[dict]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[column] for column in TABLES[name].key), []).append(row)
+    return list(groups.values())
+
+
+def _content(row: dict) -> tuple:
+    return tuple(row[name] for name in sorted(row) if name != "created_timestamp")
+
+
+def complete_until(log: Log) -> int:
+    """The first instant after all that happened or was learned; plans may take effect later."""
+    rows = [row for rows in log.values() for row in rows]
+    happened = [row for name in ("exposures", "events", "redemptions") for row in log[name]]
+    learned = max(row["created_timestamp"] for row in rows)
+    return max([learned, *(row["event_timestamp"] for row in happened)]) + 1
+
+
+def telling_instants(log: Log) -> list[int]:
+    """Instants at which something may change, a microsecond before and after, and midnights."""
+    seen = set()
+    for rows in log.values():
+        for row in rows:
+            for at in (row["event_timestamp"], row["created_timestamp"]):
+                ends = [at + days * DAY for days in (0, 7, 30, 90)]
+                ends += [end - end % DAY + DAY for end in ends]
+                seen.update(end + step for end in ends for step in (-1, 0, 1))
+    return [*sorted(t for t in seen if t < WATERMARK), WATERMARK]
+
+
+def some_instants(log: Log, most: int):
+    """Some of the telling instants of a log, in order."""
+    every = telling_instants(log)
+    randoms = st.randoms(use_true_random=False)
+    return randoms.map(lambda random: sorted(random.sample(every, min(most, len(every)))))
