@@ -1,5 +1,6 @@
 """Protobuf's wire format for whole columns: the bytes of many values laid out with NumPy."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -72,7 +73,8 @@ class Block(Sequence):
 
 def fixed(head: bytes, numbers: np.ndarray) -> Block:
     """Every number, or row of numbers, after the head, in as many bytes as its type has."""
-    rows = np.ascontiguousarray(numbers).view(np.uint8).reshape(len(numbers), -1)
+    width = numbers.dtype.itemsize * math.prod(numbers.shape[1:])
+    rows = np.ascontiguousarray(numbers).view(np.uint8).reshape(len(numbers), width)
     return Block.side_by_side([Block.of(head, len(rows)), Block(rows)])
 
 

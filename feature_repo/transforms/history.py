@@ -177,14 +177,14 @@ def assembled(wanted: ibis.Table, entries: ibis.Table, part: str) -> ibis.Table:
         held,
         [_.user_id == held.held_user, _["at"] >= held["first"], _["at"] < held.until],
     )
-    order = ibis.window(
-        group_by=["user_id", "at", "kind"], order_by=[*_heaviest(joined.weight), joined["id"]]
-    )
-    ranked = joined.mutate(
-        place=ibis.row_number().over(order),
+    joined = joined.mutate(
         last=joined["last"].fill_null(0),
         decayed=joined.weight * growth(ANCHOR - joined["at"], HISTORY_HALF_LIFE_DAYS),
-    ).filter(_.place < CAP)
+    )
+    order = ibis.window(
+        group_by=["user_id", "at", "kind"], order_by=[*_heaviest(joined.decayed), joined["id"]]
+    )
+    ranked = joined.mutate(place=ibis.row_number().over(order)).filter(_.place < CAP)
     lists = ranked.group_by(["user_id", "at"]).agg(
         **{
             f"{part}_{kind}_{field}": ranked[column].collect(
@@ -200,11 +200,12 @@ def assembled(wanted: ibis.Table, entries: ibis.Table, part: str) -> ibis.Table:
 
 
 def _heaviest(weight) -> list:
-    """An order by falling weight, in which weights that are equal to nine digits are equal.
+    """An order by falling weight, in which what only rounding tells apart is equal.
 
-    The last digits of a sum depend on the order in which it was added up.
+    The last digits of a sum depend on the order in which it was added up: here they are less than
+    a step, and what one microsecond makes of a purchase is more than two.
     """
-    digits = weight.abs().nullif(0.0).log2().round(9)
+    digits = (weight.abs().nullif(0.0).log2() * 2e13).round()
     return [weight.sign().desc(), (digits * weight.sign()).desc()]
 
 

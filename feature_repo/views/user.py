@@ -135,7 +135,7 @@ def _entry_fields(part: str, over: str, less: str, lasting: str, reference: str)
         fields[f"{name}_ids"] = (
             Array(String),
             f"Distinct {_IDS[kind]} over {over}; the {CAP} of the largest {name}_decayed_90d, in "
-            "falling order of it, ties (equal to nine digits) by id; null: none.",
+            "falling order of it, ties by id; null: none.",
         )
         fields[f"{name}_counts"] = (Int64Array, f"Number, for each id, of {over}{less}.")
         fields[f"{name}_decayed_90d"] = (

@@ -13,8 +13,9 @@ START = (datetime(2024, 2, 27, tzinfo=UTC) - EPOCH) // timedelta(microseconds=1)
 
 DAYS = (0, 1, 2, 3, 6, 7, 8, 9, 29, 30, 31, 37, 89, 90, 91, 97, 98)
 MOMENTS = (0, 1, DAY // 4, DAY // 2, DAY - 1)
-LATE = (0, 0, 0, 1, DAY // 4, DAY, 8 * DAY, 31 * DAY, 91 * DAY)
-PLANNED = (*LATE, -1, -20 * DAY)
+DELAYS = (0, 0, 0, 1, DAY // 4, DAY, 8 * DAY, 31 * DAY, 91 * DAY, -1, -20 * DAY, -45 * DAY)
+"""From when something happens or takes effect until it is learned: late, at once or ahead."""
+
 WATERMARK = START + 200 * DAY
 
 USERS = ("u1", "u2", "u3")
@@ -43,14 +44,14 @@ REFUNDED = ("quantity", "amount", "retail_discount", "coupon_discount", "coupon_
 
 
 @st.composite
-def versions(draw, columns, most: int, delays=LATE):
+def versions(draw, columns, most: int = 3):
     """Versions of one row, each learned later than the one before it."""
     rows: list[dict] = []
     for _ in range(draw(st.integers(1, most))):
         row = _corrected(draw, rows, columns) if rows else draw(columns)
         row.setdefault("event_timestamp", draw(instants))
         after = rows[-1]["created_timestamp"] + 1 if rows else 0
-        learned = max(row["event_timestamp"] + draw(st.sampled_from(delays)), after)
+        learned = max(row["event_timestamp"] + draw(st.sampled_from(DELAYS)), after)
         rows.append(row | {"created_timestamp": learned})
     return rows
 
@@ -66,9 +67,9 @@ def _corrected(draw, rows: list[dict], columns) -> dict:
     return last | dict.fromkeys(last.keys() & REFUNDED, 0) if how == "refund" else last
 
 
-def table(key: dict, columns: dict, most: int = 2, delays=LATE):
+def table(key: dict, columns: dict, most: int = 3):
     fixed = {name: st.just(value) for name, value in key.items()}
-    return versions(st.fixed_dictionaries(fixed | columns), most, delays)
+    return versions(st.fixed_dictionaries(fixed | columns), most)
 
 
 def _user(name: str):
@@ -81,7 +82,7 @@ def _user(name: str):
         "is_homeowner": flag,
         "is_married": flag,
     }
-    return table({"user_id": name}, columns, delays=PLANNED)
+    return table({"user_id": name}, columns)
 
 
 def _product(name: str):
@@ -91,7 +92,7 @@ def _product(name: str):
         "brand": st.sampled_from((None, "b1", "b2")),
         "is_private_label": st.sampled_from((None, True, False)),
     }
-    return table({"product_id": name, "name": None}, columns, delays=PLANNED)
+    return table({"product_id": name, "name": None}, columns)
 
 
 def _coupon(name: str):
@@ -108,7 +109,7 @@ def _coupon(name: str):
         "valid_to": instants,
         "per_user_limit": st.sampled_from((None, 1)),
     }
-    return table({"coupon_id": name}, columns, delays=PLANNED).map(_valid_for_a_while)
+    return table({"coupon_id": name}, columns).map(_valid_for_a_while)
 
 
 def _valid_for_a_while(rows: list[dict]) -> list[dict]:
@@ -138,7 +139,7 @@ _VISIT = _PURCHASE | {
 
 def _event(number: int):
     kinds = st.sampled_from((_PURCHASE,) * 6 + (_VISIT,)).flatmap(st.fixed_dictionaries)
-    return versions(kinds.map(lambda row: {"event_id": f"e{number}"} | row), 3)
+    return versions(kinds.map(lambda row: {"event_id": f"e{number}"} | row))
 
 
 def _redemption(number: int):
@@ -163,9 +164,7 @@ def _scope():
     every = [(coupon, product) for coupon in COUPONS for product in PRODUCTS]
     chosen = st.lists(st.sampled_from(every), unique=True, min_size=3)
     return chosen.flatmap(
-        lambda pairs: _flat(
-            table({"coupon_id": c, "product_id": p}, {}, delays=PLANNED) for c, p in pairs
-        )
+        lambda pairs: _flat(table({"coupon_id": c, "product_id": p}, {}, 2) for c, p in pairs)
     )
 
 
