@@ -24,6 +24,7 @@ from feature_repo.reading import (
     in_lake,
     instant_of,
     lake_state,
+    learned_of,
     newest_of_ties,
     told,
 )
@@ -191,7 +192,7 @@ def _narrow(query: Query, plan: Plan, late: bool) -> str:
     columns.append(f"{event} AS _event")
     if not late:
         return f"SELECT {', '.join(columns)}, {event} AS _from FROM {query.rows(source)}"
-    learned = instant_of(source.created_timestamp_column)
+    learned = learned_of(source)
     columns += [f"{learned} AS _learned", f"greatest({event}, {learned}) AS _from"]
     return _visible(f"SELECT {', '.join(columns)} FROM {query.rows(source)}", len(plan.keys))
 
@@ -205,7 +206,7 @@ def _visible(rows: str, keys: int) -> str:
     partition, one = (f"PARTITION BY {by} ", f"{by}, ") if keys else ("", "")
     return (
         f"SELECT * FROM ({rows}) QUALIFY row_number() OVER (PARTITION BY {one}_from "
-        "ORDER BY _event DESC, _learned DESC NULLS LAST) = 1 AND _event >= coalesce(max(_event) "
+        "ORDER BY _event DESC, _learned DESC) = 1 AND _event >= coalesce(max(_event) "
         f"OVER ({partition}ORDER BY _from ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), "
         "_event)"
     )
@@ -248,8 +249,7 @@ def _fetched(query: Query, match: Match, ties: str = "") -> pa.Table:
     conditions = [f'f."{column}" = m.k{n}' for n, column in enumerate(plan.keys.values())]
     conditions.append(f"{instant_of(plan.source.timestamp_field, 'f')} = m._event")
     if match.late:
-        learned = instant_of(plan.source.created_timestamp_column, "f")
-        conditions.append(f"{learned} IS NOT DISTINCT FROM m._learned")
+        conditions.append(f"{learned_of(plan.source, 'f')} = m._learned")
     return query.connection.sql(
         f"SELECT m._row{columns} FROM {source} f JOIN {matched} m "
         f"ON {' AND '.join(conditions)}{ties}"

@@ -43,14 +43,21 @@ def instant_of(column: str, relation: str = "") -> str:
     return f'CAST({relation}{"." if relation else ""}"{column}" AS TIMESTAMPTZ)'
 
 
+def learned_of(source: FileSource, relation: str = "") -> str:
+    """When a row was learned: when it happened, where its source does not say."""
+    happened = instant_of(source.timestamp_field, relation)
+    return f"coalesce({instant_of(source.created_timestamp_column, relation)}, {happened})"
+
+
 def newest_of_ties(key: str, source: FileSource, columns: Sequence[str]) -> str:
     """A clause that keeps one row ``f`` a key, of those with one instant: the one learned last.
 
     Then the values decide, greatest first in the order of the view's columns, so that the answer
     does not depend on the order in which rows were written.
     """
-    learned = [source.created_timestamp_column] if source.created_timestamp_column else []
-    order = ", ".join(f'f."{column}" DESC NULLS LAST' for column in (*learned, *columns))
+    learned = [learned_of(source, "f")] if source.created_timestamp_column else []
+    values = [f'f."{column}"' for column in columns]
+    order = ", ".join(f"{one} DESC NULLS LAST" for one in (*learned, *values))
     return f" QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {order or key}) = 1"
 
 
@@ -239,10 +246,11 @@ def _newest(
     instants = [timestamp_field, *filter(None, [source.created_timestamp_column])]
     narrow = ", ".join(f'"{name}"' for name in (*keys, *instants))
     by = ", ".join(f'"{key}"' for key in keys)
-    order = ", ".join(f'"{instant}" DESC NULLS LAST' for instant in instants)
+    order = [instant_of(timestamp_field)]
+    order += [learned_of(source)] if source.created_timestamp_column else []
     make(
         f"CREATE TEMP TABLE newest AS SELECT {narrow} FROM ({rows}) QUALIFY row_number() OVER "
-        f"({f'PARTITION BY {by} ' if keys else ''}ORDER BY {order}) = 1"
+        f"({f'PARTITION BY {by} ' if keys else ''}ORDER BY {' DESC, '.join(order)} DESC) = 1"
     )
     same = " AND ".join(f'f."{n}" IS NOT DISTINCT FROM m."{n}"' for n in (*keys, *instants))
     found = f"SELECT f.* FROM ({rows}) f JOIN newest m ON {same}"

@@ -6,6 +6,7 @@ beside ``RANKER_INPUTS``. Unknown is NaN.
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from brute_force import (
     coupon_details,
@@ -46,6 +47,7 @@ def share(part: float, whole: float) -> float:
     return part / whole if whole > 0 else 0.0
 
 
+@lru_cache(maxsize=1000)
 def fields(raw: Raw, views: Sequence, name: str, t: int) -> dict[str, object]:
     """The stored fields of all views; one that has no row leaves them out."""
     return {field: value for view in views for field, value in (view(raw, name, t) or {}).items()}

@@ -3,8 +3,9 @@
 A value that depends on the instant to which the published row is decayed is a function of it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
+from functools import lru_cache
 
 from brute_rows import DAY, Raw, last_midnight, money
 
@@ -46,16 +47,18 @@ class Bought:
     with_coupon: bool
 
 
-def bought(raw: Raw, user: str, kind: str, t: int) -> set[Bought]:
+@lru_cache(maxsize=1000)
+def bought(raw: Raw, user: str, kind: str, t: int) -> frozenset[Bought]:
+    """The user's purchases that count at t, under the ids of a kind."""
     rows = raw.purchases(t, user_id=user)
-    return {
+    return frozenset(
         Bought(r["event_id"], one, r["event_timestamp"], money(r, "coupon_discount") > 0)
         for r in rows
         if (one := named(raw, r["product_id"], kind, t)) is not None
-    }
+    )
 
 
-def entries(gained: set[Bought], lost: set[Bought], now: set[Bought], reference: int) -> dict:
+def entries(gained: Set[Bought], lost: Set[Bought], now: Set[Bought], reference: int) -> dict:
     """Count, weight, last purchase and coupon uses by id: the heaviest, in falling order."""
     signed = [(1, one) for one in gained] + [(-1, one) for one in lost]
     out = {}

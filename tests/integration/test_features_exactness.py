@@ -166,15 +166,18 @@ def ingest(home: Path, folder: Path, log: dict) -> None:
 
 def test_a_history_keeps_the_512_heaviest_products_and_ties_by_id(store):
     names = [f"p{number:03d}" for number in range(520)]
+    events = [_purchase(name, START + DAY) for name in reversed(names[:518])]
+    # A microsecond is enough to be heavier.
+    events += [_purchase("p518", START + DAY + 1), _purchase("p519", START + 2 * DAY)]
     log = {
         "users": [{"user_id": "u1"} | _at(START)],
         "products": [{"product_id": name} | _at(START) for name in names],
-        "events": [_purchase(name, START + DAY) for name in reversed(names)]
-        + [_purchase("p519", START + 2 * DAY)],
+        "events": events,
     }
     relanded(store, log)
     row = _user(store, START + 4 * DAY)
-    assert row["user_purchase_history__history_product_ids"] == ["p519", *names[:511]]
+    found = row["user_purchase_history__history_product_ids"]
+    assert found == ["p519", "p518", *names[:510]]
 
 
 def _user(store, t: int) -> dict:

@@ -6,6 +6,7 @@ import pytest
 from brute_force_inputs import inputs
 from brute_histories import Measured
 from brute_rows import Raw
+from feature_cases import hard_cases
 from feature_logs import (
     COUPONS,
     DAY,
@@ -13,6 +14,7 @@ from feature_logs import (
     START,
     USERS,
     complete,
+    complete_until,
     deliveries,
     feast_store,
     land,
@@ -93,17 +95,26 @@ def check(found: np.ndarray, expected: dict, where: str) -> None:
         assert fits, f"{name} {where}: expected {wanted}, got {value}"
 
 
-@settings(RANDOM, max_examples=5)
-@given(log=logs(), data=st.data())
-def test_every_input_in_training_equals_its_definition_from_the_raw_rows(store, log, data):
-    relanded(store, *data.draw(deliveries(log)))
-    instants = data.draw(some_instants(log, 30))
+def check_training(store, log: dict, instants) -> None:
     frame, raw = frame_of(store, EVERYBODY, (*COUPONS, "unknown"), instants), Raw(log)
     assert len(frame) == len(instants) * len(EVERYBODY) * (len(COUPONS) + 1)
     for user, coupon, t, found in zip(
         frame.user_id, frame.coupon_id, frame.as_of, frame.inputs, strict=True
     ):
         check(found, inputs(raw, user, coupon, int(t)), f"of {user} and {coupon} at {t}")
+
+
+def test_every_input_of_the_hard_cases_equals_its_definition(store):
+    log = complete(hard_cases())
+    relanded(store, log, watermark=complete_until(log))
+    check_training(store, log, telling_instants(log)[::7])
+
+
+@settings(RANDOM, max_examples=4)
+@given(log=logs(), data=st.data())
+def test_every_input_in_training_equals_its_definition_from_the_raw_rows(store, log, data):
+    relanded(store, *data.draw(deliveries(log)))
+    check_training(store, log, data.draw(some_instants(log, 30)))
 
 
 class Seeing:

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import taxi
 from feature_logs import DAY, START, WATERMARK, feast_store, land, moment
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 # Feast warns while it is imported; its warnings are not ours to mend.
@@ -294,6 +294,10 @@ def strict_taxi(tmp_path_factory):
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(rows=st.lists(PAIRINGS, max_size=25), questions=st.lists(QUESTIONS, min_size=1, max_size=30))
+@example(  # where a row does not say when it was learned, that is when it happened
+    rows=[(1, "r1", 1, T0, T0 - MICRO), (1, "r1", 0, T0, None)],
+    questions=[(1, "r1", T0 + MICRO)],
+)
 def test_any_answer_is_the_newest_of_what_happened_and_was_learned(strict_taxi, rows, questions):
     taxi.save(strict_taxi.repo_path, "pairing", rows, taxi.NAMES["pairing"])
     asked = taxi.asked(questions, "driver_id rider_id")
