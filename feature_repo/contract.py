@@ -16,6 +16,9 @@ EVENT_TYPES = ("view", "search", "favorite", "cart", "purchase")
 DISCOUNT_TYPES = ("percent", "amount_off", "amount_off_over_threshold", "gift", "cashback")
 AUDIENCES = ("targeted", "open")
 
+# The largest amount or quantity of one row: sums over nine million such rows still fit 64 bits.
+LARGEST = 10**12
+
 
 @dataclass(frozen=True)
 class Column:
@@ -76,7 +79,7 @@ def _times(happened: str) -> tuple[Column, Column]:
 
 def _money(name: str, meaning: str) -> Column:
     shown = f"{meaning}, in minor units (cents)."
-    return Column(name, "int64", shown, nullable=True, minimum=0, unit="cents")
+    return Column(name, "int64", shown, True, 0, LARGEST, unit="cents")
 
 
 USERS = Table(
@@ -134,6 +137,7 @@ COUPONS = Table(
             "Size of the discount: whole percent for percent, else minor units.",
             True,
             0,
+            LARGEST,
             unit="percent or cents",
         ),
         _money("min_spend", "Cart value from which the coupon applies"),
@@ -179,7 +183,8 @@ EXPOSURES = Table(
 
 EVENTS = Table(
     "events",
-    "Something a user did. A purchase is one row a product and basket.",
+    "Something a user did. A purchase is one row a product and basket. What was taken back is a "
+    "correction of its purchase: the same id, learned later, with the quantity and amount left.",
     ("event_id",),
     (
         Column("event_id", "string", "Identifies the event."),
@@ -188,7 +193,7 @@ EVENTS = Table(
         Column("event_type", "string", "What was done.", allowed=EVENT_TYPES),
         Column("product_id", "string", "The product; null for a search.", True),
         Column("basket_id", "string", "The basket or visit it belongs to.", True),
-        Column("quantity", "int64", "Units; 0 is legal.", True, 0),
+        Column("quantity", "int64", "Units; 0 is legal.", True, 0, LARGEST),
         _money("amount", "What the retailer received for the row"),
         _money("retail_discount", "Discount by the retailer's own promotion"),
         _money("coupon_discount", "Discount by a coupon"),

@@ -212,6 +212,8 @@ def connect(spill: Path | None = None):
 
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
+    # Its own bar would go to standard output, into what commands answer.
+    connection.execute("SET enable_progress_bar = false")
     folder = "" if spill is None else str(spill).replace("'", "''")
     connection.execute(f"SET temp_directory = '{folder}'")
     return connection

@@ -61,24 +61,40 @@ def current(lake: Lake) -> State | None:
 def sort_rows(lake: Lake, state: State | None, name: str, rows) -> Sorted:
     """Sort the rows of one table into new ones, those already present, and conflicting ones.
 
-    A row is present if the newest version learned no later than itself has the same content. It
-    conflicts if that version was learned at the same instant with other content. Anything else,
-    a correction included, is new.
+    A row is present if the version before it, landed or in the batch, has the same content. It
+    conflicts if one that has landed was learned at the same instant with other content. Anything
+    else, a correction included, is new; so is a return to what an earlier version said.
     """
     table = TABLES[name]
     if state is None or name not in state.tables or rows.num_rows == 0:
         return Sorted(rows, 0, rows.slice(0, 0))
-    content = [c for c in table.column_names if c not in (*table.key, "created_timestamp")]
-    same = " AND ".join(f"i.{c} IS NOT DISTINCT FROM e.{c}" for c in content)
-    keys = " AND ".join(f"i.{c} = e.{c}" for c in table.key)
     sorted_rows = query(
-        f"SELECT i.*, CASE WHEN e.{table.key[0]} IS NULL THEN 'new' WHEN {same} THEN 'present' "
-        "WHEN i.created_timestamp = e.created_timestamp THEN 'conflict' ELSE 'new' END AS verdict "
-        f"FROM incoming i ASOF LEFT JOIN ({lake.scan(name, state)}) e "
-        f"ON {keys} AND i.created_timestamp >= e.created_timestamp",
+        f"SELECT i.*, CASE WHEN {_newer('b', 'e')} THEN {_said(table, 'b', 'new')} "
+        f"WHEN i.created_timestamp = e.created_timestamp THEN {_said(table, 'e', 'conflict')} "
+        f"ELSE {_said(table, 'e', 'new')} END AS verdict FROM incoming i "
+        f"ASOF LEFT JOIN ({lake.scan(name, state)}) e "
+        f"ON {_same_key(table, 'e')} AND i.created_timestamp >= e.created_timestamp "
+        f"ASOF LEFT JOIN incoming b "
+        f"ON {_same_key(table, 'b')} AND i.created_timestamp > b.created_timestamp",
         incoming=rows,
     )
     return _by_verdict(table, sorted_rows)
+
+
+def _same_key(table: Table, other: str) -> str:
+    return " AND ".join(f"i.{column} = {other}.{column}" for column in table.key)
+
+
+def _newer(one: str, than: str) -> str:
+    one, than = f"{one}.created_timestamp", f"{than}.created_timestamp"
+    return f"coalesce({one} > {than}, {one} IS NOT NULL)"
+
+
+def _said(table: Table, other: str, otherwise: str) -> str:
+    content = [c for c in table.column_names if c not in (*table.key, "created_timestamp")]
+    same = " AND ".join(f"i.{column} IS NOT DISTINCT FROM {other}.{column}" for column in content)
+    there = f"{other}.created_timestamp IS NOT NULL"
+    return f"CASE WHEN {' AND '.join([there, same])} THEN 'present' ELSE '{otherwise}' END"
 
 
 def _by_verdict(table: Table, rows) -> Sorted:

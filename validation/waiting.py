@@ -7,7 +7,7 @@ from feature_repo.contract import TABLES, Table, arrow_schema
 from feature_repo.lake import Lake, State, query
 from feature_repo.landing import Sorted
 from feature_repo.sources import Batch
-from validation.findings import ROW, known_ids
+from validation.findings import ROW, identity, known_ids
 
 Landed = Mapping[tuple[str, str], object]
 
@@ -28,7 +28,7 @@ def landed_parents(lake: Lake, state: State | None) -> Landed:
 def may_land(lake: Lake, state: State | None, batch: Batch, landed: Landed) -> dict[str, object]:
     """Waiting rows whose parents are in the lake or the batch, numbered after the batch's own.
 
-    A row that the batch itself brings again is the batch's.
+    A version that the batch itself brings again is the batch's.
     """
     held = lake.quarantine(state) if state else None
     if held is None:
@@ -62,7 +62,7 @@ def _contract_rows(table: Table, payloads: list[str]):
 def _without_brought(table: Table, rows, batch: Batch):
     if table.name not in batch.tables:
         return rows
-    keys = list(table.key)
+    keys = identity(table)
     return rows.join(batch.tables[table.name].select(keys), keys=keys, join_type="left anti")
 
 
@@ -98,18 +98,25 @@ def _numbered(rows, last: int):
 
 
 def released(lake: Lake, state: State | None, landing: Mapping[str, Sorted]) -> set[str]:
-    """The ids of quarantined rows that land now, released or repaired."""
+    """The ids of quarantined rows that land now, or that a row of the same key repairs.
+
+    A row that waits for its parent is not wrong, so that a correction of it repairs nothing: it
+    leaves when this very version lands.
+    """
     held = lake.quarantine(state) if state else None
     if held is None:
         return set()
     ids: set[str] = set()
     for name, rows in landing.items():
-        key = "concat_ws(':', " + ", ".join(TABLES[name].key) + ")"
         gone = query(
-            f"SELECT quarantine_id FROM held WHERE \"table\" = '{name}' "
-            f"AND row_id IN (SELECT {key} FROM landing)",
+            f"SELECT quarantine_id FROM held WHERE \"table\" = '{name}' AND EXISTS "
+            f"(FROM landing WHERE row_id = concat_ws(':', {', '.join(TABLES[name].key)}) "
+            f"AND (rule <> '{_RULE}' OR created_timestamp = {_LEARNED}))",
             held=held,
             landing=rows.new,
         )
         ids |= set(gone["quarantine_id"].to_pylist())
     return ids
+
+
+_LEARNED = "try_cast(json_extract_string(payload, '$.created_timestamp') AS TIMESTAMPTZ)"

@@ -96,6 +96,22 @@ def test_a_correction_back_to_the_first_content_is_a_correction(lake):
     assert ages(lake, state) == [("u1", 30)]
 
 
+def test_a_correction_and_its_return_in_one_batch_both_count(lake):
+    land(lake, {"users": rows("users", user(age=30))})
+    news = {"users": rows("users", user(age=31, created=5), user(age=30, created=9))}
+    state, verdicts = land(lake, news)
+    assert verdicts["users"].new.num_rows == 2
+    assert ages(lake, state) == [("u1", 30)]
+    _, verdicts = land(lake, news)
+    assert verdicts["users"].present == 2
+
+
+def test_what_a_batch_says_twice_of_a_new_row_is_present_once(lake):
+    land(lake, {"users": rows("users", user("u0"))})
+    state, verdicts = land(lake, {"users": rows("users", user(), user(created=5))})
+    assert (verdicts["users"].new.num_rows, verdicts["users"].present) == (1, 1)
+
+
 def test_rows_of_a_two_column_key_are_told_apart(lake):
     pairs = [{"coupon_id": "c1", "product_id": p} for p in ("p1", "p2")]
     land(lake, {"coupon_products": rows("coupon_products", pairs[0])})

@@ -8,6 +8,7 @@ import pytest
 from feature_repo.contract import TABLES, arrow_schema
 from feature_repo.lake import Lake, LakeError
 from feature_repo.sources import Batch, numbered
+from tests.integration.validation_batches import batch, good_rows
 from validation.ingestion import discard, ingest_batch
 
 NOW = datetime(2025, 6, 1, tzinfo=UTC)
@@ -56,6 +57,32 @@ def test_discarded_row_leaves_the_quarantine_for_good(lake):
     discard(lake, row["quarantine_id"][:8])
     assert lake.quarantine(lake.state()) is None
     assert lake.known("users", lake.state()).num_rows == 1
+
+
+def purchases(*versions: dict, **tables) -> Batch:
+    full = good_rows(1)
+    rows = [full["events"][0] | version for version in versions]
+    parts = {name: full[name] for name in tables.get("along", ())}
+    return Batch("test", batch(parts | {"events": rows}))
+
+
+def test_version_that_waits_lands_beside_the_correction_that_comes_with_its_parent(lake):
+    ingest_batch(lake, purchases({}, along=["users"]), NOW, maximum_share=1.0)
+    correction = {"amount": 7, "created_timestamp": LEARNED}
+    after = ingest_batch(lake, purchases(correction, along=["users", "products"]), NOW)
+    landed = lake.read("events", after.state).sort_by("created_timestamp")
+    assert landed["amount"].to_pylist() == [100, 7]
+    assert lake.quarantine(after.state) is None
+
+
+def test_version_that_waits_goes_on_waiting_when_only_its_correction_can_land(lake):
+    ingest_batch(lake, purchases({}, along=["users"]), NOW, maximum_share=1.0)
+    correction = {"product_id": "p1", "created_timestamp": LEARNED}
+    known = batch({"products": [good_rows(2)["products"][1]]})
+    ingest_batch(lake, Batch("test", known), NOW)
+    after = ingest_batch(lake, purchases(correction), NOW)
+    assert after.counts["events"].landed == 1
+    assert [row["rule"] for row in lake.quarantine(after.state).to_pylist()] == ["unknown_parent"]
 
 
 def test_stated_end_becomes_the_watermark(lake):
