@@ -25,7 +25,10 @@ from feast.infra.offline_stores.file_source import FileSource
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.utils import _get_column_names, make_tzaware
 
-from feature_repo.changed_rows import (
+from feature_repo.lake import Lake
+from feature_repo.offline.reading import Query, in_lake, lake_state, refuse_the_future
+from feature_repo.online.ahead import ahead
+from feature_repo.online.changed_rows import (
     GONE,
     Columns,
     batches,
@@ -35,12 +38,10 @@ from feature_repo.changed_rows import (
     staged_keys,
     target_of,
 )
-from feature_repo.lake import Lake
-from feature_repo.marks import Check, Mark, next_run, taken_over
-from feature_repo.online_rows import keys_of_table
+from feature_repo.online.marks import Check, Mark, next_run, taken_over
+from feature_repo.online.rows import keys_of_table
 from feature_repo.online_store import GuardedRedisOnlineStore, GuardedSqliteOnlineStore
 from feature_repo.point_in_time import PointInTimeOfflineStore
-from feature_repo.reading import Query, in_lake, lake_state, refuse_the_future
 
 log = logging.getLogger(__name__)
 
@@ -121,9 +122,10 @@ class IncrementalComputeEngine(LocalComputeEngine):
         table = table.rename_columns([columns.all[name] for name in table.column_names])
         written = 0
         with self._progress(task, table.num_rows) as progress:
-            for batch in table.to_batches(max_chunksize=self._batch):
-                written += self.online_store.write_table(self.repo_config, view, batch)
-                progress(batch.num_rows)
+            encode = partial(self.online_store.encoded, self.repo_config, view)
+            for rows in ahead(map(encode, table.to_batches(max_chunksize=self._batch))):
+                written += self.online_store.write_table(self.repo_config, view, rows)
+                progress(len(rows))
         return written
 
     def _bring_lake(self, registry: BaseRegistry, task: MaterializationTask) -> int:
@@ -159,19 +161,22 @@ class IncrementalComputeEngine(LocalComputeEngine):
 
     def _write(self, query: Query, view, columns: Columns, mark: Mark, progress):
         """Write batch after batch, each with the mark that it is written."""
-        written = 0
-        for batch in batches(query, columns, mark.cursor, self._batch):
-            mark = replace(mark, cursor=_last_key(batch, columns))
-            gone = batch.filter(batch.column(GONE))
-            written += self.online_store.write_table(
-                self.repo_config,
-                view,
-                batch.filter(pc.invert(batch.column(GONE))),
-                keys_of_table(self.repo_config, view, gone) if gone.num_rows else (),
-                mark,
-            )
-            progress(batch.num_rows)
+        written, parts = 0, batches(query, columns, mark.cursor, self._batch)
+        for last, rows, gone in ahead(self._encoded(part, view, columns) for part in parts):
+            mark = replace(mark, cursor=last)
+            written += self.online_store.write_table(self.repo_config, view, rows, gone, mark)
+            progress(len(rows) + len(gone))
         return written, mark
+
+    def _encoded(self, batch: pa.RecordBatch, view: FeatureView, columns: Columns):
+        """A batch's last key, its rows as they are stored, and the entity keys that are gone."""
+        gone = batch.filter(batch.column(GONE))
+        there = batch.filter(pc.invert(batch.column(GONE)))
+        return (
+            _last_key(batch, columns),
+            self.online_store.encoded(self.repo_config, view, there),
+            keys_of_table(self.repo_config, view, gone) if gone.num_rows else (),
+        )
 
     def _keys(self, query: Query, view: FeatureView, columns: Columns) -> set[bytes]:
         """The entity keys of all rows that were staged."""

@@ -22,17 +22,17 @@ from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreCo
 from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStoreConfig, _table_id
 from feast.repo_config import RepoConfig
 
-from feature_repo import redis_guard, sqlite_guard
 from feature_repo.home import resolve_home
-from feature_repo.marks import Mark, taken_over
-from feature_repo.online_rows import (
+from feature_repo.online import redis_guard, sqlite_guard
+from feature_repo.online.marks import Mark, taken_over
+from feature_repo.online.row_age import AsOf, Row, RowAge
+from feature_repo.online.rows import (
     OnlineRows,
     rows_of_protos,
     rows_of_table,
     value_numbers,
     value_vectors,
 )
-from feature_repo.row_age import AsOf, Row, RowAge
 
 
 class GuardedSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):
@@ -59,8 +59,23 @@ class GuardedRedisOnlineStoreConfig(RedisOnlineStoreConfig):
     as_of: AsOf = None
 
 
-class GuardedSqliteOnlineStore(RowAge, SqliteOnlineStore):
+class _Bulk:
+    """What both stores make of an Arrow batch; ``with_texts`` as their own form asks for it."""
+
+    with_texts: bool
+
+    def encoded(self, config: RepoConfig, view: FeatureView, table: pa.RecordBatch) -> OnlineRows:
+        """The rows of an Arrow batch as they are stored, for ``write_table``; in any thread."""
+        return rows_of_table(config, view, table, self.with_texts)
+
+    def _encoded(self, config: RepoConfig, view: FeatureView, rows) -> OnlineRows:
+        return rows if isinstance(rows, OnlineRows) else self.encoded(config, view, rows)
+
+
+class GuardedSqliteOnlineStore(_Bulk, RowAge, SqliteOnlineStore):
     """Feast's SQLite store that never replaces a newer row by an older one."""
+
+    with_texts = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -101,16 +116,17 @@ class GuardedSqliteOnlineStore(RowAge, SqliteOnlineStore):
         self,
         config: RepoConfig,
         view: FeatureView,
-        table: pa.RecordBatch,
+        table: pa.RecordBatch | OnlineRows,
         gone: Sequence[bytes] = (),
         mark: Mark | None = None,
     ) -> int:
-        """Write an Arrow batch and take out what is ``gone`` (entity keys); gives how many.
+        """Write a batch, or what ``encoded`` made of it, and take out what is ``gone``; how many.
 
-        With a mark, held rows of events before its bound are replaced in any case, and the mark
-        moves in the same transaction. Raises MaterializationRefused if another run took over.
+        ``gone`` are entity keys. With a mark, held rows of events before its bound are replaced in
+        any case, and the mark moves in the same transaction. Raises MaterializationRefused if
+        another run took over.
         """
-        rows, bound = rows_of_table(config, view, table, with_texts=True), mark and mark.bound
+        rows, bound = self._encoded(config, view, table), mark and mark.bound
         with self._transaction(config, view, mark) as place:
             written = sqlite_guard.write(*place, rows, bound, self._extra(config, view, rows))
             return written + sqlite_guard.remove(*place, gone, bound)
@@ -206,8 +222,10 @@ class GuardedSqliteOnlineStore(RowAge, SqliteOnlineStore):
             Path(self._get_db_path(config) + end).unlink(missing_ok=True)
 
 
-class GuardedRedisOnlineStore(RowAge, RedisOnlineStore):
+class GuardedRedisOnlineStore(_Bulk, RowAge, RedisOnlineStore):
     """Feast's Redis store that never replaces a newer row by an older one, also of two at once."""
+
+    with_texts = False
 
     def online_write_batch(
         self,
@@ -236,16 +254,17 @@ class GuardedRedisOnlineStore(RowAge, RedisOnlineStore):
         self,
         config: RepoConfig,
         view: FeatureView,
-        table: pa.RecordBatch,
+        table: pa.RecordBatch | OnlineRows,
         gone: Sequence[bytes] = (),
         mark: Mark | None = None,
     ) -> int:
-        """Write an Arrow batch and take out what is ``gone`` (entity keys); gives how many.
+        """Write a batch, or what ``encoded`` made of it, and take out what is ``gone``; how many.
 
-        With a mark, held rows of events before its bound are replaced in any case, and the mark
-        moves after the batch. Raises MaterializationRefused if another run took over.
+        ``gone`` are entity keys. With a mark, held rows of events before its bound are replaced in
+        any case, and the mark moves after the batch. Raises MaterializationRefused if another run
+        took over.
         """
-        rows, bound = rows_of_table(config, view, table, with_texts=False), mark and mark.bound
+        rows, bound = self._encoded(config, view, table), mark and mark.bound
         place = self._place(config, view)
         with redis_guard.moving(place, mark):
             return redis_guard.write(place, rows, bound) + redis_guard.remove(place, gone, bound)

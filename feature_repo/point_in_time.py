@@ -30,9 +30,9 @@ from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import RepoConfig
 from pydantic import field_validator
 
-from feature_repo.as_of_join import Plan, join, plan_of
-from feature_repo.entity_rows import EntityRows, entity_rows
-from feature_repo.reading import (
+from feature_repo.offline.as_of_join import Plan, join, plan_of
+from feature_repo.offline.entity_rows import EntityRows, entity_rows
+from feature_repo.offline.reading import (
     PointInTimeError,
     Query,
     connected,
@@ -40,7 +40,7 @@ from feature_repo.reading import (
     pull,
     refuse_the_future,
 )
-from feature_repo.spill import bytes_of
+from feature_repo.offline.spill import bytes_of
 
 __all__ = ["PointInTimeError", "PointInTimeOfflineStore", "PointInTimeOfflineStoreConfig"]
 
@@ -150,6 +150,8 @@ class PointInTimeJob(RetrievalJob):
                 del first
                 for part in parts:
                     writer.write_table(part)
+                    # Else it would be there while the next one is made.
+                    del part
             draft.rename(target)
         finally:
             draft.unlink(missing_ok=True)

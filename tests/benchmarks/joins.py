@@ -13,7 +13,7 @@ DUCKDB = "feast duckdb"
 SPILLING = "feast duckdb, spilling"
 SPILL_AT = 2 / 3
 """The share of the cap of memory at which a DuckDB that is told to spills."""
-FLOORS = {"arrow": ("floor", "floor in order"), "pandas": ("floor",)}
+FLOORS = {"arrow": ("floor", "floor in order"), "pandas": ("floor",), "file": ("floor",)}
 SHIPPED = {
     "arrow": (DUCKDB, SPILLING),
     "pandas": ("pandas merge_asof", DUCKDB, SPILLING, "feast dask"),
@@ -63,13 +63,12 @@ class Joins:
         """Ours and the floors in turns; one size after the other."""
         for size in sizes:
             for result in results:
-                floors = FLOORS.get(result, FLOORS["arrow"])
-                works = [self.work(name, size, result) for name in ("ours", *floors)]
+                works = [self.work(name, size, result) for name in ("ours", *FLOORS[result])]
                 case = size.case(self._named(result))
                 self.runs[size, result] = self.ring.turns(case, RUNS, works)
                 yield
 
-    def peers(self) -> Iterator[None]:
+    def peers(self, without: Sequence[str] = ()) -> Iterator[None]:
         """What a user has today, once each, from the smallest work to the largest.
 
         All of it has the cap of the longest of our joins. What a cap stopped is not tried again
@@ -80,7 +79,7 @@ class Joins:
         largest = max(size for size, _ in self.runs)
         stopped: list[tuple[str, Size, Stopped]] = []
         for (size, result), runs in sorted(self.runs.items(), key=lambda item: item[0]):
-            for name in SHIPPED[result]:
+            for name in (one for one in SHIPPED[result] if one not in without):
                 # Told to spill only where the bars look: it is not what Feast ships.
                 if name == SPILLING and not (size == largest and outgrown(runs[DUCKDB][0])):
                     continue

@@ -83,7 +83,7 @@ def measured(wanted: argparse.Namespace, folder: Path) -> Iterator[list[dict]]:
             written += records
             yield small.records() + large.records() + written
     if wanted.peers and small.runs:
-        for _ in small.peers():
+        for _ in small.peers(wanted.without):
             yield small.records() + large.records() + written
 
 
@@ -97,6 +97,7 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--entities", type=int, default=100_000, help="entities to materialize")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--without-peers", dest="peers", action="store_false")
+    parser.add_argument("--without", nargs="+", default=[], help="such as 'feast dask'")
     parser.add_argument("--memory-limit", default="4GB", help="of DuckDB, ours and the floor")
     parser.add_argument("--large-memory-limit", default="2GB", help="the same, file to file")
     parser.add_argument("--cap-gigabytes", type=float, default=12, help="where a peer is stopped")

@@ -77,7 +77,7 @@ def by_feast(column: pa.Array, kind: str) -> list:
 def ours(column: pa.Array, kind: str) -> list[bytes]:
     from feast.value_type import ValueType
 
-    from feature_repo.encoding import encode_values
+    from feature_repo.online.encoding import encode_values
 
     return encode_values(column, ValueType[kind])
 
@@ -99,7 +99,7 @@ def test_the_text_beside_a_value_is_what_feast_writes(case):
     from feast.infra.online_stores.helpers import extract_text_and_num
     from feast.value_type import ValueType
 
-    from feature_repo.encoding import texts
+    from feature_repo.online.encoding import texts
 
     kind, column = case
     theirs = [extract_text_and_num(value, False)[0] for value in by_feast(column, kind)]
@@ -169,7 +169,7 @@ def test_entity_keys_are_the_bytes_that_feast_writes(spec, data):
     from feast.protos.feast.types.EntityKey_pb2 import EntityKey
     from feast.value_type import ValueType
 
-    from feature_repo.encoding import encode_keys
+    from feature_repo.online.encoding import encode_keys
 
     count = data.draw(st.integers(0, 5))
     columns = {
@@ -188,7 +188,7 @@ def test_entity_keys_are_the_bytes_that_feast_writes(spec, data):
 def test_a_null_is_no_entity_key():
     from feast.value_type import ValueType
 
-    from feature_repo.encoding import encode_keys
+    from feature_repo.online.encoding import encode_keys
 
     with pytest.raises(ValueError, match="Value type not supported"):
         encode_keys({"user_id": pa.array(["u1", None])}, {"user_id": ValueType.STRING}, 3)
@@ -198,7 +198,7 @@ def test_a_null_is_no_entity_key():
 @given(found=st.lists(st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30)), max_size=5))
 @example(found=[datetime(1970, 1, 1), datetime(1969, 12, 31, 23, 59, 59, 1)])
 def test_instants_are_feast_s_bytes_to_the_microsecond(found):
-    from feature_repo.encoding import encode_instants, instants
+    from feature_repo.online.encoding import encode_instants, instants
 
     theirs = []
     for at in found:

@@ -226,6 +226,19 @@ def test_a_pinned_lake_version_reads_what_that_state_knew(tmp_path):
     assert ages == {1: [30], None: [40]}
 
 
+def test_ids_that_became_floats_are_told_and_whole_numbers_read(tmp_path):
+    from feature_repo.point_in_time import PointInTimeError
+
+    land(tmp_path, {"users": [_user("1001", age_min=30)]})
+    store = feast_store(tmp_path)
+    entities = pd.DataFrame({"user_id": [1001, 7], "event_timestamp": moment(START + DAY)})
+    found = store.get_historical_features(entities, ["user_demographics:age_min"]).to_arrow()
+    assert found["age_min"].to_pylist() == [30, None]
+    entities["user_id"] = [1001.0, None]
+    with pytest.raises(PointInTimeError, match="text or whole numbers in user_id .* got double"):
+        store.get_historical_features(entities, ["user_demographics:age_min"]).to_arrow()
+
+
 def test_sql_names_the_lake_s_tables(tmp_path):
     land(tmp_path, {"users": [_user("u1", age_min=30)], "exposures": [_exposure("x1", 3)]})
     land(tmp_path, {"exposures": [_exposure("x1", 5, created_timestamp=START + 9 * DAY)]})

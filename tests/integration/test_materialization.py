@@ -360,7 +360,7 @@ def test_after_a_killed_run_another_target_is_written_whole(kind, store, place):
 
 
 def test_of_two_runs_at_once_one_stops_with_a_sentence(kind, store, place):
-    from feature_repo.marks import MaterializationRefused
+    from feature_repo.online.marks import MaterializationRefused
 
     land_users(store, [version(name, 30, 0) for name in NAMES])
     other = opened(kind, Path(store.config.offline_store.home), place, objects=users())
@@ -620,8 +620,8 @@ def feast(arguments: list[str], where: Path) -> None:
 
 
 def test_a_mark_that_another_run_took_during_a_batch_stays_its_own(tmp_path, redis_address):
-    from feature_repo.marks import Mark, MaterializationRefused, Target
-    from feature_repo.redis_guard import Place, moving, read_mark, take
+    from feature_repo.online.marks import Mark, MaterializationRefused, Target
+    from feature_repo.online.redis_guard import Place, moving, read_mark, take
 
     place = {"connection_string": redis_address}
     store = opened("redis", tmp_path, place, objects=users())

@@ -482,7 +482,7 @@ class EmptiedCache:
 def test_a_script_cache_that_was_emptied_is_filled_again():
     from redis.exceptions import NoScriptError
 
-    from feature_repo.redis_calls import _pipelined
+    from feature_repo.online.redis_calls import _pipelined
 
     connection = EmptiedCache(b"sha", 1, NoScriptError(), b"sha", 1, 1, b"sha", 0, 1)
     assert _pipelined(connection, iter([(b"first", 2), (b"second", 2)])) == 4

@@ -50,7 +50,7 @@ def test_a_result_in_many_parts_is_the_result_in_one(store, tmp_path_factory):
 
 def _with_parts_of(rows: int, job):
     """The job's parts, told that memory holds so many rows."""
-    from feature_repo import as_of_join
+    from feature_repo.offline import as_of_join
 
     counted, as_of_join._rows_at_once = as_of_join._rows_at_once, lambda query, plans: rows
     try:
@@ -227,10 +227,10 @@ def test_a_table_larger_than_the_stated_memory_is_joined_within_it(tmp_path):
 
 
 def test_progress_goes_through_every_entity_row(store):
-    from feature_repo import as_of_join
-    from feature_repo.entity_rows import entity_rows
     from feature_repo.lake import connect
-    from feature_repo.reading import Query
+    from feature_repo.offline import as_of_join
+    from feature_repo.offline.entity_rows import entity_rows
+    from feature_repo.offline.reading import Query
 
     rows = entity_rows(entities(), connect())
     view = store.get_feature_view("driver_stats")

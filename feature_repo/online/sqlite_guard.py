@@ -13,8 +13,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from feast.infra.online_stores.sqlite import _quote_id
 
-from feature_repo.marks import Mark
-from feature_repo.online_rows import UNKNOWN, OnlineRows, microseconds
+from feature_repo.online.marks import Mark
+from feature_repo.online.rows import UNKNOWN, OnlineRows, microseconds
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Stamp = tuple[int, int]

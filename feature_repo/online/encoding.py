@@ -19,7 +19,16 @@ from feast.protos.feast.types.Value_pb2 import Value
 from feast.type_map import NULL_TIMESTAMP_INT_VALUE, python_values_to_proto_values
 from feast.value_type import ValueType
 
-from feature_repo.wire_format import Block, cut, field_head, fixed, joined, sized, tagged, varints
+from feature_repo.online.wire_format import (
+    Block,
+    cut,
+    field_head,
+    fixed,
+    joined,
+    sized,
+    tagged,
+    varints,
+)
 
 _BYTES, _STRING, _INT32, _INT64, _DOUBLE, _FLOAT, _BOOL, _TIME = range(1, 9)
 """Numbers of the fields of Feast's ``Value``; the list of a type is ten further."""

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 from feast.infra.offline_stores.offline_utils import infer_event_timestamp_from_entity_df
 
-from feature_repo.reading import PointInTimeError, told
+from feature_repo.offline.reading import PointInTimeError, told
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,11 @@ class EntityRows:
             return
         with told("The SQL for the entity rows"):
             reader = connection.sql(self.sql).to_arrow_reader(size)
-            first = next(reader, None)
-        if first is None:
-            yield self._timed(reader.schema.empty_table())
-            return
-        yield self._timed(pa.Table.from_batches([first]))
-        yield from (self._timed(pa.Table.from_batches([batch])) for batch in reader)
+            parts = _gathered(reader, size)
+            first = next(parts, None)
+        yield self._timed(reader.schema.empty_table() if first is None else first)
+        del first
+        yield from map(self._timed, parts)
 
     def land(self, connection: Any, block: pa.Table, before: int, strict: bool) -> None:
         """Make ``entities`` of a block on a connection: its columns, ``_row`` from 0 and ``_at``.
@@ -60,7 +60,7 @@ class EntityRows:
                 f"Expected an instant in {self.time} of every entity row, but row {row} (from 0) "
                 "has none; give it one or leave the row out."
             )
-        rows = block.append_column("_row", pa.array(range(block.num_rows), pa.int64()))
+        rows = block.append_column("_row", pa.array(np.arange(block.num_rows)))
         connection.register("entities", rows.append_column("_at", moments))
 
     def span(self, connection: Any) -> tuple[datetime | None, datetime | None]:
@@ -78,6 +78,19 @@ class EntityRows:
             return block
         moments = instants(block, self.time, strict=False)
         return block.set_column(self.columns.index(self.time), self.time, moments)
+
+
+def _gathered(reader: pa.RecordBatchReader, size: int) -> Iterator[pa.Table]:
+    """Tables of at most ``size`` rows, each of as many batches as that takes: they are smaller."""
+    parts, rows = [], 0
+    for batch in reader:
+        if parts and rows + batch.num_rows > size:
+            yield pa.Table.from_batches(parts)
+            parts, rows = [], 0
+        parts.append(batch)
+        rows += batch.num_rows
+    if parts:
+        yield pa.Table.from_batches(parts)
 
 
 def instants(block: pa.Table, time: str, strict: bool) -> pa.Array:

@@ -16,9 +16,9 @@ import pyarrow as pa
 from feast.feature_view import DUMMY_ENTITY_ID, FeatureView
 from feast.infra.offline_stores.file_source import FileSource
 
-from feature_repo.entity_rows import EntityRows
-from feature_repo.publication import ASSEMBLED
-from feature_repo.reading import (
+from feature_repo.offline.entity_rows import EntityRows
+from feature_repo.offline.in_order import in_order, places_of
+from feature_repo.offline.reading import (
     PointInTimeError,
     Query,
     in_lake,
@@ -28,6 +28,7 @@ from feature_repo.reading import (
     newest_of_ties,
     told,
 )
+from feature_repo.view_queries import ASSEMBLED
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +101,7 @@ def join(
     matches = [_prepared(query, plan, f"f{position}") for position, plan in enumerate(plans)]
     done = beyond = 0
     for block in rows.blocks(entities, _rows_at_once(query, plans)):
+        _refuse_other_ids(block.schema, plans)
         rows.land(query.connection, block, done, query.strict)
         done, beyond = done + block.num_rows, beyond + _beyond_the_watermark(query, plans)
         for match in matches:
@@ -118,6 +120,28 @@ def join(
         )
 
 
+def _refuse_other_ids(schema: pa.Schema, plans: Sequence[Plan]) -> None:
+    """The lake's ids are text; those of a whole number have one spelling, others do not."""
+    for key in sorted({key for plan in plans if in_lake(plan.source) for key in plan.keys}):
+        kind = schema.field(key).type
+        if not any(fits(kind) for fits in _IDS):
+            raise PointInTimeError(
+                f"Expected text or whole numbers in {key} of the entity rows, got {kind}; convert "
+                "that column to str first (pandas turns whole numbers into floats where one is "
+                "missing)."
+            )
+
+
+_IDS = (
+    pa.types.is_integer,
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_string_view,
+    pa.types.is_dictionary,
+    pa.types.is_null,
+)
+
+
 def _beyond_the_watermark(query: Query, plans: Sequence[Plan]) -> int:
     if not any(in_lake(plan.source) for plan in plans):
         return 0
@@ -132,14 +156,20 @@ def _beyond_the_watermark(query: Query, plans: Sequence[Plan]) -> int:
 class Match:
     """A plan and what is asked of it: ``narrow`` is a relation with keys and instants of its rows.
 
-    ``matched_<alias>`` has, for each entity row of a block that sees a row, ``_row``, the found
-    row's keys and instants; these are two if ``late``: some row was learned after it happened.
+    For a block of entity rows ``ids_<alias>`` numbers their keys (``_id``), ``matched_<alias>``
+    says which source row each ``_row`` sees, and ``found_<alias>`` has each of those once with a
+    ``_place``. They name a source row by ``_id`` and its ``instants``, two if ``late``: if some
+    row was learned after it happened.
     """
 
     plan: Plan
     alias: str
     late: bool
     narrow: str
+
+    @property
+    def instants(self) -> str:
+        return "_event, _learned" if self.late else "_event"
 
 
 def _prepared(query: Query, plan: Plan, alias: str) -> Match:
@@ -154,19 +184,35 @@ def _prepared(query: Query, plan: Plan, alias: str) -> Match:
 
 
 def _match(query: Query, match: Match) -> None:
-    plan = match.plan
-    conditions = [
-        f'CAST(e."{entity}" AS VARCHAR) = f.k{number}'
-        if in_lake(plan.source)
-        else f'e."{entity}" = f.k{number}'
-        for number, entity in enumerate(plan.keys)
-    ]
-    conditions.append(f"e._at {'>' if query.strict else '>='} f._from")
+    _number_keys(query, match)
+    plan, alias = match.plan, match.alias
+    asked = [f'e."{entity}" = i."{entity}"' for entity in plan.keys] or ["true"]
+    known = [f"i.k{number} = f.k{number}" for number in range(len(plan.keys))] or ["true"]
+    conditions = f"e._id = f._id AND e._at {'>' if query.strict else '>='} f._from"
     fresh = f" WHERE f._event >= e._at - INTERVAL '{_microseconds(plan.ttl)} microseconds'"
     query.connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE matched_{match.alias} AS "
-        "SELECT e._row, f.* EXCLUDE (_from) FROM entities e "
-        f"ASOF JOIN ({match.narrow}) f ON {' AND '.join(conditions)}{fresh if plan.ttl else ''}"
+        f"CREATE OR REPLACE TEMP TABLE matched_{alias} AS SELECT e._row, e._id, {match.instants} "
+        f"FROM (SELECT e._row, e._at, i._id FROM entities e JOIN ids_{alias} i "
+        f"ON {' AND '.join(asked)}) e "
+        f"ASOF JOIN (SELECT f.*, i._id FROM ({match.narrow}) f JOIN ids_{alias} i "
+        f"ON {' AND '.join(known)}) f ON {conditions}{fresh if plan.ttl else ''}"
+    )
+    query.connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE found_{alias} AS "
+        "SELECT *, row_number() OVER () - 1 AS _place "
+        f"FROM (SELECT DISTINCT _id, {match.instants} FROM matched_{alias})"
+    )
+
+
+def _number_keys(query: Query, match: Match) -> None:
+    """Numbers sort in half the time that texts take, and rows of other entities stay out."""
+    names = [f'"{entity}"' for entity in match.plan.keys]
+    kind = "CAST({} AS VARCHAR)" if in_lake(match.plan.source) else "{}"
+    keys = [f"{kind.format(name)} AS k{number}" for number, name in enumerate(names)]
+    distinct = f"(SELECT DISTINCT {', '.join(names)} FROM entities)" if names else "(SELECT 1)"
+    columns = ", ".join(["row_number() OVER () AS _id", *names, *keys])
+    query.connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE ids_{match.alias} AS SELECT {columns} FROM {distinct}"
     )
 
 
@@ -212,36 +258,39 @@ def _visible(rows: str, keys: int) -> str:
     )
 
 
-def _features(query: Query, match: Match, count: int) -> Iterator[tuple[str, pa.ChunkedArray]]:
+def _features(query: Query, match: Match, count: int) -> Iterator[tuple[str, pa.Array]]:
     """The features of the block's ``count`` entity rows, in their order."""
-    found = _fetched(query, match)
-    places = _places(found, count)
-    if np.count_nonzero(places >= 0) < found.num_rows:
+    fetched = _fetched(query, match)
+    sources = places_of(fetched.column(0))
+    if fetched.num_rows > len(sources):
         # Several rows have one instant: of those, the newest in all respects.
         plan = match.plan
-        found = _fetched(query, match, newest_of_ties("m._row", plan.source, plan.columns))
-        places = _places(found, count)
-    taken = pa.array(np.maximum(places, 0), mask=places < 0)
-    # One by one, so that no second copy of all columns is ever there.
-    columns = found.columns[1:]
-    del found
-    for name in match.plan.features:
-        yield name, columns.pop(0).combine_chunks().take(taken)
+        fetched = _fetched(query, match, newest_of_ties("m._place", plan.source, plan.columns))
+        sources = places_of(fetched.column(0))
+    columns = fetched.columns[1:]
+    del fetched
+    places = _places(query, match, sources, count)
+    yield from zip(match.plan.features, in_order(columns, places, query.threads), strict=True)
 
 
-def _places(found: pa.Table, count: int) -> np.ndarray:
-    """Where the features of each entity row are in what was found; -1: nowhere."""
+def _places(query: Query, match: Match, sources: np.ndarray, count: int) -> np.ndarray:
+    """For each of the ``count`` entity rows, where in ``sources`` what it sees is; -1: nowhere."""
+    seen = query.connection.sql(
+        f"SELECT _row, _place FROM matched_{match.alias} JOIN found_{match.alias} "
+        f"USING (_id, {match.instants})"
+    ).to_arrow_table()
     places = np.full(count, -1, dtype=np.int64)
-    places[found.column(0).to_numpy()] = np.arange(found.num_rows)
+    places[seen.column(0).to_numpy()] = sources[seen.column(1).to_numpy()]
     return places
 
 
 def _fetched(query: Query, match: Match, ties: str = "") -> pa.Table:
-    """``_row`` and the features of the rows that were found, in no order."""
-    plan, matched = match.plan, f"matched_{match.alias}"
+    """``_place`` and the features of the rows that were found, in no order."""
+    plan = match.plan
+    found = f"(SELECT * FROM found_{match.alias} JOIN ids_{match.alias} USING (_id))"
     name = query.view(plan.source)
     if name in ASSEMBLED:
-        wanted = f'SELECT DISTINCT k0 AS user_id, epoch_us(_event) AS "at" FROM {matched}'
+        wanted = f'SELECT k0 AS user_id, epoch_us(_event) AS "at" FROM {found}'
         source = query.assembled(name, wanted, match.alias)
     else:
         source = query.rows(plan.source)
@@ -251,17 +300,20 @@ def _fetched(query: Query, match: Match, ties: str = "") -> pa.Table:
     if match.late:
         conditions.append(f"{learned_of(plan.source, 'f')} = m._learned")
     return query.connection.sql(
-        f"SELECT m._row{columns} FROM {source} f JOIN {matched} m "
+        f"SELECT m._place{columns} FROM {source} f JOIN {found} m "
         f"ON {' AND '.join(conditions)}{ties}"
     ).to_arrow_table()
 
 
 def _rows_at_once(query: Query, plans: Sequence[Plan]) -> int:
-    """How many entity rows are answered at once: as many as fill a sixth of the memory."""
+    """How many entity rows are answered at once: as many as fill a sixth of the memory.
+
+    Arrow's lists and texts hold 2 GB a piece.
+    """
     width = sum(
         ASSEMBLED_BYTES
         if query.view(plan.source) in ASSEMBLED
         else query.bytes_a_row(plan.source, plan.features.values())
         for plan in plans
     )
-    return max(1, int(query.memory // 6 / max(width, 1)))
+    return max(1, int(min(query.memory // 6, 2**31) / max(width, 1)))

@@ -13,11 +13,10 @@ from feast.infra.online_stores.helpers import _redis_key_prefix
 from feast.infra.online_stores.redis import _versioned_fv_name
 from feast.repo_config import RepoConfig
 
-from feature_repo.encoding import encode_instants
-from feature_repo.marks import Mark, taken_over
-from feature_repo.online_rows import OnlineRows, microseconds
-from feature_repo.redis_calls import call
-from feature_repo.redis_scripts import (
+from feature_repo.online.encoding import encode_instants
+from feature_repo.online.marks import Mark, taken_over
+from feature_repo.online.redis_calls import call
+from feature_repo.online.redis_scripts import (
     ADVANCE,
     TAKE,
     created_field,
@@ -25,7 +24,8 @@ from feature_repo.redis_scripts import (
     timestamp_field,
     write_script,
 )
-from feature_repo.wire_format import Block
+from feature_repo.online.rows import OnlineRows, microseconds
+from feature_repo.online.wire_format import Block
 
 _NO_BOUND = b"-"
 

@@ -11,7 +11,7 @@ from itertools import chain, groupby
 from redis.cluster import RedisCluster
 from redis.exceptions import MovedError, NoScriptError
 
-from feature_repo.wire_format import Block
+from feature_repo.online.wire_format import Block
 
 _PIECE = 1 << 20
 """So many bytes go out at once, and so many pieces are out before an answer is read."""

@@ -12,9 +12,10 @@ from feast.infra.offline_stores.file_source import FileSource
 from feast.repo_config import RepoConfig
 
 from feature_repo.lake import Lake
-from feature_repo.marks import Target
-from feature_repo.publication import ASSEMBLED, FORMAT, published
-from feature_repo.reading import Query, newest_of_ties
+from feature_repo.offline.reading import Query, newest_of_ties
+from feature_repo.online.marks import Target
+from feature_repo.publication import FORMAT, published
+from feature_repo.view_queries import ASSEMBLED
 
 GONE = "_gone"
 """A column that says of a key that it has no row any more."""

@@ -20,7 +20,7 @@ from feast.utils import (
     make_tzaware,
 )
 
-from feature_repo.encoding import encode_keys, encode_values, instants, texts
+from feature_repo.online.encoding import encode_keys, encode_values, instants, texts
 
 UNKNOWN = np.iinfo(np.int64).min
 """In place of an instant that was not given."""

@@ -1,5 +1,6 @@
 """Reading Feast sources on DuckDB: the lake's published views in one state, or plain files."""
 
+import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,9 +20,9 @@ from feast.repo_config import RepoConfig
 from feature_repo.contract import TABLES
 from feature_repo.home import resolve_home
 from feature_repo.lake import Lake, LakeError, connect, file_list, parquet
-from feature_repo.publication import ASSEMBLED, ENTRY_COLUMNS, WANTED_COLUMNS, compiled, published
-from feature_repo.spill import LIBRARIES, bytes_of, spill_folder
-from feature_repo.transforms.history import assembled
+from feature_repo.offline.spill import LIBRARIES, bytes_of, spill_folder
+from feature_repo.publication import published
+from feature_repo.view_queries import ASSEMBLED, assembling_query
 from feature_repo.views import LAKE
 
 
@@ -65,14 +66,15 @@ def newest_of_ties(key: str, source: FileSource, columns: Sequence[str]) -> str:
 class Query:
     """One retrieval: a connection, and one state of the lake for all that it reads.
 
-    ``memory`` is what it may take in bytes beside Python and its libraries: half of it is
-    DuckDB's, which spills what is more.
+    ``memory`` is what it may take in bytes beside Python and its libraries: two fifths
+    of it are DuckDB's, which spills what is more.
     """
 
     connection: Any
     config: RepoConfig
     folder: Path | None
     memory: int
+    threads: int
     strict: bool
     respect_created: bool
 
@@ -88,12 +90,12 @@ class Query:
         settings = config.offline_store
         memory = bytes_of(settings.memory_limit) - LIBRARIES
         with spill_folder(_state_folder(config)) as spill, connected(config, spill) as connection:
-            connection.execute(f"SET memory_limit = '{memory // 2}B'")
-            if settings.threads:
-                connection.execute(f"SET threads = {settings.threads}")
+            connection.execute(f"SET memory_limit = '{memory * 2 // 5}B'")
+            threads = settings.threads or os.cpu_count() or 1
+            connection.execute(f"SET threads = {threads}")
             folder = published(*lake_state(config)) if any(map(in_lake, sources)) else None
             respect = settings.respect_created if respect_created is None else respect_created
-            yield cls(connection, config, folder, memory, settings.strict, respect)
+            yield cls(connection, config, folder, memory, threads, settings.strict, respect)
 
     def rows(self, source: FileSource) -> str:
         """A DuckDB relation with the rows of a source."""
@@ -132,21 +134,15 @@ class Query:
 
     def assembled(self, name: str, wanted: str, alias: str) -> str:
         """A temporary table with the wanted rows (user_id, at) of an assembled view; its name."""
-        import ibis
-
         entries = parquet([str(self.folder / f"{name}.entries.parquet")])
         make = self.connection.execute
         make(f"CREATE OR REPLACE TEMP TABLE wanted_{alias} AS {wanted}")
         make(f"CREATE OR REPLACE TEMP VIEW entries_{alias} AS SELECT * FROM {entries}")
-        rows = assembled(
-            ibis.table(WANTED_COLUMNS, name=f"wanted_{alias}"),
-            ibis.table(ENTRY_COLUMNS, name=f"entries_{alias}"),
-            ASSEMBLED[name],
-        )
+        rows = assembling_query(name, f"wanted_{alias}", f"entries_{alias}")
         instant = 'make_timestamptz("at")'
         make(
             f'CREATE OR REPLACE TEMP TABLE assembled_{alias} AS SELECT * EXCLUDE ("at"), '
-            f"{instant} AS event_timestamp, {instant} AS created_timestamp FROM ({compiled(rows)})"
+            f"{instant} AS event_timestamp, {instant} AS created_timestamp FROM ({rows})"
         )
         return f"assembled_{alias}"
 
