@@ -7,8 +7,9 @@ BIN := .venv/bin
 demo: .venv/ready
 	$(BIN)/clipwise demo
 
+# A file's tests share what they set up, so a file is one worker's.
 test: .venv/ready
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 unit: .venv/ready
 	$(BIN)/pytest tests/unit
