@@ -26,6 +26,8 @@ def ingest(
 ) -> Ingested:
     """Read a source, validate every row, land the batch whole, publish features, write Data Docs.
 
+    The first ingest also applies the definitions, so that the features can be read through Feast.
+
     ``as_of`` is the instant up to which the batch is complete; without it nothing may lie after
     the wall clock, and the lake is complete up to the batch's last row.
     """
@@ -35,6 +37,7 @@ def ingest(
     ingested = step(land)(Lake(home), batch, until, max_failure_share)
     step(write_docs)(ingested.checked, home / "data_docs", ingested.as_of)
     step(publish)(Lake(home), ingested.state.number)
+    step(register)(home)
     return ingested
 
 
@@ -65,6 +68,16 @@ def land(lake: Lake, batch: Batch, until: datetime | None, max_failure_share: fl
 def publish(lake: Lake, version: int) -> None:
     """The features of a lake version, built if they are not there."""
     published(lake, lake.state(version), _Count("features", VIEWS))
+
+
+def register(home: Path) -> None:
+    """Apply the definitions where nobody has; later on `feast apply` is for who changes them."""
+    if not (home / "registry.db").exists():
+        from flows.materialize import apply
+
+        tell("apply", 0, 1)
+        apply()
+        tell("apply", 1, 1)
 
 
 def _checking(table: str, done: int, total: int) -> None:

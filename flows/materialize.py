@@ -44,10 +44,15 @@ def materialize(as_of: str | None = None) -> datetime:
 
 
 def feature_store(repository: Path = REPOSITORY):
-    """The Feast store of this repository, from feature_store.yaml or FEAST_FS_YAML_FILE_PATH."""
+    """The Feast store of this repository, from feature_store.yaml or FEAST_FS_YAML_FILE_PATH.
+
+    It draws no progress of its own: the flows tell theirs.
+    """
     from feast import FeatureStore
 
-    return FeatureStore(repo_path=str(repository))
+    store = FeatureStore(repo_path=str(repository))
+    store.config.offline_store.progress = False
+    return store
 
 
 def view_names() -> list[str]:
