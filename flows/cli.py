@@ -35,6 +35,8 @@ Version = Annotated[int | None, typer.Option(help="The lake version; by default 
 Ids = Annotated[list[str] | None, typer.Option(help="Only this one, by id; may be repeated.")]
 
 OWN = ("feature_repo", "validation", "training", "serving", "flows")
+STORES = ("redis.exceptions",)
+"""Whose errors name the server that does not answer."""
 
 TROUBLE = 2
 """How a command ends on an error where 1 is an answer."""
@@ -140,6 +142,28 @@ def train(
     show.decision(result.decision)
     show.console.print(f"Registered as coupon_ranker version {result.version}.")
     show.console.print(f"Report: {result.report}")
+
+
+@app.command()
+def backtest(
+    first: Annotated[
+        str, typer.Option("--from", help="Test the campaigns that start at this instant or later.")
+    ],
+    until: Annotated[
+        str | None, typer.Option(help="Use no exposure from this instant on; by default all.")
+    ] = None,
+    lake_version: Version = None,
+    seed: Annotated[int, typer.Option(help="Seeds the models and the bootstrap.")] = 2017,
+) -> None:
+    """Rank every campaign by models that knew only what came before it, baselines included."""
+    from flows import show
+    from flows.backtest import run_backtest
+    from flows.steps import run
+
+    with show.progress("Backtest"):
+        result = run(run_backtest, first=first, until=until, lake_version=lake_version, seed=seed)
+    show.backtested(result.summary)
+    show.console.print(f"Report: {result.report}\nScores: {result.predictions}", soft_wrap=True)
 
 
 @app.command()
@@ -254,7 +278,8 @@ def main() -> None:
         app()
     except Exception as error:
         # A folder that cannot be written is the user's to mend as well, and says what it is.
-        if type(error).__module__.split(".")[0] in OWN or isinstance(error, OSError):
+        module = type(error).__module__
+        if module.split(".")[0] in OWN or module in STORES or isinstance(error, OSError):
             from flows import show
 
             show.error(error)

@@ -115,6 +115,23 @@ def metrics(found: Mapping[str, Mapping[str, float]]) -> None:
     console.print("Equal scores are ordered by a hash of coupon_id (training/metrics.py).")
 
 
+BACKTESTED = ("ndcg@10", "recall@10", "map@10", "mrr", "auc")
+
+
+def backtested(summary: Mapping) -> None:
+    """Every model of a backtest, best first, and how far the ranker is from it."""
+    models = summary["models"]
+    ordered = sorted(models, key=lambda name: -models[name]["ndcg@10"])
+    rows = []
+    for name in ordered:
+        beside = summary["ranker_against"].get(name)
+        apart = f"{beside['low']:+.4f} to {beside['high']:+.4f}" if beside else ""
+        rows.append([name, *(f"{models[name][metric]:.4f}" for metric in BACKTESTED), apart])
+    counted = summary["groups"]
+    title = f"{counted['redeemed']:,} of {counted['all']:,} exposures with a redemption"
+    table(title, ["model", *BACKTESTED, "ranker minus it, 95%"], rows)
+
+
 def _figure(value: float, best: float) -> str:
     return f"[bold green]{value:.4f}[/]" if value == best else f"{value:.4f}"
 

@@ -1,12 +1,21 @@
-"""The plain rules that a ranker has to beat, each one score a pair of the frame."""
+"""What a ranker has to beat: the plain rules, and models of scikit-learn on the same inputs."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from feature_repo import names
 from serving import policy
-from training.frame import RankingFrame, column
+from training.frame import RankingFrame, column, group_sizes, groups, take
+
+if TYPE_CHECKING:
+    from sklearn.base import ClassifierMixin
+
+MOST_PAIRS = 150_000
+"""The models of scikit-learn learn from so many pairs, drawn by a seed: more only takes longer."""
+
+PLAIN_RULES = ("random", "popularity", names.RULE_NAME)
 
 
 def random_scores(frame: RankingFrame, seed: int) -> np.ndarray:
@@ -26,8 +35,65 @@ def own_purchases_scores(frame: RankingFrame) -> np.ndarray:
 
 def plain_rules(frame: RankingFrame, seed: int) -> Mapping[str, np.ndarray]:
     """The scores of every plain rule by its name."""
+    scores = random_scores(frame, seed), popularity_scores(frame), own_purchases_scores(frame)
+    return dict(zip(PLAIN_RULES, scores, strict=True))
+
+
+def learned(seed: int) -> Mapping[str, "ClassifierMixin"]:
+    """Classifiers of redeemed against not, by name, not fitted yet."""
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neural_network import MLPClassifier
+
     return {
-        "random": random_scores(frame, seed),
-        "popularity": popularity_scores(frame),
-        names.RULE_NAME: own_purchases_scores(frame),
+        "logistic_regression": _prepared(LogisticRegression(C=0.1, max_iter=300)),
+        "random_forest": _prepared(
+            RandomForestClassifier(100, min_samples_leaf=20, n_jobs=2, random_state=seed)
+        ),
+        "neural_network": _prepared(
+            MLPClassifier((64,), alpha=1e-3, max_iter=20, early_stopping=True, random_state=seed)
+        ),
     }
+
+
+def _prepared(model):
+    """A model behind the same steps: unknown is the median, counts are damped, all are scaled."""
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+    steps = SimpleImputer(strategy="median", keep_empty_features=True), FunctionTransformer(_damped)
+    return make_pipeline(*steps, StandardScaler(), model)
+
+
+def _damped(values: np.ndarray) -> np.ndarray:
+    return np.sign(values) * np.log1p(np.abs(values))
+
+
+def learned_scores(
+    model: "ClassifierMixin", train: RankingFrame, test: RankingFrame, seed: int
+) -> np.ndarray:
+    """Probabilities of redemption, learned from at most ``MOST_PAIRS`` known pairs."""
+    rows = np.arange(len(train))
+    if len(rows) > MOST_PAIRS:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, MOST_PAIRS, replace=False))
+    known = take(train, rows)
+    model.fit(known.inputs, known.label)
+    return model.predict_proba(test.inputs)[:, 1]
+
+
+def hybrid_scores(frame: RankingFrame, parts: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The mean of several models' ranks within the group, as parts of it: 1 is best."""
+    return np.mean([rank_shares(frame, scores) for scores in parts.values()], axis=0)
+
+
+def rank_shares(frame: RankingFrame, scores: np.ndarray) -> np.ndarray:
+    """Each pair's rank in its group, from 1 for the best falling to 0; equal scores share one."""
+    from scipy.stats import rankdata
+
+    shares = np.empty(len(frame))
+    starts = groups(frame)
+    for start, size in zip(starts, group_sizes(starts, len(frame)), strict=True):
+        ranks = rankdata(scores[start : start + size])
+        shares[start : start + size] = (ranks - 1) / max(size - 1, 1)
+    return shares

@@ -70,6 +70,12 @@ def take(frame: RankingFrame, rows: np.ndarray) -> RankingFrame:
     return replace(frame, **{f.name: getattr(frame, f.name)[rows] for f in fields(frame)})
 
 
+def concatenated(*frames: RankingFrame) -> RankingFrame:
+    """The rows of several frames, one after the other."""
+    parts = {f.name: [getattr(one, f.name) for one in frames] for f in fields(RankingFrame)}
+    return RankingFrame(**{name: np.concatenate(arrays) for name, arrays in parts.items()})
+
+
 def column(frame: RankingFrame, name: str) -> np.ndarray:
     """One input by its name, one value a row. Raises KeyError for a name that is no input."""
     if name not in RANKER_INPUTS:

@@ -1,0 +1,134 @@
+"""The rolling-origin backtest: each campaign is ranked by models that know what came before it."""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from training.frame import RankingFrame, concatenated, take
+from training.split import known_at
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int], None]
+
+
+class BacktestError(ValueError):
+    """There is nothing to test on; the message says what the frame holds."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """The campaigns that start at one instant (int64 microseconds), and what came before it.
+
+    ``train`` has the pairs of earlier exposures whose outcome was settled and known strictly before
+    ``start``: a coupon that is still open then is no plain zero. ``test`` has every pair of the
+    campaigns' exposures and, after them, of the requests until the next campaigns start.
+    """
+
+    start: int
+    campaigns: tuple[str, ...]
+    train: RankingFrame
+    test: RankingFrame
+
+
+Scorer = Callable[[Fold], np.ndarray]
+"""Scores the test pairs of a fold, having seen nothing of it but their inputs."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Test pairs of all folds, the start of each pair's fold, and one score a pair by model."""
+
+    frame: RankingFrame
+    fold: np.ndarray
+    scores: Mapping[str, np.ndarray]
+
+
+def origins(frame: RankingFrame, first: int) -> list[int]:
+    """The instants from ``first`` on at which campaigns start: reach their first user."""
+    return sorted({start for start in _starts(frame).values() if start >= first})
+
+
+def fold_at(frame: RankingFrame, start: int) -> Fold:
+    """The fold of the campaigns that start at an instant."""
+    starts = _starts(frame)
+    campaigns = tuple(sorted(name for name, begun in starts.items() if begun == start))
+    tested = np.isin(frame.campaign_id, campaigns)
+    known = (frame.as_of < start) & known_at(frame, start)
+    return Fold(start, campaigns, take(frame, known), take(frame, tested))
+
+
+def backtest(
+    frame: RankingFrame,
+    requests: RankingFrame,
+    first: int,
+    scorers: Mapping[str, Scorer],
+    progress: Progress = lambda stage, done, total: None,
+) -> tuple[Scored, Scored]:
+    """Score every campaign that starts at ``first`` (int64 microseconds) or later, by every model.
+
+    The second result is the same for ``requests``, a frame of which each group is what a request
+    would rank; a model scores those until the next campaigns start. Raises BacktestError if no
+    campaign starts, or one starts before anything is known.
+    """
+    starts = origins(frame, first)
+    if not starts:
+        raise BacktestError(
+            f"Expected campaigns that start at {shown(first)} or later, got none in {len(frame)} "
+            "pairs: choose an earlier start, or ingest a longer period."
+        )
+    latest = np.searchsorted(starts, requests.as_of, side="right") - 1
+    campaigns, asked = _Scores.empty(frame, scorers), _Scores.empty(requests, scorers)
+    for done, start in enumerate(starts):
+        fold = fold_at(frame, start)
+        if not fold.train.label.any():
+            raise BacktestError(
+                f"Expected redemptions known before {shown(start)}, got none in {len(fold.train)} "
+                "pairs: choose a later start."
+            )
+        rows = np.flatnonzero(np.isin(frame.campaign_id, fold.campaigns))
+        further = np.flatnonzero(latest == done)
+        whole = replace(fold, test=concatenated(fold.test, take(requests, further)))
+        for name, scorer in scorers.items():
+            scores = scorer(whole)
+            campaigns.put(name, start, rows, scores[: len(rows)])
+            asked.put(name, start, further, scores[len(rows) :])
+        log.info("fold %d of %d: %d pairs", done + 1, len(starts), len(rows))
+        progress("backtest", done + 1, len(starts))
+    return campaigns.scored(frame), asked.scored(requests)
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """The scores of a frame while they come in; the fold is 0 where none has come."""
+
+    fold: np.ndarray
+    by_model: dict[str, np.ndarray]
+
+    @classmethod
+    def empty(cls, frame: RankingFrame, models: Iterable[str]) -> "_Scores":
+        nothing = np.full(len(frame), np.nan)
+        return cls(np.zeros(len(frame), np.int64), {name: nothing.copy() for name in models})
+
+    def put(self, name: str, start: int, rows: np.ndarray, scores: np.ndarray) -> None:
+        self.fold[rows], self.by_model[name][rows] = start, scores
+
+    def scored(self, frame: RankingFrame) -> Scored:
+        there = self.fold != 0
+        scores = {name: values[there] for name, values in self.by_model.items()}
+        return Scored(take(frame, there), self.fold[there], scores)
+
+
+def shown(instant: int) -> str:
+    """An instant (int64 microseconds) as people write it."""
+    return (datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(instant))).isoformat()
+
+
+def _starts(frame: RankingFrame) -> dict[str, int]:
+    campaigns, codes = np.unique(frame.campaign_id.astype(str), return_inverse=True)
+    first = np.full(len(campaigns), np.iinfo(np.int64).max)
+    np.minimum.at(first, codes, frame.as_of)
+    return dict(zip(campaigns.tolist(), first.tolist(), strict=True))

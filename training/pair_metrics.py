@@ -1,0 +1,50 @@
+"""What scores are worth over all pairs, redeemed or not, also of groups without a redemption."""
+
+import numpy as np
+
+BINS = 10
+
+
+def pair_metrics(label: np.ndarray, score: np.ndarray) -> dict[str, float]:
+    """Area under the ROC curve and average precision of all pairs; NaN if all labels are alike."""
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    if len(np.unique(label)) < 2:
+        return {"auc": float("nan"), "average_precision": float("nan")}
+    return {
+        "auc": float(roc_auc_score(label, score)),
+        "average_precision": float(average_precision_score(label, score)),
+    }
+
+
+def calibrated(fold: np.ndarray, label: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """Probabilities of redemption from scores, by a logistic curve through all earlier folds.
+
+    A fold is calibrated on what was tested before it (Platt 1999), so the first one with pairs of
+    both labels before it is the first with a probability; before it they are NaN. ``fold`` holds
+    the start of each pair's fold.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    probability = np.full(len(score), np.nan)
+    column = np.asarray(score, dtype=np.float64)[:, None]
+    for start in np.unique(fold):
+        before, now = fold < start, fold == start
+        if len(np.unique(label[before])) == 2:
+            curve = LogisticRegression(C=1e6, max_iter=1000).fit(column[before], label[before])
+            probability[now] = curve.predict_proba(column[now])[:, 1]
+    return probability
+
+
+def calibration(
+    label: np.ndarray, probability: np.ndarray, bins: int = BINS
+) -> list[tuple[float, float, int]]:
+    """Mean probability, share redeemed and number of pairs in bins of equal number of pairs.
+
+    Pairs without a probability (NaN) do not count.
+    """
+    known = ~np.isnan(probability)
+    order = np.argsort(probability[known], kind="stable")
+    parts = np.array_split(order, bins)
+    pairs = [(probability[known][part], label[known][part]) for part in parts if len(part)]
+    return [(float(p.mean()), float((y > 0).mean()), len(p)) for p, y in pairs]

@@ -1,0 +1,122 @@
+"""What a backtest says: every model on every metric, the ranker against each, slice by slice."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+import numpy as np
+
+from training import metrics
+from training.backtest import Scored, shown
+from training.evaluate import PRIMARY_CUTOFF, RANKER, compare
+from training.frame import column, groups
+from training.list_metrics import Catalog, list_metrics
+from training.pair_metrics import calibrated, calibration, pair_metrics
+from training.slices import repeat_gains, slices
+
+LEAST_GROUPS = 20
+"""A slice of fewer groups with a redemption is counted, not compared."""
+
+
+def summarize(
+    scored: Scored,
+    campaign_types: Mapping[str, str],
+    catalog: Catalog,
+    rules: Sequence[str],
+    seed: int,
+) -> dict:
+    """The backtest as plain data for JSON; ``rules`` names the plain rules among the models."""
+    primary = {
+        name: metrics.ndcg(_ranked(scored, name, scored.frame.label), PRIMARY_CUTOFF)
+        for name in scored.scores
+    }
+    found = compared(scored, catalog, rules, seed)
+    slicings = _slices(scored, primary, found["best_rule"], campaign_types, seed)
+    return found | {
+        "folds": _folds(scored, primary),
+        "slices": slicings | {"coupon": _repeats(scored, found["best_rule"], seed)},
+        "calibration": _calibration(scored),
+    }
+
+
+def compared(scored: Scored, catalog: Catalog, rules: Sequence[str], seed: int) -> dict:
+    """Every model on every metric, and the ranker beside each other one."""
+    frame, starts = scored.frame, groups(scored.frame)
+    rankings = {name: _ranked(scored, name, frame.label) for name in scored.scores}
+    primary = {name: metrics.ndcg(one, PRIMARY_CUTOFF) for name, one in rankings.items()}
+    buyers = np.nan_to_num(column(frame, "covered_buyer_count_all"))
+    users = frame.user_id[starts]
+    return {
+        "groups": {"all": len(starts), "redeemed": int((~np.isnan(primary[RANKER])).sum())},
+        "models": {
+            name: metrics.all_metrics(one, frame.coupon_id)
+            | list_metrics(one, frame.coupon_id, buyers, catalog, metrics.CUTOFFS)
+            | pair_metrics(frame.label, scored.scores[name])
+            for name, one in rankings.items()
+        },
+        "best_rule": max(rules, key=lambda name: metrics.mean(primary[name])),
+        "ranker_against": {
+            name: asdict(compare(name, primary[RANKER], values, users, seed))
+            for name, values in primary.items()
+            if name != RANKER
+        },
+    }
+
+
+def _ranked(scored: Scored, name: str, label: np.ndarray) -> metrics.Ranked:
+    frame = scored.frame
+    return metrics.ranked(frame.qid, frame.coupon_id, label, scored.scores[name])
+
+
+def _calibration(scored: Scored) -> list[dict]:
+    """How often pairs were redeemed beside the probability that earlier folds give the score."""
+    label = scored.frame.label
+    bins = calibration(label, calibrated(scored.fold, label, scored.scores[RANKER]))
+    return [dict(zip(("probability", "redeemed", "pairs"), one, strict=True)) for one in bins]
+
+
+def _folds(scored: Scored, primary: Mapping[str, np.ndarray]) -> list[dict]:
+    starts = groups(scored.frame)
+    fold, campaigns = scored.fold[starts], scored.frame.campaign_id[starts]
+    out = []
+    for start in np.unique(fold):
+        here = fold == start
+        out.append(
+            {
+                "start": shown(start),
+                "campaigns": sorted(set(campaigns[here])),
+                "groups": int(here.sum()),
+                "redeemed": int((~np.isnan(primary[RANKER][here])).sum()),
+                "ndcg@10": {name: metrics.mean(values[here]) for name, values in primary.items()},
+            }
+        )
+    return out
+
+
+def _slices(
+    scored: Scored, primary: Mapping[str, np.ndarray], best: str, types: Mapping, seed: int
+) -> dict[str, dict]:
+    users = scored.frame.user_id[groups(scored.frame)]
+    return {
+        slicing: {
+            str(part): _beside(best, primary[RANKER][of], primary[best][of], users[of], seed)
+            for part in sorted(set(values))
+            for of in [values == part]
+        }
+        for slicing, values in slices(scored.frame, types).items()
+    }
+
+
+def _repeats(scored: Scored, best: str, seed: int) -> dict[str, dict]:
+    """Both models where only one kind of redeemed coupons is a gain."""
+    users, found = scored.frame.user_id[groups(scored.frame)], {}
+    for kind, label in repeat_gains(scored.frame).items():
+        pair = (metrics.ndcg(_ranked(scored, one, label), PRIMARY_CUTOFF) for one in (RANKER, best))
+        found[kind] = _beside(best, *pair, users, seed)
+    return found
+
+
+def _beside(other: str, ours: np.ndarray, theirs: np.ndarray, users: np.ndarray, seed: int) -> dict:
+    counted = int((~np.isnan(ours)).sum())
+    if counted < LEAST_GROUPS:
+        return {"groups": counted}
+    return asdict(compare(other, ours, theirs, users, seed))
