@@ -145,7 +145,9 @@ class PointInTimeJob(RetrievalJob):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             first = next(parts)
-            with ParquetWriter(draft, first.schema, compression="zstd") as writer:
+            with ParquetWriter(
+                draft, first.schema, compression="zstd", use_dictionary=_repeating(first.schema)
+            ) as writer:
                 writer.write_table(first)
                 del first
                 for part in parts:
@@ -155,6 +157,15 @@ class PointInTimeJob(RetrievalJob):
             draft.rename(target)
         finally:
             draft.unlink(missing_ok=True)
+
+
+def _repeating(schema: pa.Schema) -> list[str]:
+    """Columns that may repeat values: to look for it among floats takes longer than to write."""
+    return [field.name for field in schema if not _floats(field.type)]
+
+
+def _floats(kind: pa.DataType) -> bool:
+    return pa.types.is_floating(kind) or (pa.types.is_list(kind) and _floats(kind.value_type))
 
 
 class PointInTimeOfflineStore(DuckDBOfflineStore):

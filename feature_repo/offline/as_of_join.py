@@ -306,7 +306,7 @@ def _fetched(query: Query, match: Match, ties: str = "") -> pa.Table:
 
 
 def _rows_at_once(query: Query, plans: Sequence[Plan]) -> int:
-    """How many entity rows are answered at once: as many as fill a sixth of the memory.
+    """How many entity rows are answered at once: as many as fill a quarter of the memory.
 
     Arrow's lists and texts hold 2 GB a piece.
     """
@@ -316,4 +316,4 @@ def _rows_at_once(query: Query, plans: Sequence[Plan]) -> int:
         else query.bytes_a_row(plan.source, plan.features.values())
         for plan in plans
     )
-    return max(1, int(min(query.memory // 6, 2**31) / max(width, 1)))
+    return max(1, int(min(query.memory // 4, 2**31) / max(width, 1)))

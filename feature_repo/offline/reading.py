@@ -176,6 +176,8 @@ def told(subject: str) -> Iterator[None]:
         yield
     except duckdb.Error as error:
         reason = str(error).splitlines()[0]
+        if isinstance(error, duckdb.OutOfMemoryException):
+            reason += "; raise memory_limit of the offline store in feature_store.yaml"
         raise PointInTimeError(f"{subject} cannot be read: {reason}") from error
 
 

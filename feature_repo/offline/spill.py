@@ -32,6 +32,8 @@ def spill_folder(root: Path) -> Iterator[Path]:
 
     Two queries cannot share one, since DuckDB names its files alike in each.
     """
+    # DuckDB makes the folder itself, but none above it.
+    root.mkdir(parents=True, exist_ok=True)
     _drop_orphans(root)
     folder = root / f"clipwise-spill-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     try:

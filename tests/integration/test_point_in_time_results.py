@@ -174,6 +174,27 @@ def test_spill_of_a_query_that_was_killed_is_removed_by_the_next(store, tmp_path
     assert os.listdir(tmp_path) == [f"clipwise-spill-{os.getppid()}-0000"]
 
 
+def test_a_query_spills_into_a_home_that_is_not_there_yet(tmp_path):
+    from feature_repo.lake import connect
+    from feature_repo.offline.spill import spill_folder
+
+    with spill_folder(tmp_path / "absent" / "home") as spill, connect(spill) as connection:
+        connection.execute("SET memory_limit = '32MB'")
+        connection.execute("CREATE TEMP TABLE numbers AS SELECT range AS n FROM range(9000000)")
+        assert any(spill.iterdir())
+    assert not spill.exists()
+
+
+def test_too_little_memory_is_a_sentence_that_names_the_setting(tmp_path):
+    from feature_repo.lake import connect
+    from feature_repo.offline.reading import PointInTimeError, told
+
+    with connect() as connection, pytest.raises(PointInTimeError, match="raise memory_limit"):
+        connection.execute("SET memory_limit = '16MB'")
+        with told("The source of stats"):
+            connection.execute("CREATE TEMP TABLE numbers AS SELECT range AS n FROM range(9000000)")
+
+
 LARGE = """
 import sys
 import duckdb, pyarrow as pa
