@@ -13,6 +13,18 @@ RULE_VERSION = "rule-1"
 BASE_MARGIN_TAG = "base_margin"
 BASE_MARGIN = f"{RULE_NAME} {RULE_VERSION}"
 
+# The gate's two answers, and the file among a run's artifacts that they stand on.
+GATE_TAG = "gate"
+GATE_PASSED = "passed"
+GATE_FAILED = "failed"
+VERDICT_TAG = "verdict"
+GATE_FILE = "gate.json"
+
+# Why a version was promoted, and the file that lets one serve which the gate did not pass.
+REASON_TAG = "promotion_reason"
+FORCED_TAG = "promotion_forced"
+FORCED_FILE = "forced.json"
+
 USER = "user_id"
 PRODUCT = "product_id"
 COUPON = "coupon_id"

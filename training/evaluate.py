@@ -52,6 +52,19 @@ class Evaluation:
     against_champion: Comparison | None
 
 
+@dataclass(frozen=True)
+class SliceComparison:
+    """The ranker beside another model on one ``part`` of a ``slicing`` of the exposures.
+
+    ``groups`` counts those with a redeemed coupon; ``against`` is None where there are none.
+    """
+
+    slicing: str
+    part: str
+    groups: int
+    against: Comparison | None
+
+
 def evaluate(
     frame: RankingFrame,
     ranker: np.ndarray,
@@ -108,6 +121,47 @@ def compare(
         int(known.sum()),
         len(set(users)),
     )
+
+
+def compare_slices(
+    frame: RankingFrame,
+    ranker: np.ndarray,
+    other: str,
+    theirs: np.ndarray,
+    slicings: Mapping[str, np.ndarray],
+    seed: int = 2017,
+) -> tuple[SliceComparison, ...]:
+    """The ranker beside another model on every part of every slicing, none left out.
+
+    ``ranker`` and ``theirs`` are scores, one a pair; ``slicings`` has the part of every group.
+    """
+    ours, theirs = (
+        metrics.ndcg(
+            metrics.ranked(frame.qid, frame.coupon_id, frame.label, scores), PRIMARY_CUTOFF
+        )
+        for scores in (ranker, theirs)
+    )
+    users = frame.user_id[groups(frame)]
+    return tuple(
+        _slice(slicing, part, other, *(values[here] for values in (ours, theirs, users)), seed)
+        for slicing, parts in slicings.items()
+        for part in sorted(set(parts))
+        for here in [parts == part]
+    )
+
+
+def _slice(
+    slicing: str,
+    part: str,
+    other: str,
+    ours: np.ndarray,
+    theirs: np.ndarray,
+    users: np.ndarray,
+    seed: int,
+) -> SliceComparison:
+    counted = int((~np.isnan(ours)).sum())
+    against = compare(other, ours, theirs, users, seed) if counted else None
+    return SliceComparison(slicing, str(part), counted, against)
 
 
 def bootstrap_interval(

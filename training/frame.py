@@ -99,6 +99,15 @@ def check_frame(frame: RankingFrame) -> None:
     _check_required(frame)
 
 
+def frame_problem(frame: RankingFrame) -> str | None:
+    """Why the frame cannot be learned from, as a sentence, or None if it can."""
+    try:
+        check_frame(frame)
+    except FrameError as error:
+        return str(error)
+    return None
+
+
 def _check_shape(frame: RankingFrame) -> None:
     if len(frame) == 0:
         raise FrameError(
