@@ -11,8 +11,9 @@ from flows.materialize import apply
 from flows.steps import prepare_environment, tracking_uri
 from serving.candidates import index_from_columns
 from serving.clock import Clock
-from serving.model import MlflowRegistry, ModelSlot
+from serving.model import ModelSlot
 from serving.recommend import Recommender
+from serving.registry import MlflowRegistry
 from serving.schemas import RecommendationAnswer, RecommendationRequest
 from training.dataset import features_by_key
 

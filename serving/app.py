@@ -6,8 +6,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
 from fastapi_offline import FastAPIOffline
+from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from feature_repo.names import RANKER_SERVICE
@@ -33,6 +34,7 @@ from serving.schemas import (
     RecommendationAnswer,
     RecommendationRequest,
 )
+from serving.webhook import Webhook
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +43,8 @@ log = logging.getLogger(__name__)
 class Service:
     """Everything the routes need, built by the composition root.
 
-    ``timer`` gives seconds that only grow, for measuring how long an answer took.
+    ``timer`` gives seconds that only grow, for measuring how long an answer took. Without a
+    ``webhook`` the service takes no notices of the registry.
     """
 
     recommender: Recommender
@@ -55,6 +58,7 @@ class Service:
     clock: Clock
     timer: Callable[[], float]
     max_body_bytes: int
+    webhook: Webhook | None = None
 
 
 def create_app(service: Service) -> FastAPI:
@@ -82,6 +86,8 @@ def create_app(service: Service) -> FastAPI:
     app.add_middleware(RequestLog, metrics=service.metrics, timer=service.timer)
     _add_contract(app, service)
     _add_state(app, service)
+    if service.webhook is not None:
+        _add_webhook(app, service.webhook)
     return app
 
 
@@ -139,6 +145,18 @@ def _add_state(app: FastAPI, service: Service) -> None:
     @app.get("/metrics", response_class=Response, summary="Metrics for Prometheus")
     def metrics() -> Response:
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+def _add_webhook(app: FastAPI, webhook: Webhook) -> None:
+    @app.post(
+        "/v1/registry-webhook",
+        status_code=204,
+        responses=_problems(s401="The signature is not accepted."),
+        summary="Look at the champion now, because the registry says that it changed",
+    )
+    async def registry_webhook(request: Request) -> None:
+        body = await request.body()
+        await run_in_threadpool(webhook.take, request.headers, body)
 
 
 def readiness(service: Service) -> Readiness:

@@ -4,7 +4,10 @@ ServingError
   AsOfRefused         the request names an instant this service cannot decide for   422
   NotReady            the service lacks something it needs to answer                503
   StorageFailed       what was sent could not be stored durably                     503
+  SignatureRefused    a notice that nobody with the secret has signed               401
   ModelError          a model cannot serve; the one in place goes on
+    NotPassed           it did not pass the gate, or nothing shows that it did
+  AuditFailed         the audit log could not be written or read
 
 Every error answer is a problem document (RFC 9457). None repeats what the client sent.
 """
@@ -53,6 +56,25 @@ class ModelError(ServingError):
 
     slug = "model-error"
     title = "The model cannot serve"
+
+
+class NotPassed(ModelError):
+    """A sound model that did not pass the gate, or of which nothing shows that it did."""
+
+
+class AuditFailed(ServingError):
+    """The audit log could not be written or read."""
+
+    slug = "audit-failed"
+    title = "The audit log failed"
+
+
+class SignatureRefused(ServingError):
+    """A webhook's notice without a signature, with a wrong one, or with an old one."""
+
+    status = 401
+    slug = "signature-refused"
+    title = "The signature is not accepted"
 
 
 def problem(

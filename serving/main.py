@@ -10,16 +10,19 @@ from typing import Any
 from fastapi import FastAPI
 
 from serving.app import Service, create_app
+from serving.audit import AuditLog
 from serving.background import Background
 from serving.candidates import IndexSlot
 from serving.clock import Clock
 from serving.decisions import DecisionLog
 from serving.events import Inbox
 from serving.metrics import Metrics
-from serving.model import MlflowRegistry, ModelSlot
+from serving.model import ModelSlot
 from serving.online import FeastOnline
 from serving.recommend import Recommender
+from serving.registry import MlflowRegistry
 from serving.settings import Settings, settings_from_environment
+from serving.webhook import Webhook
 
 # The tools read these at their import, which is why that happens late.
 _DEFAULTS = {
@@ -69,9 +72,12 @@ def assemble(settings: Settings, lake: Any, online: FeastOnline) -> Service:
     """Everything the routes need, each part with the parts it stands on."""
     clock = _clock(lake, online, settings.replay)
     index = IndexSlot(lambda: online.coupons(coupon_ids(lake)), online.materialized)
-    models = ModelSlot(MlflowRegistry(settings.tracking_uri))
+    registry = MlflowRegistry(settings.tracking_uri)
+    models = ModelSlot(registry)
+    audit = AuditLog(settings.home, registry, _wall)
     decisions = DecisionLog(settings.home / "decisions", settings.decisions)
-    refresh = (online.refresh, index.refresh, models.refresh)
+    champion = (models.refresh, audit.look)
+    refresh = (online.refresh, index.refresh, *champion)
     return Service(
         recommender=Recommender(
             users=online,
@@ -92,6 +98,7 @@ def assemble(settings: Settings, lake: Any, online: FeastOnline) -> Service:
         clock=clock,
         timer=time.perf_counter,
         max_body_bytes=settings.max_body_bytes,
+        webhook=_webhook(settings, Background(settings.poll_seconds, *champion)),
     )
 
 
@@ -105,6 +112,13 @@ def prepare_environment(settings: Settings) -> None:
 def coupon_ids(lake: Any) -> list[str]:
     """The ids of all coupons that the lake knows now."""
     return sorted(lake.known("coupons", lake.state())["coupon_id"].to_pylist())
+
+
+def _webhook(settings: Settings, champion: Background) -> Webhook | None:
+    """Where the registry's notices come in, if there is a secret to know them by."""
+    if settings.webhook_secret is None:
+        return None
+    return Webhook(settings.webhook_secret, champion.run_once, time.time)
 
 
 def _clock(lake: Any, online: FeastOnline, replay: bool) -> Clock:

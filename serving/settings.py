@@ -21,7 +21,8 @@ class Settings:
     """Where state lives, where to listen, and which clock counts.
 
     ``replay`` fixes the clock at the lake's watermark. ``poll_seconds`` is how often the champion
-    and the online store are looked at for something newer.
+    and the online store are looked at for something newer. ``webhook_secret`` is what the registry
+    signs its notices with; without one the service takes none.
     """
 
     home: Path
@@ -31,6 +32,7 @@ class Settings:
     replay: bool = False
     poll_seconds: float = 5.0
     max_body_bytes: int = 1_048_576
+    webhook_secret: str | None = field(default=None, repr=False)
     decisions: DecisionLogSettings = field(default_factory=DecisionLogSettings)
 
     @property
@@ -40,7 +42,11 @@ class Settings:
 
 
 def settings_from_environment(environ: Mapping[str, str], **overrides: object) -> Settings:
-    """Settings from ``CLIPWISE_HOME`` and ``MLFLOW_TRACKING_URI``; ``overrides`` win over both."""
+    """Settings from ``CLIPWISE_HOME``, ``MLFLOW_TRACKING_URI`` and ``CLIPWISE_WEBHOOK_SECRET``.
+
+    ``overrides`` win over all of them.
+    """
+    overrides.setdefault("webhook_secret", environ.get("CLIPWISE_WEBHOOK_SECRET") or None)
     configured = overrides.pop("home", None) or environ.get("CLIPWISE_HOME")
     home = resolve_home(str(configured) if configured else None)
     uri = overrides.pop("tracking_uri", None) or environ.get("MLFLOW_TRACKING_URI")

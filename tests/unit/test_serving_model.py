@@ -4,8 +4,9 @@ from serving_fakes import FakeRanker, FakeRegistry
 
 from feature_repo.transforms.request import RANKER_INPUTS
 from serving.errors import ModelError
-from serving.model import ModelSlot, RuleRanker, require_inputs
+from serving.model import ModelSlot, RuleRanker
 from serving.policy import own_purchases_scores
+from serving.registry import require_inputs
 
 BROKEN = ModelError("coupon_ranker version 8 cannot be loaded.")
 
