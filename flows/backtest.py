@@ -9,8 +9,8 @@ from prefect import flow
 
 from feature_repo.lake import Lake, State, instant
 from flows.materialize import apply
-from flows.retrain import dataset
 from flows.steps import git_commit, prepare_environment, step, tell
+from flows.trial import campaign_types, dataset
 from training.backtest import Scored, backtest
 from training.baselines import PLAIN_RULES
 from training.contenders import contenders
@@ -66,13 +66,6 @@ def request_frame(home: Path, state: State, first: int) -> RankingFrame:
     return build_frame(
         asked, feast_reader(store), lambda done, total: tell("requests", done, total)
     )
-
-
-def campaign_types(lake: Lake, state: State) -> dict[str, str]:
-    """The retailer's class of every campaign."""
-    coupons = lake.known("coupons", state)
-    pairs = (coupons["campaign_id"].to_pylist(), coupons["campaign_type"].to_pylist())
-    return dict(zip(*pairs, strict=True))
 
 
 def catalog(lake: Lake, state: State, scored: Scored) -> Catalog:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from feature_repo.lake import Lake, query
 from flows import show
+from flows.champion import promote
 from flows.ingest import ingest
 from flows.materialize import materialize
 from flows.recommend import recommend
@@ -57,16 +58,13 @@ def _model(home) -> Retrained:
 
 def promote_or_say_why(home, result: Retrained) -> bool:
     """Promote a version that passed, in the reviewer's place; else the rule goes on serving."""
-    from training.tracking import Tracking
-
     if not result.decision.passed:
         show.console.print(
             f"So version {result.version} is not promoted; what served before goes on serving: "
             "the champion if there is one, else the rule of own purchases."
         )
         return False
-    tracking = Tracking(tracking_uri(home), home / "mlartifacts")
-    tracking.promote(result.version, REASON, "clipwise demo")
+    promote(home, result.version, REASON, "clipwise demo")
     show.console.print(
         f"Version {result.version} is champion now, with the reason '{REASON}'. Normally a "
         "reviewer reads the report in the MLflow UI and decides."

@@ -137,12 +137,29 @@ def _figure(value: float, best: float) -> str:
     return f"[bold green]{value:.4f}[/]" if value == best else f"{value:.4f}"
 
 
-def decision(verdict) -> None:
-    """The gate's word and its reasons."""
-    word = "[green]passed[/]" if verdict.passed else "[red]failed[/]"
-    console.print(f"Gate: [bold]{word}[/]")
-    for reason in verdict.reasons:
-        console.print(f"  - {reason}")
+def decision(found) -> None:
+    """The gate's word and its verdict, and every check with its figures."""
+    shown = Table(title="The gate", title_justify="left", title_style="bold")
+    for name in ("check", "held", "why"):
+        shown.add_column(name, no_wrap=name != "why", overflow="fold")
+    for check in found.checks:
+        held = "[green]held[/]" if check.held else "[bold red]not held[/]"
+        shown.add_row(check.name, held, Text(check.reason))
+    console.print(shown)
+    word = "[green]passed[/]" if found.passed else "[red]failed[/]"
+    console.print(f"Gate: [bold]{word}[/], verdict: [bold]{found.verdict}[/]")
+
+
+def audited(changes) -> None:
+    """Every change of champion, oldest first."""
+    shown = Table(title="Changes of champion", title_justify="left", title_style="bold")
+    for name in ("when", "from", "to", "how", "who", "why"):
+        shown.add_column(name, overflow="fold")
+    for one in changes:
+        when = instant(one.at) if one.at else f"unknown; seen {instant(one.seen_at)}"
+        versions = (one.previous or "-", one.version or "-")
+        shown.add_row(when, *versions, one.how, *map(Text, (one.actor, one.reason or "-")))
+    console.print(shown)
 
 
 def recommended(explained) -> None:

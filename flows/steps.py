@@ -1,5 +1,6 @@
 """What the flows share: where state is, how a step runs, and who hears of its progress."""
 
+import getpass
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -75,6 +76,14 @@ def tell(stage: str, done: int, total: int) -> None:
 def now() -> datetime:
     """The wall clock, UTC."""
     return datetime.now(UTC)
+
+
+def actor() -> str:
+    """Who runs this process, by the name that the system knows."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return f"user id {os.getuid()}"
 
 
 def git_commit() -> str | None:

@@ -70,10 +70,8 @@ class AuditLog:
 
     def changes(self) -> list[Change]:
         """All changes, oldest first. A line that a crash tore is left out. Raises AuditFailed."""
-        if not self._file.exists():
-            return []
         with _failing(self._file):
-            lines = self._file.read_bytes().split(b"\n")
+            lines = self._file.read_bytes().split(b"\n") if self._file.exists() else []
         return [change for change in map(_parsed, lines) if change is not None]
 
     def look(self) -> None:

@@ -79,9 +79,10 @@ def render(report: Report) -> str:
 
 
 def _decision(decision: Decision) -> str:
-    kind, verdict = ("good", "passed") if decision.passed else ("bad", "not passed")
+    kind, word = ("good", "passed") if decision.passed else ("bad", "not passed")
     return (
-        f'<section class="gate {kind}"><h2>Gate {verdict}</h2>{_list(decision.reasons)}</section>'
+        f'<section class="gate {kind}"><h2>Gate {word}</h2><p>Verdict: '
+        f"<b>{escape(decision.verdict)}</b></p>{_list(decision.reasons)}</section>"
     )
 
 

@@ -1,10 +1,11 @@
 """The record of every training run and the registry of its models, kept in MLflow.
 
-TrackingError
-  PromotionRefused    a version that did not pass the gate
+A version is logged first and marked with the gate's decision later, when it has been loaded again:
+one without the mark is one whose training ended in between, and is refused by all that read it.
 """
 
 import logging
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,30 +19,35 @@ from feature_repo.names import (
     BASE_MARGIN_TAG,
     CHALLENGER,
     CHAMPION,
+    FORCED_FILE,
+    FORCED_TAG,
+    GATE_FAILED,
+    GATE_FILE,
+    GATE_PASSED,
+    GATE_TAG,
     RANKER_MODEL,
+    REASON_TAG,
+    VERDICT_TAG,
 )
 from feature_repo.transforms.request import RANKER_INPUTS
 from training.evaluate import RANKER
 from training.promotion import Decision
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
     from mlflow.models import ModelSignature
     from xgboost import Booster
 
 logger = logging.getLogger(__name__)
 
-GATE_TAG = "gate"
-PASSED = "passed"
-FAILED = "failed"
+PREDICTIONS = "predictions.parquet"
+"""The file among a run's artifacts with every model's score of every test pair."""
 
 
 class TrackingError(Exception):
     """The registry did not do what was asked; the message says what and what to do."""
-
-
-class PromotionRefused(TrackingError):
-    """A version that did not pass the gate was to become champion."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +72,33 @@ class Lineage:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """All that is kept of a run: settings, metrics of every model, lineage, gate and files."""
+    """What is kept of a run before the gate: settings, lineage and files."""
 
     params: Mapping[str, Any]
-    table: Mapping[str, Mapping[str, float]]
     lineage: Lineage
-    decision: Decision
     files: Sequence[Path] = ()
+
+
+@dataclass(frozen=True)
+class Judgment:
+    """What the gate adds to a version: metrics of every model, decision, artifact and files.
+
+    ``artifact`` is what the decision was made on, as plain data for JSON.
+    """
+
+    table: Mapping[str, Mapping[str, float]]
+    decision: Decision
+    artifact: Mapping[str, Any]
+    files: Sequence[Path] = ()
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a version was trained and tested on, to measure it again."""
+
+    lake_version: int
+    test_start: str
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -86,50 +112,87 @@ class Tracking:
     artifact_root: Path
 
     def log(self, model: "Booster", run: TrainingRun) -> str:
-        """Log a run, register its model and mark the version with the gate's decision.
+        """Log a run and register its model, yet without the gate's decision. Returns the version.
 
-        A version that passed becomes challenger. Returns the version. Raises TrackingError.
+        Raises TrackingError.
         """
-        with self._connected() as mlflow:
-            experiment = self._experiment(mlflow.MlflowClient())
-            with mlflow.start_run(experiment_id=experiment, tags=run.lineage.tags()):
-                version = _log_run(mlflow, model, run)
-            _mark(mlflow.MlflowClient(), version, run)
-        logger.info("logged %s version %s, gate %s", RANKER_MODEL, version, _gate(run.decision))
-        return version
-
-    def promote(self, version: str, reason: str, actor: str) -> None:
-        """Make a version the champion, with the reason and who decided as tags.
-
-        Raises PromotionRefused for a version that did not pass the gate, which the service would
-        not load either, and TrackingError for an unknown version or an empty reason.
-        """
-        if not reason.strip():
-            raise TrackingError("Expected a reason for the promotion, got none: say why in a word.")
         with self._connected() as mlflow:
             client = mlflow.MlflowClient()
-            _require(client, version)
-            gate = client.get_model_version(RANKER_MODEL, version).tags.get(GATE_TAG)
-            if gate != PASSED:
-                raise PromotionRefused(
-                    f"Expected {RANKER_MODEL} version {version} to have {GATE_TAG}={PASSED}, got "
-                    f"{GATE_TAG}={gate}: promote one that passed."
-                )
-            _tag(client, version, {"promotion_reason": reason, "promoted_by": actor})
+            with mlflow.start_run(experiment_id=self._experiment(client), tags=run.lineage.tags()):
+                version = _log_run(mlflow, model, run)
+            _tag(client, version, run.lineage.tags() | {BASE_MARGIN_TAG: BASE_MARGIN})
+        logger.info("logged %s version %s", RANKER_MODEL, version)
+        return version
+
+    def judge(self, version: str, judgment: Judgment) -> None:
+        """Keep the gate's decision with a version, in place of an earlier one.
+
+        A version that passed becomes challenger; one that did not is no challenger any more.
+        Raises TrackingError.
+        """
+        with self._connected() as mlflow:
+            client = mlflow.MlflowClient()
+            with mlflow.start_run(run_id=_known(client, version).run_id):
+                mlflow.log_metrics(flat_metrics(judgment.table))
+                for file in judgment.files:
+                    mlflow.log_artifact(str(file))
+                mlflow.log_dict(dict(judgment.artifact), GATE_FILE)
+            _tag(client, version, _gate_tags(judgment.decision))
+            _challenge(client, version, judgment.decision.passed)
+        logger.info("%s version %s: gate %s", RANKER_MODEL, version, _gate(judgment.decision))
+
+    def force(self, version: str, record: Mapping[str, Any]) -> None:
+        """Keep with a version that a person let it serve without the gate's word.
+
+        ``record`` holds ``version``, ``sha256``, ``reason`` and who decided. Raises TrackingError.
+        """
+        with self._connected() as mlflow:
+            client = mlflow.MlflowClient()
+            client.log_dict(_known(client, version).run_id, dict(record), FORCED_FILE)
+            _tag(client, version, {FORCED_TAG: record["reason"]})
+
+    def crown(self, version: str, reason: str, actor: str) -> None:
+        """Set the alias champion, with the reason and who decided as tags of the version.
+
+        It looks at nothing else: what may be champion is decided by who calls. Raises
+        TrackingError.
+        """
+        with self._connected() as mlflow:
+            client = mlflow.MlflowClient()
+            _tag(client, version, {REASON_TAG: reason, "promoted_by": actor})
             client.set_registered_model_alias(RANKER_MODEL, CHAMPION, version)
         logger.info("%s version %s is champion: %s", RANKER_MODEL, version, reason)
 
-    def champion(self) -> str | None:
-        """The version that the alias champion names, or None. Raises TrackingError."""
+    def origin(self, version: str) -> Origin:
+        """What a version was made from. Raises TrackingError for one that is not known, or that
+        `clipwise train` did not make."""
         with self._connected() as mlflow:
-            found = mlflow.MlflowClient().search_registered_models(f"name = '{RANKER_MODEL}'")
-            version = found[0].aliases.get(CHAMPION) if found else None
-        return None if version is None else str(version)
+            client = mlflow.MlflowClient()
+            run_id = _known(client, version).run_id
+            data = client.get_run(run_id).data if run_id else None
+        try:
+            params = data.params
+            return Origin(int(data.tags["lake_version"]), params["test_start"], int(params["seed"]))
+        except (AttributeError, KeyError, ValueError) as error:
+            raise TrackingError(
+                f"Expected the run of {RANKER_MODEL} version {version} to say its lake_version, "
+                "test_start and seed, got none: measure a version that `clipwise train` made."
+            ) from error
 
-    def load(self, version: str) -> "Booster":
-        """The model of a version, to be evaluated again. Raises TrackingError."""
+    def predictions(self, version: str) -> "pa.Table":
+        """What every model of a version's run scored every test pair. Raises TrackingError."""
+        import pyarrow.parquet as pq
+
+        with self._connected() as mlflow, tempfile.TemporaryDirectory() as folder:
+            run_id = _known(mlflow.MlflowClient(), version).run_id
+            return pq.read_table(
+                mlflow.MlflowClient().download_artifacts(run_id, PREDICTIONS, folder)
+            )
+
+    def require(self, version: str) -> None:
+        """Raises TrackingError, with the versions there are, for one that is not known."""
         with self._connected() as mlflow:
-            return mlflow.xgboost.load_model(f"models:/{RANKER_MODEL}/{version}")
+            _known(mlflow.MlflowClient(), version)
 
     @contextmanager
     def _connected(self) -> Iterator[ModuleType]:
@@ -171,9 +234,6 @@ def flat_metrics(table: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
 
 def _log_run(mlflow: ModuleType, model: "Booster", run: TrainingRun) -> str:
     mlflow.log_params(dict(run.params))
-    mlflow.log_metrics(flat_metrics(run.table))
-    gate = {GATE_TAG: _gate(run.decision), "reasons": list(run.decision.reasons)}
-    mlflow.log_dict(gate, "gate.json")
     for file in run.files:
         mlflow.log_artifact(str(file))
     # Named requirements: MLflow would find them by importing the model in another process.
@@ -187,19 +247,29 @@ def _log_run(mlflow: ModuleType, model: "Booster", run: TrainingRun) -> str:
     return str(info.registered_model_version)
 
 
-def _mark(client: "MlflowClient", version: str, run: TrainingRun) -> None:
-    gate = {GATE_TAG: _gate(run.decision), "gate_reason": " ".join(run.decision.reasons)}
-    _tag(client, version, run.lineage.tags() | gate | {BASE_MARGIN_TAG: BASE_MARGIN})
-    if run.decision.passed:
+def _gate_tags(decision: Decision) -> dict[str, str]:
+    return {
+        VERDICT_TAG: decision.verdict,
+        "gate_reason": " ".join(decision.reasons),
+        GATE_TAG: _gate(decision),
+    }
+
+
+def _challenge(client: "MlflowClient", version: str, passed: bool) -> None:
+    aliases = client.get_registered_model(RANKER_MODEL).aliases
+    if passed:
         client.set_registered_model_alias(RANKER_MODEL, CHALLENGER, version)
+    elif str(aliases.get(CHALLENGER)) == version:
+        client.delete_registered_model_alias(RANKER_MODEL, CHALLENGER)
 
 
-def _require(client: "MlflowClient", version: str) -> None:
-    found = client.search_model_versions(f"name = '{RANKER_MODEL}'")
-    known = sorted((str(one.version) for one in found), key=int)
-    if str(version) not in known:
-        have = f"it has {', '.join(known)}" if known else "it has none; run `clipwise train`"
+def _known(client: "MlflowClient", version: str) -> "ModelVersion":
+    found = {str(v.version): v for v in client.search_model_versions(f"name = '{RANKER_MODEL}'")}
+    if version not in found:
+        known = ", ".join(sorted(found, key=int))
+        have = f"it has {known}" if known else "it has none; run `clipwise train`"
         raise TrackingError(f"{RANKER_MODEL} has no version {version}: {have}.")
+    return found[version]
 
 
 def _tag(client: "MlflowClient", version: str, tags: Mapping[str, str]) -> None:
@@ -223,4 +293,4 @@ def _requirements() -> list[str]:
 
 
 def _gate(decision: Decision) -> str:
-    return PASSED if decision.passed else FAILED
+    return GATE_PASSED if decision.passed else GATE_FAILED

@@ -1,0 +1,181 @@
+"""Gate: measure a registered version as the service would load it, decide, and keep why."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from prefect import flow
+
+from feature_repo.names import GATE_FAILED, GATE_PASSED, GATE_TAG, RANKER_SERVICE, VERDICT_TAG
+from flows.champion import present_champion, registry, tracking
+from flows.steps import git_commit, prepare_environment, step
+from flows.trial import Trial, trial_of
+from serving.evidence import Registered
+from serving.registry import ranker_of
+from training.evaluate import CHAMPION, PRIMARY, RANKER, Evaluation, compare_slices, evaluate
+from training.frame import RankingFrame, frame_problem
+from training.promotion import Decision, Gate, Measured, decide
+from training.ranker import importance
+from training.report import Report, part, render
+from training.slices import slices
+from training.tracking import Judgment
+
+CANDIDATES, REPEATS = 100, 50
+"""So many candidates are scored so often; the median time is the latency."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The gate's word on a version, the metrics of every model, and the reviewer's page."""
+
+    version: str
+    evaluation: Evaluation
+    decision: Decision
+    report: Path
+
+
+@flow(name="gate", persist_result=False)
+def repeat_gate(version: str) -> Judged:
+    """Measure a version again, on the lake version and the test exposures it was made with.
+
+    It is held against the present champion; the champion itself against the one it was held
+    against before.
+    """
+    home = prepare_environment()
+    origin = tracking(home).origin(version)
+    trial = trial_of(home, origin.lake_version, origin.test_start, origin.seed)
+    expected = step(run_scores)(home, version, trial.test)
+    return step(judge)(home, version, trial, expected)
+
+
+def run_scores(home: Path, version: str, test: RankingFrame) -> np.ndarray:
+    """What the version's run scored the test pairs; unknown if those were other pairs."""
+    table = tracking(home).predictions(version)
+    model, qid, coupon = (table[name].to_pylist() for name in ("model", "qid", "coupon_id"))
+    ours = np.array([name == RANKER for name in model])
+    pairs = [pair for pair, mine in zip(zip(qid, coupon, strict=True), ours, strict=True) if mine]
+    if pairs != list(zip(test.qid, test.coupon_id, strict=True)):
+        return np.full(len(test), np.nan)
+    return table["score"].to_numpy()[ours]
+
+
+def judge(home: Path, version: str, trial: Trial, expected: np.ndarray, gate=Gate()) -> Judged:
+    """Load a version from the registry, measure and decide, and keep the decision with it.
+
+    ``expected`` is what its run scored the test pairs.
+    """
+    registered = registry(home).read(version)
+    opponent = _opponent(home, registered)
+    evaluation, measured = measure(home, registered, trial, expected, opponent)
+    decision = decide(gate, measured)
+    artifact = _artifact(registered, trial, opponent, gate, measured, decision)
+    page = write_report(home, registered, trial, evaluation, decision)
+    tracking(home).judge(version, Judgment(evaluation.table, decision, artifact, (page,)))
+    return Judged(version, evaluation, decision, page)
+
+
+def measure(
+    home: Path, registered: Registered, trial: Trial, expected: np.ndarray, opponent: str | None
+) -> tuple[Evaluation, Measured]:
+    """All that the gate decides on, by the scores of the model that would serve."""
+    ranker, test = ranker_of(registered), trial.test
+    scores = ranker.score(test.inputs)
+    champion = None
+    if opponent is not None:
+        champion = ranker_of(registry(home).read(opponent)).score(test.inputs)
+    found = evaluate(test, scores, trial.rules, champion)
+    best = found.against_rule.other
+    replaced = (best, trial.rules[best]) if champion is None else (CHAMPION, champion)
+    measured = Measured(
+        metric=PRIMARY,
+        against_rule=found.against_rule,
+        against_champion=found.against_champion,
+        slices=compare_slices(test, scores, *replaced, slices(test, trial.campaign_types)),
+        frame_problem=frame_problem(trial.frame),
+        differing=differing(scores, expected),
+        pairs=len(test),
+        latency=latency(ranker.score, test.inputs),
+    )
+    return found, measured
+
+
+def differing(scores: np.ndarray, expected: np.ndarray) -> int:
+    """How many scores are not, bit for bit in float32, the expected ones."""
+    bits = (np.asarray(values, np.float32).view(np.uint32) for values in (scores, expected))
+    return int(np.not_equal(*bits).sum())
+
+
+def latency(
+    score: Callable[[np.ndarray], np.ndarray],
+    inputs: np.ndarray,
+    timer: Callable[[], float] = time.perf_counter,
+) -> float:
+    """The median time of scoring 100 candidates, in milliseconds; fewer rows are repeated."""
+    rows = np.resize(inputs, (CANDIDATES, inputs.shape[1]))
+    took = []
+    for _ in range(REPEATS):
+        begun = timer()
+        score(rows)
+        took.append(timer() - begun)
+    return 1000 * statistics.median(took)
+
+
+def write_report(
+    home: Path, registered: Registered, trial: Trial, evaluation: Evaluation, decision: Decision
+) -> Path:
+    """Write the reviewer's page."""
+    state = trial.state
+    facts = {
+        "Version": f"{registered.version}, model file {registered.sha256}",
+        "Feature service": RANKER_SERVICE,
+        "Lake version": f"{state.number}, complete up to {state.watermark.isoformat()}",
+        "Source": state.source,
+        "Commit": git_commit() or "not in a checkout",
+    }
+    parts = [part(name, getattr(trial, name)) for name in ("train", "valid", "test")]
+    gains = importance(ranker_of(registered).booster)
+    page = home / "reports" / "training_report.html"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    report = Report("Coupon ranker", facts, parts, evaluation, decision, gains)
+    page.write_text(render(report), encoding="utf-8")
+    return page
+
+
+def _opponent(home: Path, registered: Registered) -> str | None:
+    """The champion to hold a version against: the present one, unless that is the version itself.
+
+    Then it is the one that it was held against when it was not champion yet.
+    """
+    champion = present_champion(home)
+    if champion != registered.version:
+        return champion
+    return (registered.gate or {}).get(CHAMPION)
+
+
+def _artifact(
+    registered: Registered,
+    trial: Trial,
+    opponent: str | None,
+    gate: Gate,
+    measured: Measured,
+    decision: Decision,
+) -> dict[str, Any]:
+    """What was decided on what, and of which model file."""
+    return {
+        "version": registered.version,
+        "sha256": registered.sha256,
+        GATE_TAG: GATE_PASSED if decision.passed else GATE_FAILED,
+        VERDICT_TAG: decision.verdict,
+        "reasons": [asdict(check) for check in decision.checks],
+        CHAMPION: opponent,
+        "lake_version": trial.state.number,
+        "watermark": trial.state.watermark.isoformat(),
+        "test_start": trial.test_start.isoformat(),
+        "git_commit": git_commit(),
+        "settings": asdict(gate),
+        "measured": asdict(measured),
+    }
