@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from flows import review
+
 app = typer.Typer(
     name="clipwise",
     help="Decides which coupon to show to whom, and runs the loop that makes it good.",
@@ -30,9 +32,6 @@ AsOf = Annotated[
     str | None, typer.Option(help="An instant with its zone, such as 2017-12-01T00:00:00Z.")
 ]
 Version = Annotated[int | None, typer.Option(help="The lake version; by default the current one.")]
-
-ModelVersion = Annotated[str, typer.Option("--version", help="The version of coupon_ranker.")]
-Reason = Annotated[str, typer.Option(help="Why; kept with the version and in the audit log.")]
 
 Ids = Annotated[list[str] | None, typer.Option(help="Only this one, by id; may be repeated.")]
 
@@ -168,57 +167,8 @@ def backtest(
     show.console.print(f"Report: {result.report}\nScores: {result.predictions}", soft_wrap=True)
 
 
-@app.command()
-def gate(version: ModelVersion) -> None:
-    """Repeat the gate for a version, on the data it was made with, and keep the answer with it."""
-    from flows import show
-    from flows.gate import repeat_gate
-    from flows.steps import run
-
-    with show.progress("Gate"):
-        result = run(repeat_gate, version=version)
-    show.decision(result.decision)
-    show.console.print(f"Report: {result.report}", soft_wrap=True)
-
-
-@app.command()
-def promote(
-    version: ModelVersion,
-    reason: Reason,
-    force: Annotated[
-        bool, typer.Option("--force", help="Overrule a failed or missing gate, on the record.")
-    ] = False,
-) -> None:
-    """Make a version that passed the gate the champion, which the service then loads."""
-    from flows import champion, show
-    from flows.steps import actor, prepare_environment
-
-    overruled = champion.promote(prepare_environment(), version, reason, actor(), force)
-    if overruled:
-        show.console.print(f"[yellow]Forced:[/] {overruled}", soft_wrap=True)
-    show.console.print(f"coupon_ranker version {version} is champion: {reason}")
-
-
-@app.command()
-def rollback(reason: Reason) -> None:
-    """Make the previous champion, as the audit log knows it, the champion again."""
-    from flows import champion, show
-    from flows.steps import actor, prepare_environment
-
-    version = champion.rollback(prepare_environment(), reason, actor())
-    show.console.print(f"coupon_ranker version {version} is champion again: {reason}")
-
-
-@app.command()
-def audit() -> None:
-    """Show every change of champion: when, from, to, how, who and why."""
-    from flows import show
-    from flows.champion import audit_log
-    from flows.steps import prepare_environment
-
-    log = audit_log(prepare_environment())
-    log.look()
-    show.audited(log.changes())
+for command in (review.gate, review.promote, review.rollback, review.audit):
+    app.command()(command)
 
 
 @app.command()

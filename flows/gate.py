@@ -24,6 +24,9 @@ from training.report import Report, part, render
 from training.slices import slices
 from training.tracking import Judgment
 
+GATE = Gate()
+"""What every version has to reach."""
+
 CANDIDATES, REPEATS = 100, 50
 """So many candidates are scored so often; the median time is the latency."""
 
@@ -63,7 +66,9 @@ def run_scores(home: Path, version: str, test: RankingFrame) -> np.ndarray:
     return table["score"].to_numpy()[ours]
 
 
-def judge(home: Path, version: str, trial: Trial, expected: np.ndarray, gate=Gate()) -> Judged:
+def judge(
+    home: Path, version: str, trial: Trial, expected: np.ndarray, gate: Gate = GATE
+) -> Judged:
     """Load a version from the registry, measure and decide, and keep the decision with it.
 
     ``expected`` is what its run scored the test pairs.
