@@ -5,8 +5,8 @@ import pytest
 
 from feature_repo.transforms.request import RANKER_INPUTS
 from training import baselines, evaluate
-from training.frame import NEVER, RankingFrame
-from training.promotion import Gate, decide
+from training.frame import NEVER, RankingFrame, take
+from training.promotion import Gate, Measured, decide
 
 GROUPS, SIZE = 300, 12
 
@@ -126,11 +126,62 @@ def test_random_rule_depends_on_its_seed_alone():
     assert (first != other).any()
 
 
+def _measured(scores, champion=None):
+    found = evaluate.evaluate(FRAME, scores, RULES, champion)
+    against = found.against_champion
+    other = ("champion", champion) if against else ("own_purchases", RULES["own_purchases"])
+    slices = evaluate.compare_slices(FRAME, scores, *other, SLICINGS)
+    return Measured(evaluate.PRIMARY, found.against_rule, against, slices, None, 0, len(FRAME), 1.0)
+
+
+SLICINGS = {
+    "half": np.where(np.arange(GROUPS) < GROUPS // 2, "first", "second").astype(object),
+    "rest": np.array(["rare"] + ["usual"] * (GROUPS - 1), object),
+}
+
+
 def test_scores_of_shuffled_labels_do_not_pass_the_gate():
     for seed in range(5):
-        measured = evaluate.evaluate(FRAME, _shuffled(seed), RULES)
-        assert not decide(Gate(), measured).passed
+        assert not decide(Gate(), _measured(_shuffled(seed))).passed
 
 
 def test_clearly_better_scores_pass_the_gate():
-    assert decide(Gate(), evaluate.evaluate(FRAME, PERFECT, RULES)).passed
+    decision = decide(Gate(), _measured(PERFECT))
+    assert (decision.passed, decision.verdict) == (True, "no_champion")
+
+
+def test_scores_of_the_champion_itself_pass_and_are_not_better():
+    decision = decide(Gate(), _measured(PERFECT, champion=PERFECT))
+    assert (decision.passed, decision.verdict) == (True, "not_worse")
+
+
+def test_scores_that_lose_one_slice_fail_though_they_win_overall():
+    first = np.repeat(SLICINGS["half"] == "first", SIZE)
+    champion = np.where(first, PERFECT, -PERFECT)
+    scores = np.where(first, RULES["own_purchases"], PERFECT)
+    decision = decide(Gate(), _measured(scores, champion))
+    assert decision.verdict == "better"
+    assert [check.name for check in decision.checks if not check.held] == ["no slice falls"]
+
+
+def test_every_part_of_every_slicing_is_compared_and_none_is_left_out():
+    found = evaluate.compare_slices(FRAME, PERFECT, "random", RULES["random"], SLICINGS)
+    parts = [(one.slicing, one.part) for one in found]
+    assert parts == [("half", "first"), ("half", "second"), ("rest", "rare"), ("rest", "usual")]
+    redeemed = FRAME.label.reshape(GROUPS, SIZE).any(axis=1)
+    assert [one.groups for one in found[:2]] == [
+        redeemed[: GROUPS // 2].sum(),
+        redeemed[GROUPS // 2 :].sum(),
+    ]
+    here = np.repeat(SLICINGS["half"] == "first", SIZE)
+    alone = evaluate.evaluate(take(FRAME, here), PERFECT[here], {"random": RULES["random"][here]})
+    assert found[0].against == alone.against_rule
+
+
+def test_slice_without_a_redeemed_coupon_is_there_without_a_comparison():
+    bare = np.flatnonzero(~FRAME.label.reshape(GROUPS, SIZE).any(axis=1))[0]
+    parts = np.array(["some"] * GROUPS, object)
+    parts[bare] = "none"
+    found = evaluate.compare_slices(FRAME, PERFECT, "random", RULES["random"], {"kind": parts})
+    assert [(one.part, one.against is None) for one in found] == [("none", True), ("some", False)]
+    assert found[0].groups == 0

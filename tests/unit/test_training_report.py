@@ -7,7 +7,7 @@ import pytest
 
 from training.evaluate import Comparison, Evaluation
 from training.metrics import metric_names
-from training.promotion import Decision
+from training.promotion import Check, Decision
 from training.report import Part, Report, render
 
 
@@ -57,7 +57,7 @@ def _report(passed=True):
             Part("valid", None, None, 0, 0, 0),
         ),
         evaluation=Evaluation(table, rule, None),
-        decision=Decision(passed, ("The ranker is <worse>.",)),
+        decision=Decision((Check("rule", passed, "The ranker is <worse>."),), "no_champion"),
         importance=(("own_purchase_count", 0.5), ("days_left", 0.25)),
     )
 
@@ -74,6 +74,7 @@ def test_page_says_what_the_gate_decided_and_why(passed, verdict):
     page = _Page(render(_report(passed)))
     assert verdict in page.text
     assert "The ranker is <worse>." in page.text
+    assert "no_champion" in page.bold
 
 
 def test_best_value_of_each_metric_is_bold():
