@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -13,15 +15,18 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 
 from feature_repo.names import CHALLENGER, RANKER_MODEL
 from feature_repo.transforms.request import RANKER_INPUTS
-from training.promotion import Decision
-from training.tracking import Lineage, PromotionRefused, Tracking, TrackingError, TrainingRun
+from serving.registry import MlflowRegistry, ranker_of
+from training.promotion import Check, Decision
+from training.tracking import Judgment, Lineage, Origin, Tracking, TrackingError, TrainingRun
 
 # Warnings of MLflow's own import and of its libraries are not ours to mend.
 pytestmark = pytest.mark.filterwarnings("default")
 
 LINEAGE = Lineage(3, datetime(2018, 1, 1, tzinfo=UTC), "coupon_ranker_v1", "abc123")
-PASSED = Decision(True, ("The ranker is better.", "There are enough groups."))
-FAILED = Decision(False, ("The ranker is worse.",))
+PASSED = Decision((Check("rule", True, "It is better."),), "no_champion")
+FAILED = Decision((Check("rule", False, "It is worse."),), "worse")
+PARAMS = {"max_depth": 2, "test_start": "2017-10-01T00:00:00+00:00", "seed": 7}
+TABLE = {"ranker": {"ndcg@10": 0.5, "mrr": 0.4}, "random": {"ndcg@10": 0.1, "mrr": 0.1}}
 
 
 @pytest.fixture(scope="module")
@@ -35,19 +40,21 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory, model):
-    """Version 1 passed the gate, version 2 did not."""
-    home = tmp_path_factory.mktemp("home")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def store(home, model):
+    """Version 1 passed the gate, version 2 did not, and version 3 never came to it."""
     tracking = Tracking(f"sqlite:///{home / 'mlflow.db'}", home / "mlartifacts")
-    before = tracking.champion()
-    report = home / "report.html"
+    report, scores = home / "report.html", home / "predictions.parquet"
     report.write_text("<html></html>")
-    table = {"ranker": {"ndcg@10": 0.5, "mrr": 0.4}, "random": {"ndcg@10": 0.1, "mrr": 0.1}}
-    versions = [
-        tracking.log(model, TrainingRun({"max_depth": 2}, table, LINEAGE, decision, (report,)))
-        for decision in (PASSED, FAILED)
-    ]
-    return tracking, before, versions
+    pq.write_table(pa.table({"score": [0.5, 0.25]}), scores)
+    versions = [tracking.log(model, TrainingRun(PARAMS, LINEAGE, (scores,))) for _ in range(3)]
+    for version, decision in zip(versions, (PASSED, FAILED), strict=False):
+        tracking.judge(version, Judgment(TABLE, decision, {"version": version}, (report,)))
+    return tracking, versions
 
 
 def _client(tracking: Tracking):
@@ -61,14 +68,10 @@ def _run(tracking: Tracking, version: str):
     return client.get_run(client.get_model_version(RANKER_MODEL, version).run_id)
 
 
-def test_a_store_without_any_model_has_no_champion(store):
-    assert store[1] is None
-
-
 def test_run_keeps_params_metrics_and_lineage(store):
-    tracking, _, (version, _) = store
+    tracking, (version, *_) = store
     data = _run(tracking, version).data
-    assert data.params == {"max_depth": "2"}
+    assert data.params == {name: str(value) for name, value in PARAMS.items()}
     assert data.metrics["ndcg_at_10"] == 0.5
     assert data.metrics["random/mrr"] == 0.1
     assert {key: data.tags[key] for key in LINEAGE.tags()} == LINEAGE.tags()
@@ -76,61 +79,71 @@ def test_run_keeps_params_metrics_and_lineage(store):
 
 
 def test_run_keeps_the_report_and_the_gate_as_files(store):
-    tracking, _, (version, _) = store
+    tracking, (version, *_) = store
     folder = Path(_run(tracking, version).info.artifact_uri.removeprefix("file://"))
     assert (folder / "report.html").exists()
-    assert json.loads((folder / "gate.json").read_text()) == {
-        "gate": "passed",
-        "reasons": list(PASSED.reasons),
-    }
+    assert json.loads((folder / "gate.json").read_text()) == {"version": version}
     assert folder.is_relative_to(tracking.artifact_root)
 
 
-def test_version_carries_the_decision_and_its_reason(store):
-    tracking, _, versions = store
-    first, second = (_client(tracking).get_model_version(RANKER_MODEL, v).tags for v in versions)
-    assert first["gate"] == "passed"
-    assert second["gate"] == "failed"
-    assert second["gate_reason"] == "The ranker is worse."
-    assert first["feast.feature_service"] == "coupon_ranker_v1"
+def test_version_carries_both_answers_and_their_reason(store):
+    tracking, versions = store
+    first, second, third = (
+        _client(tracking).get_model_version(RANKER_MODEL, v).tags for v in versions
+    )
+    answers = ("gate", "verdict", "gate_reason")
+    assert [first[name] for name in answers] == ["passed", "no_champion", "It is better."]
+    assert [second[name] for name in answers] == ["failed", "worse", "It is worse."]
+    assert not {*answers} & {*third}
+    assert first["feast.feature_service"] == third["feast.feature_service"] == "coupon_ranker_v1"
 
 
 def test_only_the_version_that_passed_is_challenger(store):
-    tracking, _, (first, _) = store
+    tracking, (first, *_) = store
     aliases = _client(tracking).get_registered_model(RANKER_MODEL).aliases
     assert str(aliases[CHALLENGER]) == first
 
 
-def test_loaded_model_scores_as_the_logged_one_and_names_its_inputs(store, model):
-    from mlflow.models import get_model_info
+def test_challenger_that_fails_the_repeated_gate_is_challenger_no_more(store):
+    tracking, (first, *_) = store
+    tracking.judge(first, Judgment(TABLE, FAILED, {"version": first, "again": True}))
+    assert not _client(tracking).get_registered_model(RANKER_MODEL).aliases
+    assert _client(tracking).get_model_version(RANKER_MODEL, first).tags["gate"] == "failed"
+    tracking.judge(first, Judgment(TABLE, PASSED, {"version": first}))
+    assert CHALLENGER in _client(tracking).get_registered_model(RANKER_MODEL).aliases
 
-    tracking, _, (version, _) = store
+
+def test_version_in_the_registry_scores_as_the_logged_model(store, model):
+    tracking, (version, *_) = store
     rows = np.random.default_rng(1).random((5, len(RANKER_INPUTS)), dtype=np.float32)
-    loaded = tracking.load(version)
+    loaded = ranker_of(MlflowRegistry(tracking.uri).read(version)).booster
     np.testing.assert_array_equal(loaded.inplace_predict(rows), model.inplace_predict(rows))
-    signature = get_model_info(f"models:/{RANKER_MODEL}/{version}").signature
-    assert signature.inputs.input_names() == list(RANKER_INPUTS)
 
 
-def test_promotion_keeps_the_reason_and_who_decided(store):
-    tracking, _, (version, _) = store
-    tracking.promote(version, "demo", "ada")
-    assert tracking.champion() == version
-    tags = _client(tracking).get_model_version(RANKER_MODEL, version).tags
+def test_version_knows_what_it_was_measured_on(store):
+    tracking, (version, *_) = store
+    assert tracking.origin(version) == Origin(3, PARAMS["test_start"], 7)
+    assert tracking.predictions(version)["score"].to_pylist() == [0.5, 0.25]
+
+
+def test_crown_keeps_the_reason_and_who_decided(store):
+    tracking, (version, *_) = store
+    tracking.crown(version, "demo", "ada")
+    client = _client(tracking)
+    assert str(client.get_registered_model(RANKER_MODEL).aliases["champion"]) == version
+    tags = client.get_model_version(RANKER_MODEL, version).tags
     assert (tags["promotion_reason"], tags["promoted_by"]) == ("demo", "ada")
 
 
-def test_version_that_failed_the_gate_is_not_promoted(store):
-    tracking, _, (first, second) = store
-    tracking.promote(first, "demo", "ada")
-    with pytest.raises(PromotionRefused, match="gate=failed"):
-        tracking.promote(second, "I like it", "ada")
-    assert tracking.champion() == first
+def test_unknown_version_says_which_there_are(store):
+    tracking, _ = store
+    for asked in (tracking.require, tracking.origin, tracking.predictions):
+        with pytest.raises(TrackingError, match="has no version 99: it has 1, 2, 3"):
+            asked("99")
 
 
-def test_promotion_of_an_unknown_version_or_without_a_reason_says_what_to_do(store):
-    tracking, _, (first, _) = store
-    with pytest.raises(TrackingError, match="has no version 99: it has 1, 2"):
-        tracking.promote("99", "demo", "ada")
-    with pytest.raises(TrackingError, match="Expected a reason"):
-        tracking.promote(first, " ", "ada")
+def test_version_of_another_maker_cannot_be_measured_again(store, model):
+    tracking, _ = store
+    version = tracking.log(model, TrainingRun({}, LINEAGE))
+    with pytest.raises(TrackingError, match="lake_version, test_start and seed, got none"):
+        tracking.origin(version)

@@ -1,20 +1,31 @@
 import asyncio
 import json
+from dataclasses import replace
 from datetime import datetime
 
 import httpx
 import pytest
-from serving_fakes import WATERMARK, FakeLog, FakeOnline, FakeRegistry, columns_of, coupon, user
+from serving_fakes import (
+    WATERMARK,
+    FakeLog,
+    FakeOnline,
+    FakeRanker,
+    FakeRegistry,
+    columns_of,
+    coupon,
+    user,
+)
 
 from serving.app import Service, create_app
 from serving.background import Background
 from serving.candidates import IndexSlot
 from serving.clock import Clock
-from serving.errors import StorageFailed
+from serving.errors import PROBLEM_JSON, StorageFailed
 from serving.metrics import Metrics
 from serving.model import ModelSlot
 from serving.recommend import Recommender
 from serving.schemas import EventReceipt
+from serving.webhook import Webhook, sign
 
 ASK = {"user_id": "900", "placement": "home", "k": 10, "cart": [], "explain": False}
 
@@ -274,3 +285,32 @@ def test_log_and_refresh_run_while_the_app_does():
 
     asyncio.run(run())
     assert seen == [True] and parts.decisions.running is False
+
+
+def test_registry_webhook_does_not_exist_without_a_secret():
+    answer = post(service(), "/v1/registry-webhook", json={})
+    assert answer.status_code == 404 and answer.headers["content-type"] == PROBLEM_JSON
+
+
+def test_signed_notice_of_the_registry_swaps_the_champion_in_at_once():
+    registry = FakeRegistry()
+    running = service(registry=registry)
+    running = replace(running, webhook=Webhook("s3cret", running.models.refresh, lambda: 1000.0))
+    body = b'{"data": {"alias": "champion"}}'
+    headers = {
+        "X-MLflow-Signature": sign("s3cret", "d", "1000", body),
+        "X-MLflow-Delivery-Id": "d",
+        "X-MLflow-Timestamp": "1000",
+    }
+    registry.rankers = {"7": FakeRanker("7")}
+
+    def notify(**changes):
+        return ("POST", "/v1/registry-webhook", {"content": body, "headers": headers | changes})
+
+    (unsigned,) = call(running, notify(**{"X-MLflow-Signature": "v1,AAAA"}))
+    assert unsigned.status_code == 401 and not running.models.has_champion
+    assert unsigned.json()["type"] == "urn:clipwise:problem:signature-refused"
+    registry.champion = "7"
+    (signed,) = call(replace(running, background=Background(60)), notify())
+    assert signed.status_code == 204 and signed.content == b""
+    assert running.models.current.version == "7"

@@ -28,3 +28,10 @@ def test_what_is_given_wins_over_the_environment():
 
 def test_feature_repo_is_the_folder_with_the_feature_definitions():
     assert (settings_from_environment({}).feature_repo / "names.py").exists()
+
+
+def test_webhook_secret_comes_from_the_environment_and_is_never_shown():
+    settings = settings_from_environment({"CLIPWISE_WEBHOOK_SECRET": "s3cret"})
+    assert settings.webhook_secret == "s3cret" and "s3cret" not in repr(settings)
+    for environ in ({}, {"CLIPWISE_WEBHOOK_SECRET": ""}):
+        assert settings_from_environment(environ).webhook_secret is None
