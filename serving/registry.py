@@ -128,7 +128,11 @@ def ranker_of(registered: Registered) -> ChampionRanker:
     require_inputs(registered.version, registered.inputs)
     booster = xgboost.Booster()
     try:
-        booster.load_model(bytearray(registered.model))
+        # Through a file: from memory XGBoost crashes the process on bytes that are no model.
+        with tempfile.NamedTemporaryFile(suffix=".ubj") as file:
+            file.write(registered.model)
+            file.flush()
+            booster.load_model(file.name)
     except xgboost.core.XGBoostError as error:
         raise _unloadable(registered.version, error) from error
     booster.set_param({"nthread": 1})

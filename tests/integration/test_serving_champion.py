@@ -1,4 +1,5 @@
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -6,8 +7,9 @@ import pytest
 
 from feature_repo.transforms.request import RANKER_INPUTS
 from serving.errors import ModelError
-from serving.model import MlflowRegistry, ModelSlot
+from serving.model import ModelSlot
 from serving.policy import own_purchases_scores
+from serving.registry import MlflowRegistry, ranker_of
 
 # MLflow warns while it is imported; its warnings are not ours to mend.
 pytestmark = pytest.mark.filterwarnings("default")
@@ -50,14 +52,25 @@ def registered(
 
     frame = pd.DataFrame(np.zeros((2, len(columns)), dtype=np.float32), columns=columns)
     signature = infer_signature(frame, np.zeros(2, dtype=np.float32))
-    with mlflow.start_run():
+    with mlflow.start_run() as run:
         logged = mlflow.xgboost.log_model(
             ranker, name="model", signature=signature, registered_model_name=MODEL
         )
     version = str(logged.registered_model_version)
     client.set_model_version_tag(MODEL, version, "gate", gate)
     client.set_model_version_tag(MODEL, version, "base_margin", margin)
+    sha256 = hashlib.sha256(model_file(version).read_bytes()).hexdigest()
+    artifact = {"version": version, "sha256": sha256, "gate": gate}
+    client.log_dict(run.info.run_id, artifact, "gate.json")
     return version
+
+
+def model_file(version: str) -> Path:
+    import mlflow.artifacts
+
+    folder = Path(mlflow.artifacts.download_artifacts(f"models:/{MODEL}/{version}"))
+    (file,) = folder.glob("model.*b*")
+    return file
 
 
 @pytest.fixture(scope="module")
@@ -80,17 +93,14 @@ def tracking(tmp_path_factory) -> Tracking:
         "reordered": registered(client, rankers["sound"], columns[::-1], "passed"),
         "torn": registered(client, rankers["sound"], columns, "passed"),
     }
-    tear(client, versions["torn"])
+    tear(versions["torn"])
     mlflow.set_tracking_uri(before)
     return Tracking(uri, client, versions, rankers)
 
 
-def tear(client, version: str) -> None:
+def tear(version: str) -> None:
     """Cut a version's model file in half."""
-    import mlflow.artifacts
-
-    folder = Path(mlflow.artifacts.download_artifacts(f"models:/{MODEL}/{version}"))
-    (file,) = folder.glob("model.*b*")
+    file = model_file(version)
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
@@ -129,7 +139,7 @@ def test_champion_adds_its_trees_to_the_rule(tracking, slot):
         ("ungated", "gate=failed"),
         ("adrift", "base_margin=popularity"),
         ("reordered", "as input 0"),
-        ("torn", "cannot be loaded"),
+        ("torn", "gate.json with sha256"),
     ],
 )
 def test_unsound_champion_never_serves_and_the_old_one_goes_on(tracking, slot, name, why):
@@ -139,6 +149,13 @@ def test_unsound_champion_never_serves_and_the_old_one_goes_on(tracking, slot, n
     slot.refresh()
     assert slot.current.version == sound
     assert f"version {bad}" in slot.problem and why in slot.problem
+
+
+def test_model_file_that_is_no_model_is_refused_with_a_sentence(tracking):
+    registered = MlflowRegistry(tracking.uri).read(tracking.versions["torn"])
+    for model in (registered.model, b"", b"no trees"):
+        with pytest.raises(ModelError, match="cannot be loaded"):
+            ranker_of(replace(registered, model=model))
 
 
 def test_alias_set_by_a_person_is_served_without_a_restart(tracking, slot):
