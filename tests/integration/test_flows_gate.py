@@ -1,0 +1,240 @@
+"""The gate on real models in a real store: what it measures, decides, keeps and repeats."""
+
+import hashlib
+import json
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from registered import client, model_file, run_folder, store
+
+from feature_repo.lake import State
+from feature_repo.names import RANKER_MODEL
+from feature_repo.transforms.request import RANKER_INPUTS
+from flows.champion import PromotionRefused, promote
+from flows.gate import GATE, differing, judge, latency, run_scores
+from flows.retrain import write_predictions
+from flows.trial import Trial
+from serving.errors import ModelError
+from training.baselines import plain_rules
+from training.frame import NEVER, RankingFrame, concatenated
+from training.ranker import RankerConfig, fit, predict
+from training.tracking import Lineage, TrainingRun
+
+SIZE, START = 10, datetime(2017, 10, 1, tzinfo=UTC)
+CONFIG = RankerConfig(
+    n_estimators=40, learning_rate=0.3, min_child_weight=0.1, reg_lambda=1.0, nthread=1
+)
+STATE = State(3, START, 1, "tests")
+
+
+def frame(seed: int, groups: int = 150) -> RankingFrame:
+    """The two coupons with the most category purchases are redeemed; other inputs are noise."""
+    rng, count = np.random.default_rng(seed), groups * SIZE
+    inputs = rng.random((count, len(RANKER_INPUTS)), dtype=np.float32)
+    signal = inputs[:, RANKER_INPUTS.index("category_purchase_share")].reshape(-1, SIZE)
+    label = (signal.argsort(axis=1).argsort(axis=1) >= SIZE - 2).astype(np.int8).ravel()
+    names = np.array([f"q{seed}-{number}" for number in range(groups)], object)
+    return RankingFrame(
+        qid=np.repeat(names, SIZE),
+        user_id=np.repeat(names, SIZE),
+        campaign_id=np.full(count, "c", object),
+        coupon_id=np.tile(np.array([f"k{number}" for number in range(SIZE)], object), groups),
+        as_of=np.zeros(count, np.int64),
+        label=label,
+        open_until=np.ones(count, np.int64),
+        learned=np.where(label > 0, 1, NEVER),
+        inputs=inputs,
+    )
+
+
+TRAIN, VALID, TEST = frame(1), frame(2), frame(3)
+TRIAL = Trial(
+    STATE,
+    concatenated(TRAIN, VALID, TEST),
+    TRAIN,
+    VALID,
+    TEST,
+    plain_rules(TEST, 1),
+    {"c": "Type A"},
+    START,
+)
+
+
+def shuffled(part: RankingFrame, seed: int) -> RankingFrame:
+    label = np.random.default_rng(seed).permutation(part.label)
+    return replace(part, label=label, learned=np.where(label > 0, 1, NEVER))
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(autouse=True)
+def own_store(home, monkeypatch):
+    """The store below the state folder, in which each test starts without a champion."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    yield
+    client(home).delete_registered_model_alias(RANKER_MODEL, "champion")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return fit([TRAIN, VALID], CONFIG)
+
+
+def logged(home, model) -> tuple[str, np.ndarray]:
+    """A version that waits for the gate, and what its run scored the test pairs."""
+    scores = predict(model, TEST.inputs)
+    params = {"test_start": START.isoformat(), "seed": 1}
+    lineage = Lineage(STATE.number, STATE.watermark, "coupon_ranker_v1", None)
+    file = write_predictions(home, TRIAL, scores)
+    return store(home).log(model, TrainingRun(params, lineage, (file,))), scores
+
+
+def judged(home, model, trial=TRIAL, **changes):
+    version, scores = logged(home, model)
+    return judge(home, version, trial, scores, replace(GATE, **changes))
+
+
+def not_held(decision) -> list[str]:
+    return [check.name for check in decision.checks if not check.held]
+
+
+def artifact(home, version) -> dict:
+    return json.loads((run_folder(home, version) / "gate.json").read_text())
+
+
+def tags(home, version) -> dict:
+    return client(home).get_model_version(RANKER_MODEL, version).tags
+
+
+def test_ranker_of_a_real_signal_passes_and_can_be_promoted(home, model):
+    found = judged(home, model)
+    assert (found.decision.passed, found.decision.verdict) == (True, "no_champion")
+    assert (tags(home, found.version)["gate"], tags(home, found.version)["verdict"]) == (
+        "passed",
+        "no_champion",
+    )
+    assert promote(home, found.version, "better", "ada") is None
+
+
+def test_artifact_holds_inputs_reasons_and_the_hash_of_the_model_file(home, model):
+    found = judged(home, model)
+    kept = artifact(home, found.version)
+    file = model_file(home, found.version).read_bytes()
+    assert kept["sha256"] == hashlib.sha256(file).hexdigest()
+    assert (kept["version"], kept["gate"], kept["verdict"]) == (
+        found.version,
+        "passed",
+        "no_champion",
+    )
+    assert (kept["lake_version"], kept["champion"], kept["test_start"]) == (
+        3,
+        None,
+        START.isoformat(),
+    )
+    assert kept["settings"]["champion_margin"] == GATE.champion_margin
+    assert kept["measured"]["against_rule"] == asdict(found.evaluation.against_rule)
+    assert [one["held"] for one in kept["reasons"]] == [True] * 7
+    named = {(one["slicing"], one["part"]) for one in kept["measured"]["slices"]}
+    assert ("campaign type", "Type A") in named and len({slicing for slicing, _ in named}) == 5
+
+
+def test_challenger_equal_to_the_champion_passes_and_is_not_called_better(home, model):
+    champion = judged(home, model)
+    promote(home, champion.version, "first", "ada")
+    found = judged(home, model)
+    assert (found.decision.passed, found.decision.verdict) == (True, "not_worse")
+    assert tags(home, found.version)["verdict"] == "not_worse"
+    assert artifact(home, found.version)["champion"] == champion.version
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_challenger_of_shuffled_labels_fails_and_is_no_challenger(home, seed):
+    found = judged(home, fit([shuffled(TRAIN, seed), shuffled(VALID, seed)], CONFIG))
+    assert "better than the best plain rule" in not_held(found.decision)
+    assert tags(home, found.version)["gate"] == "failed"
+    aliases = client(home).get_registered_model(RANKER_MODEL).aliases
+    assert str(aliases.get("challenger")) != found.version
+    with pytest.raises(PromotionRefused, match="gate=failed"):
+        promote(home, found.version, "I like it", "ada")
+
+
+def test_challenger_of_shuffled_labels_is_worse_than_a_champion(home, model):
+    promote(home, judged(home, model).version, "first", "ada")
+    found = judged(home, fit([shuffled(TRAIN, 0), shuffled(VALID, 0)], CONFIG))
+    assert (found.decision.passed, found.decision.verdict) == (False, "worse")
+    assert "no slice falls" in not_held(found.decision)
+
+
+def test_model_that_scores_otherwise_than_its_run_fails(home, model):
+    version, scores = logged(home, model)
+    scores[7] = np.nextafter(scores[7], np.float32(np.inf))
+    decision = judge(home, version, TRIAL, scores).decision
+    assert not_held(decision) == ["re-loaded model scores alike"]
+
+
+def test_invalid_training_frame_fails_whatever_the_model_does(home, model):
+    trial = replace(TRIAL, frame=replace(TRIAL.frame, label=np.zeros_like(TRIAL.frame.label)))
+    assert not_held(judged(home, model, trial).decision) == ["valid training frame"]
+
+
+def test_model_over_the_latency_budget_fails(home, model):
+    assert not_held(judged(home, model, latency_budget=1e-6).decision) == ["fast enough"]
+
+
+def test_latency_is_the_median_of_scoring_one_hundred_candidates():
+    seen, ticks = [], iter(np.cumsum([0, 0.003, 1, 0.002, 1, 0.5] + [1, 0.003] * 100))
+    took = latency(seen.append, TEST.inputs[:30], lambda: next(ticks))
+    assert took == pytest.approx(3.0)
+    assert {rows.shape for rows in seen} == {(100, len(RANKER_INPUTS))}
+    np.testing.assert_array_equal(seen[0][30:60], TEST.inputs[:30])
+
+
+def test_scores_are_compared_bit_for_bit():
+    scores = np.array([1.0, 2.0, 3.0], np.float32)
+    assert differing(scores, scores.astype(np.float64)) == 0
+    assert differing(scores, np.nextafter(scores, np.float32(9))) == 3
+    assert differing(scores, np.full(3, np.nan)) == 3
+
+
+def test_repeated_gate_reads_what_the_run_scored_and_only_for_the_same_pairs(home, model):
+    version, scores = logged(home, model)
+    assert differing(run_scores(home, version, TEST), scores) == 0
+    other = replace(TEST, coupon_id=TEST.coupon_id[::-1])
+    assert np.isnan(run_scores(home, version, other)).all()
+
+
+def test_repeated_gate_gives_the_same_answer_and_keeps_the_champion_it_was_held_against(
+    home, model
+):
+    first = judged(home, model)
+    promote(home, first.version, "first", "ada")
+    second = judged(home, model)
+    promote(home, second.version, "second", "ada")
+    again = judge(home, second.version, TRIAL, run_scores(home, second.version, TEST))
+    assert again.decision.verdict == second.decision.verdict == "not_worse"
+    assert again.decision.passed
+    assert artifact(home, second.version)["champion"] == first.version
+
+
+def test_repeated_gate_finds_a_model_file_that_was_changed_since(home, model):
+    found = judged(home, model)
+    fit([TRAIN, VALID], replace(CONFIG, n_estimators=30)).save_model(
+        model_file(home, found.version)
+    )
+    again = judge(home, found.version, TRIAL, run_scores(home, found.version, TEST))
+    assert not_held(again.decision) == ["re-loaded model scores alike"]
+    assert tags(home, found.version)["gate"] == artifact(home, found.version)["gate"] == "failed"
+
+
+def test_version_that_cannot_be_loaded_has_no_answer_of_the_gate(home, model):
+    version, scores = logged(home, model)
+    model_file(home, version).write_bytes(b"no trees")
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        judge(home, version, TRIAL, scores)
+    assert not {"gate", "verdict"} & {*tags(home, version)}
+    assert not (run_folder(home, version) / "gate.json").exists()
