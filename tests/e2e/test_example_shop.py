@@ -152,7 +152,20 @@ def test_training_leaves_predictions_and_a_report(home):
 
 def test_failed_gate_cannot_be_promoted(home):
     said = clipwise(home, "promote", "--version", "1", "--reason", "I like it", code=1)
-    assert "gate=failed" in said
+    assert "gate=failed" in said and "Traceback" not in said
+
+
+def test_gate_can_be_repeated_and_gives_the_same_answer(home):
+    file = next(home.glob("mlartifacts/*/artifacts/gate.json"))
+    first = json.loads(file.read_text())
+    said = clipwise(home, "gate", "--version", "1")
+    assert "not held" in said and "Gate: failed, verdict: no_champion" in said
+    assert "0 of 100 test pairs" in " ".join(said.replace("│", " ").split())
+    again = json.loads(file.read_text())
+    for one in (first, again):
+        del one["measured"]["latency"], one["reasons"]
+    assert again == first
+    assert "has no version 9" in clipwise(home, "gate", "--version", "9", code=1)
 
 
 def test_recommend_prints_names_a_person_can_read(home):
@@ -223,3 +236,17 @@ def test_events_are_counted_and_kept_once(service):
     assert (first["accepted"], first["duplicate"], first["rejected"]) == (1, 0, 1)
     _, second, _ = call(service, "/v1/events", {"events": [event]})
     assert (second["accepted"], second["duplicate"]) == (0, 1)
+
+
+def test_forced_promotion_is_on_the_record_and_the_running_service_takes_it(home, service):
+    why = ("--reason", "the shop opens tomorrow")
+    said = clipwise(home, "promote", "--version", "1", *why, "--force")
+    assert "Forced:" in said and "version 1 is champion" in said
+    for _ in range(100):
+        if call(service, "/v1/model")[1]["is_champion"]:
+            break
+        time.sleep(0.2)
+    assert ask(service)[1]["model"] == {"name": "coupon_ranker", "version": "1"}
+    assert "names no champion before" in clipwise(home, "rollback", "--reason", "no", code=1)
+    said = clipwise(home, "audit")
+    assert said.count("forced") == 1 and "outside" not in said
