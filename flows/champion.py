@@ -57,9 +57,10 @@ def promote(home: Path, version: str, reason: str, actor: str, force: bool = Fal
     overruled = _objection(registered)
     if overruled and not force:
         raise PromotionRefused(f"{overruled} With --force it serves all the same, on the record.")
-    if overruled:
-        tracking(home).force(version, _permit(registered, reason, actor, overruled))
-    _crown(home, version, reason, actor, FORCED if overruled else PROMOTE)
+    with audit_log(home).change(version, actor, reason, FORCED if overruled else PROMOTE):
+        if overruled:
+            tracking(home).force(version, _permit(registered, reason, actor, overruled))
+        tracking(home).crown(version, reason, actor)
     return overruled
 
 
@@ -81,7 +82,8 @@ def rollback(home: Path, reason: str, actor: str) -> str:
         require_servable(_sound(home, version))
     except ModelError as error:
         raise PromotionRefused(f"The previous champion may not serve any more: {error}") from error
-    _crown(home, version, reason, actor, ROLLBACK)
+    with changes.change(version, actor, reason, ROLLBACK):
+        tracking(home).crown(version, reason, actor)
     return version
 
 
@@ -115,11 +117,6 @@ def _permit(registered: Registered, reason: str, actor: str, overruled: str) -> 
         "reason": reason,
         "overruled": overruled,
     }
-
-
-def _crown(home: Path, version: str, reason: str, actor: str, how: str) -> None:
-    with audit_log(home).change(version, actor, reason, how):
-        tracking(home).crown(version, reason, actor)
 
 
 def _require_reason(reason: str) -> None:

@@ -51,7 +51,11 @@ def audit() -> None:
     from flows import show
     from flows.champion import audit_log
     from flows.steps import prepare_environment
+    from serving.errors import ModelError
 
     log = audit_log(prepare_environment())
-    log.look()
+    try:
+        log.look()
+    except ModelError as error:
+        show.error(f"{error} What changed since the last entry is not shown.")
     show.audited(log.changes())

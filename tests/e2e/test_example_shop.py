@@ -248,5 +248,29 @@ def test_forced_promotion_is_on_the_record_and_the_running_service_takes_it(home
         time.sleep(0.2)
     assert ask(service)[1]["model"] == {"name": "coupon_ranker", "version": "1"}
     assert "names no champion before" in clipwise(home, "rollback", "--reason", "no", code=1)
-    said = clipwise(home, "audit")
-    assert said.count("forced") == 1 and "outside" not in said
+    assert [change["how"] for change in audited(home)] == ["forced"]
+    assert "the shop opens tomorrow" in clipwise(home, "audit")
+
+
+def test_champion_taken_away_in_the_registry_is_noticed_and_recorded_by_the_service(home, service):
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{home / 'mlflow.db'}"
+    MlflowClient(uri, uri).delete_registered_model_alias("coupon_ranker", "champion")
+    for _ in range(100):
+        if len(audited(home)) == 2 and not call(service, "/v1/model")[1]["is_champion"]:
+            break
+        time.sleep(0.2)
+    last = audited(home)[-1]
+    assert (last["from"], last["to"], last["at"]) == ("1", None, None)
+    assert last["how"] == "outside clipwise" and "not recorded" in last["actor"]
+    assert ask(service)[1]["model"]["name"] == "own_purchases"
+    assert "outside clipwise" in clipwise(home, "audit")
+    assert "version 1 is champion again" in clipwise(home, "rollback", "--reason", "by mistake")
+    assert [change["how"] for change in audited(home)][2:] == ["rollback"]
+
+
+def audited(home: Path) -> list[dict]:
+    """Every change of champion that was recorded so far."""
+    file = home / "audit" / "champion.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()]
