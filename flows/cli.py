@@ -39,9 +39,6 @@ OWN = ("feature_repo", "validation", "training", "serving", "flows")
 STORES = ("redis.exceptions",)
 """Whose errors name the server that does not answer."""
 
-TROUBLE = 2
-"""How a command ends on an error where 1 is an answer."""
-
 
 @app.command()
 def demo() -> None:
@@ -167,7 +164,7 @@ def backtest(
     show.console.print(f"Report: {result.report}\nScores: {result.predictions}", soft_wrap=True)
 
 
-for command in (review.gate, review.promote, review.rollback, review.audit):
+for command in (review.gate, review.reproduce, review.promote, review.rollback, review.audit):
     app.command()(command)
 
 
@@ -243,7 +240,7 @@ def diff(
     Ends like diff: with 0 if both sides answer alike, 1 if they differ, 2 if that cannot be said.
     """
     named = {"user": user or [], "product": product or [], "coupon": coupon or []}
-    try:
+    with review.answering():
         from flows import show
         from flows.features import Choice, diff, exported
 
@@ -253,9 +250,6 @@ def diff(
         show.differences(found, limit)
         if json:
             exported(found, json)
-    except Exception as error:
-        error.exit_code = TROUBLE
-        raise
     raise typer.Exit(1 if found.differences else 0)
 
 

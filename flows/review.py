@@ -1,11 +1,27 @@
 """The commands of who decides on a model: the gate again, promotion, the way back, the record."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
 ModelVersion = Annotated[str, typer.Option("--version", help="The version of coupon_ranker.")]
 Reason = Annotated[str, typer.Option(help="Why; kept with the version and in the audit log.")]
+
+
+TROUBLE = 2
+"""How a command ends on an error where 1 is an answer."""
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Let a command whose exit code 1 is an answer end on an error with ``TROUBLE``."""
+    try:
+        yield
+    except Exception as error:
+        error.exit_code = TROUBLE
+        raise
 
 
 def gate(version: ModelVersion) -> None:
@@ -18,6 +34,22 @@ def gate(version: ModelVersion) -> None:
         result = run(repeat_gate, version=version)
     show.decision(result.decision)
     show.console.print(f"Report: {result.report}", soft_wrap=True)
+
+
+def reproduce(version: ModelVersion) -> None:
+    """Train a version again from what it was made of, and compare the model files byte for byte.
+
+    Ends with 0 if they are the same, 1 if they differ, 2 if that cannot be said.
+    """
+    with answering():
+        from flows import show
+        from flows.reproduce import reproduce as again
+        from flows.steps import run
+
+        with show.progress("Reproduce"):
+            result = run(again, version=version)
+        show.reproduced(result)
+    raise typer.Exit(0 if result.alike else 1)
 
 
 def promote(

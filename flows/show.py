@@ -150,6 +150,17 @@ def decision(found) -> None:
     console.print(f"Gate: [bold]{word}[/], verdict: [bold]{found.verdict}[/]")
 
 
+def reproduced(found) -> None:
+    """Both model files, and what was not the same when the version was made."""
+    rows = [["registered", found.expected], ["made again", found.found]]
+    table(f"Model file of coupon_ranker version {found.version}", ["SHA-256 of", ""], rows, left=2)
+    if found.changed:
+        changed = [[name, *values] for name, values in found.changed.items()]
+        table("Not the same any more", ["setting", "then", "now"], changed, left=3)
+    word = "[green]the same[/]" if found.alike else "[bold red]not the same[/]"
+    console.print(f"Byte for byte, they are {word}.")
+
+
 def audited(changes) -> None:
     """Every change of champion, oldest first."""
     shown = Table(title="Changes of champion", title_justify="left", title_style="bold")

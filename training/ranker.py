@@ -85,6 +85,11 @@ def predict(model: "Booster", inputs: np.ndarray) -> np.ndarray:
     return model.inplace_predict(rows, base_margin=rule_margin(rows))
 
 
+def model_bytes(model: "Booster") -> bytes:
+    """The model file, in XGBoost's binary JSON, as the registry holds it."""
+    return bytes(model.save_raw("ubj"))
+
+
 def importance(model: "Booster", count: int = 20) -> list[tuple[str, float]]:
     """The inputs that the trees gained most from, as parts of the whole gain, falling."""
     gains = model.get_score(importance_type="total_gain")

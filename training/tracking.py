@@ -94,11 +94,13 @@ class Judgment:
 
 @dataclass(frozen=True)
 class Origin:
-    """What a version was trained and tested on, to measure it again."""
+    """What a version was made of, to measure or to make it again; ``settings`` are its ranker's."""
 
     lake_version: int
     test_start: str
     seed: int
+    git_commit: str | None
+    settings: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -171,8 +173,9 @@ class Tracking:
             run_id = _known(client, version).run_id
             data = client.get_run(run_id).data if run_id else None
         try:
-            params = data.params
-            return Origin(int(data.tags["lake_version"]), params["test_start"], int(params["seed"]))
+            settings, lake_version = dict(data.params), int(data.tags["lake_version"])
+            seed, test_start = int(settings["seed"]), settings.pop("test_start")
+            return Origin(lake_version, test_start, seed, data.tags.get("git_commit"), settings)
         except (AttributeError, KeyError, ValueError) as error:
             raise TrackingError(
                 f"Expected the run of {RANKER_MODEL} version {version} to say its lake_version, "

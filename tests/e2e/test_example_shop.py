@@ -169,6 +169,11 @@ def test_gate_can_be_repeated_and_gives_the_same_answer(home):
     assert "has no version 9" in clipwise(home, "gate", "--version", "9", code=1)
 
 
+def test_version_made_again_is_the_same_model_file(home):
+    assert "they are the same" in clipwise(home, "reproduce", "--version", "1")
+    assert "has no version 9" in clipwise(home, "reproduce", "--version", "9", code=2)
+
+
 def test_recommend_prints_names_a_person_can_read(home):
     said = clipwise(home, "recommend", "--user", "card-004", "--k", "3")
     assert "own_purchases rule-1" in said and "val doux" in said

@@ -14,6 +14,7 @@ from feature_repo.names import RANKER_MODEL
 from feature_repo.transforms.request import RANKER_INPUTS
 from flows.champion import PromotionRefused, promote
 from flows.gate import GATE, differing, judge, latency, run_scores
+from flows.reproduce import repeated
 from flows.retrain import write_predictions
 from flows.trial import Trial
 from serving.errors import ModelError
@@ -88,7 +89,7 @@ def model():
 def logged(home, model) -> tuple[str, np.ndarray]:
     """A version that waits for the gate, and what its run scored the test pairs."""
     scores = predict(model, TEST.inputs)
-    params = {"test_start": START.isoformat(), "seed": 1}
+    params = asdict(CONFIG) | {"test_start": START.isoformat()}
     lineage = Lineage(STATE.number, STATE.watermark, "coupon_ranker_v1", None)
     file = write_predictions(home, TRIAL, scores)
     return store(home).log(model, TrainingRun(params, lineage, (file,))), scores
@@ -175,6 +176,25 @@ def test_model_that_scores_otherwise_than_its_run_fails(home, model):
     scores[7] = np.nextafter(scores[7], np.float32(np.inf))
     decision = judge(home, version, TRIAL, scores).decision
     assert not_held(decision) == ["re-loaded model scores alike"]
+
+
+def test_version_made_again_has_the_same_model_file(home, model):
+    version, _ = logged(home, model)
+    found = again(home, version, CONFIG)
+    assert found.alike
+    file = model_file(home, version).read_bytes()
+    assert found.found == hashlib.sha256(file).hexdigest()
+
+
+def test_version_made_again_in_another_way_says_what_changed(home, model):
+    version, _ = logged(home, model)
+    found = again(home, version, replace(CONFIG, max_depth=2))
+    assert not found.alike
+    assert found.changed["max_depth"] == ("3", "2") and "seed" not in found.changed
+
+
+def again(home, version, config):
+    return repeated(home, version, store(home).origin(version), TRIAL, config)
 
 
 def test_invalid_training_frame_fails_whatever_the_model_does(home, model):

@@ -122,7 +122,9 @@ def test_version_in_the_registry_scores_as_the_logged_model(store, model):
 
 def test_version_knows_what_it_was_measured_on(store):
     tracking, (version, *_) = store
-    assert tracking.origin(version) == Origin(3, PARAMS["test_start"], 7)
+    settings = {name: str(value) for name, value in PARAMS.items() if name != "test_start"}
+    commit = LINEAGE.git_commit
+    assert tracking.origin(version) == Origin(3, PARAMS["test_start"], 7, commit, settings)
     assert tracking.predictions(version)["score"].to_pylist() == [0.5, 0.25]
 
 
