@@ -18,7 +18,6 @@ from training.dataset import build_frame, feast_reader, raw_tables
 from training.evaluate import predictions_table
 from training.frame import RankingFrame, take
 from training.list_metrics import Catalog, catalog_of
-from training.purchases import purchases_before
 from training.ranker import RankerConfig
 from training.requests import request_exposures
 from training.summary import compared, summarize
@@ -41,9 +40,9 @@ def run_backtest(
     home = prepare_environment()
     lake = Lake(home)
     state = lake.state(lake_version)
-    start = _microseconds(instant(first))
+    start = microseconds(instant(first))
     frame, requests = (
-        _before(part, until)
+        before(part, until)
         for part in (step(dataset)(home, state), step(request_frame)(home, state, start))
     )
     config = RankerConfig(seed=seed)
@@ -90,9 +89,11 @@ def write(home: Path, summary: dict, scored: Scored) -> Backtested:
     return Backtested(summary, report, predictions)
 
 
-def _before(frame: RankingFrame, until: str | None) -> RankingFrame:
-    return frame if until is None else take(frame, frame.as_of < _microseconds(instant(until)))
+def before(frame: RankingFrame, until: str | None) -> RankingFrame:
+    """The pairs of exposures before an instant; without one, all."""
+    return frame if until is None else take(frame, frame.as_of < microseconds(instant(until)))
 
 
-def _microseconds(at: datetime) -> int:
+def microseconds(at: datetime) -> int:
+    """An instant as int64 microseconds since the epoch, UTC."""
     return (at - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1)

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from flows import review
+from flows import review, study
+from flows.study import Version
 
 app = typer.Typer(
     name="clipwise",
@@ -31,8 +32,6 @@ class Source(StrEnum):
 AsOf = Annotated[
     str | None, typer.Option(help="An instant with its zone, such as 2017-12-01T00:00:00Z.")
 ]
-Version = Annotated[int | None, typer.Option(help="The lake version; by default the current one.")]
-
 Ids = Annotated[list[str] | None, typer.Option(help="Only this one, by id; may be repeated.")]
 
 OWN = ("feature_repo", "validation", "training", "serving", "flows")
@@ -142,29 +141,15 @@ def train(
     show.console.print(f"Report: {result.report}")
 
 
-@app.command()
-def backtest(
-    first: Annotated[
-        str, typer.Option("--from", help="Test the campaigns that start at this instant or later.")
-    ],
-    until: Annotated[
-        str | None, typer.Option(help="Use no exposure from this instant on; by default all.")
-    ] = None,
-    lake_version: Version = None,
-    seed: Annotated[int, typer.Option(help="Seeds the models and the bootstrap.")] = 2017,
-) -> None:
-    """Rank every campaign by models that knew only what came before it, baselines included."""
-    from flows import show
-    from flows.backtest import run_backtest
-    from flows.steps import run
-
-    with show.progress("Backtest"):
-        result = run(run_backtest, first=first, until=until, lake_version=lake_version, seed=seed)
-    show.backtested(result.summary)
-    show.console.print(f"Report: {result.report}\nScores: {result.predictions}", soft_wrap=True)
-
-
-for command in (review.gate, review.reproduce, review.promote, review.rollback, review.audit):
+for command in (
+    study.backtest,
+    study.tune,
+    review.gate,
+    review.reproduce,
+    review.promote,
+    review.rollback,
+    review.audit,
+):
     app.command()(command)
 
 

@@ -20,9 +20,9 @@ from training.evaluate import CHAMPION, PRIMARY, RANKER, Evaluation, compare_sli
 from training.frame import RankingFrame, frame_problem
 from training.promotion import Decision, Gate, Measured, decide
 from training.ranker import importance
+from training.records import Judgment
 from training.report import Report, part, render
 from training.slices import slices
-from training.tracking import Judgment
 
 GATE = Gate()
 """What every version has to reach."""

@@ -11,7 +11,7 @@ from flows.champion import registry, tracking
 from flows.steps import git_commit, prepare_environment, step, tell
 from flows.trial import Trial, trial_of
 from training.ranker import RankerConfig, fit, model_bytes
-from training.tracking import Origin
+from training.records import Origin
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from flows.trial import Trial, trial_of
 from training.evaluate import RANKER, Evaluation, predictions_table
 from training.promotion import Decision
 from training.ranker import RankerConfig, fit, predict
-from training.tracking import PREDICTIONS, Lineage, TrainingRun
+from training.records import Lineage, TrainingRun
+from training.tracking import PREDICTIONS
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import datetime
 from itertools import groupby
 
@@ -131,6 +132,23 @@ def backtested(summary: Mapping) -> None:
     title = f"{counted['redeemed']:,} of {counted['all']:,} exposures with a redemption"
     table(title, ["model", *BACKTESTED, "ranker minus it"], rows)
     console.print("Ranker minus it: the 95% interval of the difference in ndcg@10, by household.")
+
+
+def tuned(found, most: int = 5) -> None:
+    """The best attempts of a search beside the present settings, and what the best changes."""
+    best, present = found.attempts[0], found.present
+    rows = []
+    for one in dict.fromkeys((*found.attempts[:most], present)):
+        name = f"{one.number}{' (present)' if one is present else ''}"
+        rows.append([name, f"{one.value:.4f}", *(f"{value:.3f}" for value in one.by_fold)])
+    folds = [f"fold {number + 1}" for number in range(len(best.by_fold))]
+    table("ndcg@10 of the best attempts", ["attempt", "all", *folds], rows)
+    then, now = asdict(present.config), asdict(best.config)
+    changed = [[name, str(then[name]), str(now[name])] for name in now if now[name] != then[name]]
+    if changed:
+        table("The best attempt", ["setting", "present", "best"], changed)
+    pruned = sum(one.pruned for one in found.attempts)
+    console.print(f"{len(found.attempts)} attempts, {pruned} given up early; all are in MLflow.")
 
 
 def _figure(value: float, best: float) -> str:

@@ -61,6 +61,14 @@ def fold_at(frame: RankingFrame, start: int) -> Fold:
     return Fold(start, campaigns, take(frame, known), take(frame, tested))
 
 
+def folds(frame: RankingFrame, first: int) -> list[Fold]:
+    """The folds of all campaigns that start at ``first`` (int64 microseconds) or later, in order.
+
+    Raises BacktestError if no campaign starts, or one starts before anything is known.
+    """
+    return [_learnable(fold_at(frame, start)) for start in _started(frame, first)]
+
+
 def backtest(
     frame: RankingFrame,
     requests: RankingFrame,
@@ -74,21 +82,11 @@ def backtest(
     would rank; a model scores those until the next campaigns start. Raises BacktestError if no
     campaign starts, or one starts before anything is known.
     """
-    starts = origins(frame, first)
-    if not starts:
-        raise BacktestError(
-            f"Expected campaigns that start at {shown(first)} or later, got none in {len(frame)} "
-            "pairs: choose an earlier start, or ingest a longer period."
-        )
+    starts = _started(frame, first)
     latest = np.searchsorted(starts, requests.as_of, side="right") - 1
     campaigns, asked = _Scores.empty(frame, scorers), _Scores.empty(requests, scorers)
     for done, start in enumerate(starts):
-        fold = fold_at(frame, start)
-        if not fold.train.label.any():
-            raise BacktestError(
-                f"Expected redemptions known before {shown(start)}, got none in {len(fold.train)} "
-                "pairs: choose a later start."
-            )
+        fold = _learnable(fold_at(frame, start))
         rows = np.flatnonzero(np.isin(frame.campaign_id, fold.campaigns))
         further = np.flatnonzero(latest == done)
         whole = replace(fold, test=concatenated(fold.test, take(requests, further)))
@@ -120,6 +118,25 @@ class _Scores:
         there = self.fold != 0
         scores = {name: values[there] for name, values in self.by_model.items()}
         return Scored(take(frame, there), self.fold[there], scores)
+
+
+def _started(frame: RankingFrame, first: int) -> list[int]:
+    starts = origins(frame, first)
+    if not starts:
+        raise BacktestError(
+            f"Expected campaigns that start at {shown(first)} or later, got none in {len(frame)} "
+            "pairs: choose an earlier start, or ingest a longer period."
+        )
+    return starts
+
+
+def _learnable(fold: Fold) -> Fold:
+    if not fold.train.label.any():
+        raise BacktestError(
+            f"Expected redemptions known before {shown(fold.start)}, got none in "
+            f"{len(fold.train)} pairs: choose a later start."
+        )
+    return fold
 
 
 def shown(instant: int) -> str:

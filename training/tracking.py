@@ -6,10 +6,10 @@ one without the mark is one whose training ended in between, and is refused by a
 
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -30,8 +30,10 @@ from feature_repo.names import (
     VERDICT_TAG,
 )
 from feature_repo.transforms.request import RANKER_INPUTS
-from training.evaluate import RANKER
+from training.evaluate import PRIMARY, RANKER
 from training.promotion import Decision
+from training.records import Judgment, Lineage, Origin, TrainingRun
+from training.search import Attempt
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,61 +48,11 @@ PREDICTIONS = "predictions.parquet"
 """The file among a run's artifacts with every model's score of every test pair."""
 
 
+SEARCH = "tune"
+
+
 class TrackingError(Exception):
     """The registry did not do what was asked; the message says what and what to do."""
-
-
-@dataclass(frozen=True)
-class Lineage:
-    """What a model was made from; ``git_commit`` is None outside a checkout."""
-
-    lake_version: int
-    watermark: datetime
-    feature_service: str
-    git_commit: str | None
-
-    def tags(self) -> dict[str, str]:
-        """The lineage as MLflow tags; Feast's own link reads ``feast.feature_service``."""
-        tags = {
-            "lake_version": str(self.lake_version),
-            "watermark": self.watermark.isoformat(),
-            "feature_service": self.feature_service,
-            "feast.feature_service": self.feature_service,
-        }
-        return tags | ({"git_commit": self.git_commit} if self.git_commit else {})
-
-
-@dataclass(frozen=True)
-class TrainingRun:
-    """What is kept of a run before the gate: settings, lineage and files."""
-
-    params: Mapping[str, Any]
-    lineage: Lineage
-    files: Sequence[Path] = ()
-
-
-@dataclass(frozen=True)
-class Judgment:
-    """What the gate adds to a version: metrics of every model, decision, artifact and files.
-
-    ``artifact`` is what the decision was made on, as plain data for JSON.
-    """
-
-    table: Mapping[str, Mapping[str, float]]
-    decision: Decision
-    artifact: Mapping[str, Any]
-    files: Sequence[Path] = ()
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What a version was made of, to measure or to make it again; ``settings`` are its ranker's."""
-
-    lake_version: int
-    test_start: str
-    seed: int
-    git_commit: str | None
-    settings: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -198,6 +150,22 @@ class Tracking:
             _known(mlflow.MlflowClient(), version)
 
     @contextmanager
+    def searching(
+        self, params: Mapping[str, Any], lineage: Lineage
+    ) -> Iterator[Callable[[Attempt], None]]:
+        """A run of a search; what comes out keeps an attempt in a run nested below it.
+
+        Raises TrackingError.
+        """
+        with self._connected() as mlflow:
+            experiment = self._experiment(mlflow.MlflowClient())
+            with mlflow.start_run(
+                experiment_id=experiment, run_name=SEARCH, tags=lineage.tags() | {"kind": SEARCH}
+            ):
+                mlflow.log_params(dict(params))
+                yield partial(_log_attempt, mlflow)
+
+    @contextmanager
     def _connected(self) -> Iterator[ModuleType]:
         """MLflow, pointed at this store; what it raises becomes a TrackingError."""
         import mlflow
@@ -248,6 +216,19 @@ def _log_run(mlflow: ModuleType, model: "Booster", run: TrainingRun) -> str:
         pip_requirements=_requirements(),
     )
     return str(info.registered_model_version)
+
+
+def _log_attempt(mlflow: ModuleType, attempt: Attempt) -> None:
+    # MLflow would start a nested run in its default experiment.
+    experiment = mlflow.active_run().info.experiment_id
+    name, state = f"attempt {attempt.number}", "pruned" if attempt.pruned else "whole"
+    tags = {"kind": SEARCH, "state": state}
+    with mlflow.start_run(nested=True, experiment_id=experiment, run_name=name, tags=tags):
+        mlflow.log_params(asdict(attempt.config))
+        metric = PRIMARY.replace("@", "_at_")
+        for fold, value in enumerate(attempt.by_fold):
+            mlflow.log_metric(f"{metric}_of_fold", value, step=fold)
+        mlflow.log_metric(metric, attempt.value)
 
 
 def _gate_tags(decision: Decision) -> dict[str, str]:

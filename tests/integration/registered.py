@@ -10,7 +10,8 @@ from feature_repo.names import RANKER_MODEL
 from feature_repo.transforms.request import RANKER_INPUTS
 from serving.registry import MlflowRegistry
 from training.promotion import Check, Decision
-from training.tracking import Judgment, Lineage, Tracking, TrainingRun
+from training.records import Judgment, Lineage, TrainingRun
+from training.tracking import Tracking
 
 PASSED = Decision((Check("rule", True, "It is better."),), "no_champion")
 FAILED = Decision((Check("rule", False, "It is worse."),), "worse")

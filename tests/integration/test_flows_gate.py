@@ -21,7 +21,7 @@ from serving.errors import ModelError
 from training.baselines import plain_rules
 from training.frame import NEVER, RankingFrame, concatenated
 from training.ranker import RankerConfig, fit, predict
-from training.tracking import Lineage, TrainingRun
+from training.records import Lineage, TrainingRun
 
 SIZE, START = 10, datetime(2017, 10, 1, tzinfo=UTC)
 CONFIG = RankerConfig(

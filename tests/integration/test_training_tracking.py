@@ -17,7 +17,10 @@ from feature_repo.names import CHALLENGER, RANKER_MODEL
 from feature_repo.transforms.request import RANKER_INPUTS
 from serving.registry import MlflowRegistry, ranker_of
 from training.promotion import Check, Decision
-from training.tracking import Judgment, Lineage, Origin, Tracking, TrackingError, TrainingRun
+from training.ranker import RankerConfig
+from training.records import Judgment, Lineage, Origin, TrainingRun
+from training.search import Attempt
+from training.tracking import Tracking, TrackingError
 
 # Warnings of MLflow's own import and of its libraries are not ours to mend.
 pytestmark = pytest.mark.filterwarnings("default")
@@ -126,6 +129,28 @@ def test_version_knows_what_it_was_measured_on(store):
     commit = LINEAGE.git_commit
     assert tracking.origin(version) == Origin(3, PARAMS["test_start"], 7, commit, settings)
     assert tracking.predictions(version)["score"].to_pylist() == [0.5, 0.25]
+
+
+def test_search_keeps_every_attempt_in_a_run_below_its_own(store):
+    tracking, _ = store
+    attempts = [
+        Attempt(0, RankerConfig(), (0.25, 0.75), 0.5, False),
+        Attempt(1, RankerConfig(max_depth=2), (0.125,), 0.125, True),
+    ]
+    with tracking.searching({"trials": 2}, LINEAGE) as keep:
+        for attempt in attempts:
+            keep(attempt)
+    client = _client(tracking)
+    experiment = client.get_experiment_by_name(RANKER_MODEL).experiment_id
+    runs = client.search_runs([experiment], "tags.kind = 'tune'", order_by=["start_time"])
+    [search] = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    kept = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == search.info.run_id]
+    assert search.data.params == {"trials": "2"} and search.data.tags["lake_version"] == "3"
+    assert [run.data.metrics["ndcg_at_10"] for run in kept] == [0.5, 0.125]
+    assert [run.data.tags["state"] for run in kept] == ["whole", "pruned"]
+    assert kept[1].data.params["max_depth"] == "2"
+    steps = client.get_metric_history(kept[0].info.run_id, "ndcg_at_10_of_fold")
+    assert [(one.step, one.value) for one in steps] == [(0, 0.25), (1, 0.75)]
 
 
 def test_crown_keeps_the_reason_and_who_decided(store):

@@ -31,6 +31,7 @@ SEAMS = {
     },
     "mlflow": {"training/tracking.py", "serving/registry.py"},
     "xgboost": {"training/ranker.py", "training/tracking.py", "serving/registry.py"},
+    "optuna": {"training/search.py"},
     "prefect": {"flows"},
     "great_expectations": {"validation"},
     "fastapi": {"serving"},

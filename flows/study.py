@@ -1,0 +1,54 @@
+"""The commands of who improves the ranker: test it on campaign after campaign, search settings."""
+
+from typing import Annotated
+
+import typer
+
+From = Annotated[
+    str, typer.Option("--from", help="Test the campaigns that start at this instant or later.")
+]
+Version = Annotated[int | None, typer.Option(help="The lake version; by default the current one.")]
+Seed = Annotated[int, typer.Option(help="Seeds the models and the bootstrap.")]
+
+
+def backtest(
+    first: From,
+    until: Annotated[
+        str | None, typer.Option(help="Use no exposure from this instant on; by default all.")
+    ] = None,
+    lake_version: Version = None,
+    seed: Seed = 2017,
+) -> None:
+    """Rank every campaign by models that knew only what came before it, baselines included."""
+    from flows import show
+    from flows.backtest import run_backtest
+    from flows.steps import run
+
+    with show.progress("Backtest"):
+        result = run(run_backtest, first=first, until=until, lake_version=lake_version, seed=seed)
+    show.backtested(result.summary)
+    show.console.print(f"Report: {result.report}\nScores: {result.predictions}", soft_wrap=True)
+
+
+def tune(
+    first: From,
+    until: Annotated[
+        str, typer.Option(help="Use no exposure from this instant on: it stays for the test.")
+    ],
+    trials: Annotated[int, typer.Option(min=1, help="How many settings to try.")] = 40,
+    lake_version: Version = None,
+    seed: Seed = 2017,
+) -> None:
+    """Search for settings of the ranker; every attempt is a run in MLflow, below one of the search.
+
+    The present settings are the first attempt. What is found takes effect when it is written into
+    training/ranker.py.
+    """
+    from flows import show
+    from flows.steps import run
+    from flows.tune import tune as searched
+
+    asked = {"first": first, "until": until, "trials": trials}
+    with show.progress("Tune"):
+        result = run(searched, **asked, lake_version=lake_version, seed=seed)
+    show.tuned(result)

@@ -1,0 +1,87 @@
+"""The search for settings, on folds whose best settings are known."""
+
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from feature_repo.transforms.request import RANKER_INPUTS
+from training import metrics
+from training.backtest import Fold
+from training.frame import NEVER, RankingFrame
+from training.ranker import RankerConfig, fit, predict
+from training.search import STARTUP, search
+
+SIZE = 10
+PRESENT = RankerConfig(n_estimators=50, learning_rate=0.01, min_child_weight=20.0, nthread=1)
+
+
+def frame(seed: int, groups: int = 60) -> RankingFrame:
+    """The two coupons with the most category purchases are redeemed; other inputs are noise."""
+    rng, count = np.random.default_rng(seed), groups * SIZE
+    inputs = rng.random((count, len(RANKER_INPUTS)), dtype=np.float32)
+    signal = inputs[:, RANKER_INPUTS.index("category_purchase_share")].reshape(-1, SIZE)
+    label = (signal.argsort(axis=1).argsort(axis=1) >= SIZE - 2).astype(np.int8).ravel()
+    names = np.array([f"q{seed}-{number}" for number in range(groups)], object)
+    return RankingFrame(
+        qid=np.repeat(names, SIZE),
+        user_id=np.repeat(names, SIZE),
+        campaign_id=np.full(count, "c", object),
+        coupon_id=np.tile(np.array([f"k{number}" for number in range(SIZE)], object), groups),
+        as_of=np.zeros(count, np.int64),
+        label=label,
+        open_until=np.ones(count, np.int64),
+        learned=np.where(label > 0, 1, NEVER),
+        inputs=inputs,
+    )
+
+
+FOLDS = [Fold(start, ("c",), frame(start), frame(start + 100, 20)) for start in (1, 2, 3)]
+
+
+@pytest.fixture(scope="module")
+def attempts():
+    return search(FOLDS, PRESENT, trials=STARTUP + 8)
+
+
+def test_present_settings_are_the_first_attempt(attempts):
+    [first] = [one for one in attempts if one.number == 0]
+    assert first.config == PRESENT and not first.pruned
+
+
+def test_value_is_the_mean_over_all_groups_of_all_folds(attempts):
+    [first] = [one for one in attempts if one.number == 0]
+    by_group = []
+    for fold in FOLDS:
+        test = fold.test
+        scores = predict(fit([fold.train], PRESENT), test.inputs)
+        ranking = metrics.ranked(test.qid, test.coupon_id, test.label, scores)
+        by_group.append(metrics.ndcg(ranking, 10))
+    assert first.value == metrics.mean(np.concatenate(by_group))
+    assert first.by_fold == tuple(map(metrics.mean, by_group))
+
+
+def test_better_settings_are_found_and_come_first(attempts):
+    [first] = [one for one in attempts if one.number == 0]
+    assert attempts[0].value > first.value + 0.1
+    whole = [one.value for one in attempts if not one.pruned]
+    assert whole == sorted(whole, reverse=True)
+
+
+def test_attempts_below_the_median_are_given_up_and_come_last(attempts):
+    pruned = [one.pruned for one in attempts]
+    assert any(pruned) and pruned == sorted(pruned)
+    assert all(len(one.by_fold) < len(FOLDS) for one in attempts if one.pruned)
+    assert all(len(one.by_fold) == len(FOLDS) for one in attempts if not one.pruned)
+
+
+def test_same_seed_and_budget_try_the_same_settings(attempts):
+    again = search(FOLDS, PRESENT, trials=4)
+    known = {one.number: asdict(one.config) for one in attempts}
+    assert {one.number: asdict(one.config) for one in again} == {n: known[n] for n in range(4)}
+
+
+def test_every_attempt_is_heard_of_as_it_ends():
+    heard = []
+    search(FOLDS[:1], PRESENT, 2, lambda one: heard.append(one.number))
+    assert heard == [0, 1]

@@ -1,0 +1,62 @@
+"""What is kept of a training run and of the version that it registered."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from training.promotion import Decision
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """What a model was made from; ``git_commit`` is None outside a checkout."""
+
+    lake_version: int
+    watermark: datetime
+    feature_service: str
+    git_commit: str | None
+
+    def tags(self) -> dict[str, str]:
+        """The lineage as MLflow tags; Feast's own link reads ``feast.feature_service``."""
+        tags = {
+            "lake_version": str(self.lake_version),
+            "watermark": self.watermark.isoformat(),
+            "feature_service": self.feature_service,
+            "feast.feature_service": self.feature_service,
+        }
+        return tags | ({"git_commit": self.git_commit} if self.git_commit else {})
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """What is kept of a run before the gate: settings, lineage and files."""
+
+    params: Mapping[str, Any]
+    lineage: Lineage
+    files: Sequence[Path] = ()
+
+
+@dataclass(frozen=True)
+class Judgment:
+    """What the gate adds to a version: metrics of every model, decision, artifact and files.
+
+    ``artifact`` is what the decision was made on, as plain data for JSON.
+    """
+
+    table: Mapping[str, Mapping[str, float]]
+    decision: Decision
+    artifact: Mapping[str, Any]
+    files: Sequence[Path] = ()
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a version was made of, to measure or to make it again; ``settings`` are its ranker's."""
+
+    lake_version: int
+    test_start: str
+    seed: int
+    git_commit: str | None
+    settings: Mapping[str, str]
