@@ -18,6 +18,7 @@ from training.dataset import build_frame, feast_reader, raw_tables
 from training.evaluate import predictions_table
 from training.frame import RankingFrame, take
 from training.list_metrics import Catalog, catalog_of
+from training.purchases import purchases_before
 from training.ranker import RankerConfig
 from training.requests import request_exposures
 from training.summary import compared, summarize

@@ -144,11 +144,17 @@ def tuned(found, most: int = 5) -> None:
     folds = [f"fold {number + 1}" for number in range(len(best.by_fold))]
     table("ndcg@10 of the best attempts", ["attempt", "all", *folds], rows)
     then, now = asdict(present.config), asdict(best.config)
-    changed = [[name, str(then[name]), str(now[name])] for name in now if now[name] != then[name]]
+    changed = [
+        [name, _short(then[name]), _short(now[name])] for name in now if now[name] != then[name]
+    ]
     if changed:
         table("The best attempt", ["setting", "present", "best"], changed)
     pruned = sum(one.pruned for one in found.attempts)
     console.print(f"{len(found.attempts)} attempts, {pruned} given up early; all are in MLflow.")
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _figure(value: float, best: float) -> str:
