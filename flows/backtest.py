@@ -11,7 +11,7 @@ from feature_repo.lake import Lake, State, instant
 from flows.materialize import apply
 from flows.steps import git_commit, prepare_environment, step, tell
 from flows.trial import campaign_types, dataset
-from training.backtest import Scored, backtest
+from training.backtest import Scored, backtest, started
 from training.baselines import PLAIN_RULES
 from training.contenders import contenders
 from training.dataset import build_frame, feast_reader, raw_tables
@@ -42,10 +42,9 @@ def run_backtest(
     lake = Lake(home)
     state = lake.state(lake_version)
     start = microseconds(instant(first))
-    frame, requests = (
-        before(part, until)
-        for part in (step(dataset)(home, state), step(request_frame)(home, state, start))
-    )
+    frame = before(step(dataset)(home, state), until)
+    started(frame, start)
+    requests = before(step(request_frame)(home, state, start), until)
     config = RankerConfig(seed=seed)
     models = contenders(config, lambda start: purchases_before(lake, state, start), seed)
     scored, asked = step(backtest)(frame, requests, start, models, tell)

@@ -66,7 +66,7 @@ def folds(frame: RankingFrame, first: int) -> list[Fold]:
 
     Raises BacktestError if no campaign starts, or one starts before anything is known.
     """
-    return [_learnable(fold_at(frame, start)) for start in _started(frame, first)]
+    return [_learnable(fold_at(frame, start)) for start in started(frame, first)]
 
 
 def backtest(
@@ -82,7 +82,7 @@ def backtest(
     would rank; a model scores those until the next campaigns start. Raises BacktestError if no
     campaign starts, or one starts before anything is known.
     """
-    starts = _started(frame, first)
+    starts = started(frame, first)
     latest = np.searchsorted(starts, requests.as_of, side="right") - 1
     campaigns, asked = _Scores.empty(frame, scorers), _Scores.empty(requests, scorers)
     for done, start in enumerate(starts):
@@ -120,7 +120,8 @@ class _Scores:
         return Scored(take(frame, there), self.fold[there], scores)
 
 
-def _started(frame: RankingFrame, first: int) -> list[int]:
+def started(frame: RankingFrame, first: int) -> list[int]:
+    """The ``origins`` from ``first`` on. Raises BacktestError if there are none."""
     starts = origins(frame, first)
     if not starts:
         raise BacktestError(

@@ -150,6 +150,26 @@ def test_training_leaves_predictions_and_a_report(home):
     assert (home / "reports" / "training_report.html").read_text().startswith("<!doctype html>")
 
 
+def test_backtest_ranks_the_ranker_beside_the_textbook_and_keeps_every_score(home):
+    import pyarrow.parquet as pq
+
+    said = clipwise(home, "backtest", "--from", "2025-05-01T00:00:00Z")
+    assert "own_purchases" in said and "matrix_factorization" in said
+    found = json.loads((home / "reports" / "backtest.json").read_text())
+    scores = pq.read_table(home / "reports" / "backtest_predictions.parquet")
+    assert set(scores["model"].to_pylist()) == set(found["models"])
+    columns = ["fold", "qid", "user_id", "campaign_id", "coupon_id", "model", "score", "label"]
+    assert scores.column_names == columns
+    late = clipwise(home, "backtest", "--from", "2030-01-01T00:00:00Z", code=1)
+    assert "campaigns that start at 2030" in " ".join(late.split())
+
+
+def test_search_tries_the_present_settings_first(home):
+    window = ("--from", "2025-05-01T00:00:00Z", "--until", "2026-01-01T00:00:00Z")
+    said = clipwise(home, "tune", *window, "--trials", "2")
+    assert "0 (present)" in said and "2 attempts" in said
+
+
 def test_failed_gate_cannot_be_promoted(home):
     said = clipwise(home, "promote", "--version", "1", "--reason", "I like it", code=1)
     assert "gate=failed" in said and "Traceback" not in said
