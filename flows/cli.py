@@ -129,13 +129,13 @@ def train(
     seed: Annotated[int, typer.Option(help="Seeds the trees and the bootstrap.")] = 2017,
 ) -> None:
     """Train a ranker, compare it with the plain rules, and register what passes the gate."""
-    from flows import show
+    from flows import figures, show
     from flows.retrain import retrain
     from flows.steps import run
 
     with show.progress("Train"):
         result = run(retrain, lake_version=lake_version, test_start=test_start, seed=seed)
-    show.metrics(result.evaluation.table)
+    figures.metrics(result.evaluation.table)
     show.decision(result.decision)
     show.console.print(f"Registered as coupon_ranker version {result.version}.")
     show.console.print(f"Report: {result.report}")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from feature_repo.lake import Lake, query
-from flows import show
+from flows import figures, show
 from flows.champion import promote
 from flows.ingest import ingest
 from flows.materialize import materialize
@@ -50,7 +50,7 @@ def _rows() -> None:
 def _model(home) -> Retrained:
     with show.progress("Train"):
         result = run(retrain)
-    show.metrics(result.evaluation.table)
+    figures.metrics(result.evaluation.table)
     show.decision(result.decision)
     promote_or_say_why(home, result)
     return result

@@ -20,13 +20,13 @@ def backtest(
     seed: Seed = 2017,
 ) -> None:
     """Rank every campaign by models that knew only what came before it, baselines included."""
-    from flows import show
+    from flows import figures, show
     from flows.backtest import run_backtest
     from flows.steps import run
 
     with show.progress("Backtest"):
         result = run(run_backtest, first=first, until=until, lake_version=lake_version, seed=seed)
-    show.backtested(result.summary)
+    figures.backtested(result.summary)
     show.console.print(f"Report: {result.report}\nScores: {result.predictions}", soft_wrap=True)
 
 
@@ -44,11 +44,11 @@ def tune(
     The present settings are the first attempt. What is found takes effect when it is written into
     training/ranker.py.
     """
-    from flows import show
+    from flows import figures, show
     from flows.steps import run
     from flows.tune import tune as searched
 
     asked = {"first": first, "until": until, "trials": trials}
     with show.progress("Tune"):
         result = run(searched, **asked, lake_version=lake_version, seed=seed)
-    show.tuned(result)
+    figures.tuned(result)

@@ -41,6 +41,8 @@ class Purchases:
         """The entries of a (u x c) matrix of scores for pairs of ids; 0 for one not known."""
         row = np.array([self.users.get(one, -1) for one in users])
         column = np.array([self.coupons.get(one, -1) for one in coupons])
+        if not scores.size:
+            return np.zeros(len(row))
         return np.where((row < 0) | (column < 0), 0.0, scores[row, column])
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 from registered import client, model_file, run_folder, store
+from signal_frames import frame
 
 from feature_repo.lake import State
 from feature_repo.names import RANKER_MODEL
@@ -23,31 +24,11 @@ from training.frame import NEVER, RankingFrame, concatenated
 from training.ranker import RankerConfig, fit, predict
 from training.records import Lineage, TrainingRun
 
-SIZE, START = 10, datetime(2017, 10, 1, tzinfo=UTC)
+START = datetime(2017, 10, 1, tzinfo=UTC)
 CONFIG = RankerConfig(
     n_estimators=40, learning_rate=0.3, min_child_weight=0.1, reg_lambda=1.0, nthread=1
 )
 STATE = State(3, START, 1, "tests")
-
-
-def frame(seed: int, groups: int = 150) -> RankingFrame:
-    """The two coupons with the most category purchases are redeemed; other inputs are noise."""
-    rng, count = np.random.default_rng(seed), groups * SIZE
-    inputs = rng.random((count, len(RANKER_INPUTS)), dtype=np.float32)
-    signal = inputs[:, RANKER_INPUTS.index("category_purchase_share")].reshape(-1, SIZE)
-    label = (signal.argsort(axis=1).argsort(axis=1) >= SIZE - 2).astype(np.int8).ravel()
-    names = np.array([f"q{seed}-{number}" for number in range(groups)], object)
-    return RankingFrame(
-        qid=np.repeat(names, SIZE),
-        user_id=np.repeat(names, SIZE),
-        campaign_id=np.full(count, "c", object),
-        coupon_id=np.tile(np.array([f"k{number}" for number in range(SIZE)], object), groups),
-        as_of=np.zeros(count, np.int64),
-        label=label,
-        open_until=np.ones(count, np.int64),
-        learned=np.where(label > 0, 1, NEVER),
-        inputs=inputs,
-    )
 
 
 TRAIN, VALID, TEST = frame(1), frame(2), frame(3)

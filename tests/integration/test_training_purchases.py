@@ -6,6 +6,7 @@ import pytest
 from landing_batches import day, land, purchase, rows, user
 
 from feature_repo.lake import Lake
+from training.neighbors import decayed_purchases
 from training.purchases import purchases_before
 from training.requests import request_exposures
 
@@ -41,6 +42,11 @@ def test_purchases_count_as_they_were_known_strictly_before(lake, number, count)
     assert (known.users, known.coupons) == ({"u1": 0}, {"c1": 0})
     assert known.scope.toarray().tolist() == [[1, 1]]
     assert known.text == ["Oat milk Alpha"] * 2
+
+
+def test_before_the_first_purchase_every_pair_scores_zero(lake):
+    known = purchases_before(lake, lake.state(), us(0)).of_coupons(["c1"])
+    assert known.pairs(["u1"], ["c1"], decayed_purchases(known)).tolist() == [0.0]
 
 
 def test_a_purchase_is_worth_half_after_ninety_days(lake):

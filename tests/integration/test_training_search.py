@@ -4,39 +4,17 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
+from signal_frames import frame
 
-from feature_repo.transforms.request import RANKER_INPUTS
 from training import metrics
 from training.backtest import Fold
-from training.frame import NEVER, RankingFrame
 from training.ranker import RankerConfig, fit, predict
 from training.search import STARTUP, search
 
-SIZE = 10
 PRESENT = RankerConfig(n_estimators=50, learning_rate=0.01, min_child_weight=20.0, nthread=1)
 
 
-def frame(seed: int, groups: int = 60) -> RankingFrame:
-    """The two coupons with the most category purchases are redeemed; other inputs are noise."""
-    rng, count = np.random.default_rng(seed), groups * SIZE
-    inputs = rng.random((count, len(RANKER_INPUTS)), dtype=np.float32)
-    signal = inputs[:, RANKER_INPUTS.index("category_purchase_share")].reshape(-1, SIZE)
-    label = (signal.argsort(axis=1).argsort(axis=1) >= SIZE - 2).astype(np.int8).ravel()
-    names = np.array([f"q{seed}-{number}" for number in range(groups)], object)
-    return RankingFrame(
-        qid=np.repeat(names, SIZE),
-        user_id=np.repeat(names, SIZE),
-        campaign_id=np.full(count, "c", object),
-        coupon_id=np.tile(np.array([f"k{number}" for number in range(SIZE)], object), groups),
-        as_of=np.zeros(count, np.int64),
-        label=label,
-        open_until=np.ones(count, np.int64),
-        learned=np.where(label > 0, 1, NEVER),
-        inputs=inputs,
-    )
-
-
-FOLDS = [Fold(start, ("c",), frame(start), frame(start + 100, 20)) for start in (1, 2, 3)]
+FOLDS = [Fold(start, ("c",), frame(start, 60), frame(start + 100, 20)) for start in (1, 2, 3)]
 
 
 @pytest.fixture(scope="module")
