@@ -116,8 +116,8 @@ def decision(found) -> None:
 
 def reproduced(found) -> None:
     """Both model files, and what was not the same when the version was made."""
-    rows = [["registered", found.expected], ["made again", found.found]]
-    table(f"Model file of coupon_ranker version {found.version}", ["SHA-256 of", ""], rows, left=2)
+    console.print(f"The model file of coupon_ranker version {found.version} by SHA-256:")
+    console.print(f"registered {found.expected}\nmade again {found.found}", soft_wrap=True)
     if found.changed:
         changed = [[name, *values] for name, values in found.changed.items()]
         table("Not the same any more", ["setting", "then", "now"], changed, left=3)
