@@ -8,7 +8,7 @@ the memory needed depends on neither their number nor the width of the features.
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import pyarrow as pa
 from feast.feature_view import DUMMY_ENTITY_ID, FeatureView
 from feast.infra.offline_stores.file_source import FileSource
 
-from feature_repo.offline.entity_rows import EntityRows
+from feature_repo.offline.entity_rows import EntityRows, refuse_other_ids
 from feature_repo.offline.in_order import in_order, places_of
 from feature_repo.offline.reading import (
     PointInTimeError,
@@ -99,11 +99,14 @@ def join(
     how many more rows are through, in fractions as steps of a block are.
     """
     matches = [_prepared(query, plan, f"f{position}") for position, plan in enumerate(plans)]
+    lake_plans = [plan for plan in plans if in_lake(plan.source)]
+    of_the_lake = sorted({key for plan in lake_plans for key in plan.keys})
+    watermark = lake_state(query.config)[1].watermark if lake_plans else None
     done = beyond = 0
     for block in rows.blocks(entities, _rows_at_once(query, plans)):
-        _refuse_other_ids(block.schema, plans)
+        refuse_other_ids(block.schema, of_the_lake)
         rows.land(query.connection, block, done, query.strict)
-        done, beyond = done + block.num_rows, beyond + _beyond_the_watermark(query, plans)
+        done, beyond = done + block.num_rows, beyond + _count_after(query, watermark)
         for match in matches:
             with told(f"The source of {match.plan.name} by {', '.join(match.plan.keys)}"):
                 _match(query, match)
@@ -120,32 +123,10 @@ def join(
         )
 
 
-def _refuse_other_ids(schema: pa.Schema, plans: Sequence[Plan]) -> None:
-    """The lake's ids are text; those of a whole number have one spelling, others do not."""
-    for key in sorted({key for plan in plans if in_lake(plan.source) for key in plan.keys}):
-        kind = schema.field(key).type
-        if not any(fits(kind) for fits in _IDS):
-            raise PointInTimeError(
-                f"Expected text or whole numbers in {key} of the entity rows, got {kind}; convert "
-                "that column to str first (pandas turns whole numbers into floats where one is "
-                "missing)."
-            )
-
-
-_IDS = (
-    pa.types.is_integer,
-    pa.types.is_string,
-    pa.types.is_large_string,
-    pa.types.is_string_view,
-    pa.types.is_dictionary,
-    pa.types.is_null,
-)
-
-
-def _beyond_the_watermark(query: Query, plans: Sequence[Plan]) -> int:
-    if not any(in_lake(plan.source) for plan in plans):
+def _count_after(query: Query, watermark: datetime | None) -> int:
+    """How many entity rows of the block lie after the instant up to which the lake is complete."""
+    if watermark is None:
         return 0
-    watermark = lake_state(query.config)[1].watermark
     [(count,)] = query.connection.execute(
         f"SELECT count(*) FROM entities WHERE _at > TIMESTAMPTZ '{watermark.isoformat()}'"
     ).fetchall()

@@ -1,6 +1,6 @@
 """The entity rows of a query: a data frame or SQL, read with their instants in UTC microseconds."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -137,3 +137,28 @@ def entity_rows(entity_df: pd.DataFrame | str | None, connection: Any) -> Entity
 def _named(frame: pd.DataFrame) -> tuple[tuple[str, ...], str]:
     schema = dict(zip(frame.columns, frame.dtypes, strict=True))
     return tuple(frame.columns), infer_event_timestamp_from_entity_df(schema)
+
+
+def refuse_other_ids(schema: pa.Schema, keys: Sequence[str]) -> None:
+    """Refuse ids of the lake that are neither text nor whole numbers. Raises PointInTimeError.
+
+    The lake's ids are text; those of a whole number have one spelling, others do not.
+    """
+    for key in keys:
+        kind = schema.field(key).type
+        if not any(fits(kind) for fits in _IDS):
+            raise PointInTimeError(
+                f"Expected text or whole numbers in {key} of the entity rows, got {kind}; convert "
+                "that column to str first (pandas turns whole numbers into floats where one is "
+                "missing)."
+            )
+
+
+_IDS = (
+    pa.types.is_integer,
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_string_view,
+    pa.types.is_dictionary,
+    pa.types.is_null,
+)
