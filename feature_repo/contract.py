@@ -16,6 +16,9 @@ EVENT_TYPES = ("view", "search", "favorite", "cart", "purchase")
 DISCOUNT_TYPES = ("percent", "amount_off", "amount_off_over_threshold", "gift", "cashback")
 AUDIENCES = ("targeted", "open")
 
+# So many minor units (cents) make a major one.
+MINOR_UNITS = 100
+
 # The largest amount or quantity of one row: sums over nine million such rows still fit 64 bits.
 LARGEST = 10**12
 

@@ -6,7 +6,7 @@ RANKER_MODEL = "coupon_ranker"
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 
-RULE_NAME = "own_purchases"
+RULE_NAME = "own_spend"
 RULE_VERSION = "rule-1"
 
 # What the trees of a version add to: a service that adds them to anything else would rank wrongly.

@@ -176,6 +176,7 @@ _ENTRY_COLUMNS = {
     "count": "int64",
     "weight": "float64",
     "uses": "int64",
+    "spend": "int64",
     "last": "int64",
     "until": "int64",
     "first": "int64",

@@ -1,9 +1,12 @@
 """Backtest: every campaign ranked by models that knew only what came before it."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prefect import flow
 
@@ -11,7 +14,7 @@ from feature_repo.lake import Lake, State, instant
 from flows.materialize import apply
 from flows.steps import git_commit, prepare_environment, step, tell
 from flows.trial import campaign_types, dataset
-from training.backtest import Scored, backtest, started
+from training.backtest import Scored, backtest, check_parts, parted, started
 from training.baselines import PLAIN_RULES
 from training.contenders import contenders
 from training.dataset import build_frame, feast_reader, raw_tables
@@ -22,6 +25,9 @@ from training.purchases import purchases_before
 from training.ranker import RankerConfig
 from training.requests import request_exposures
 from training.summary import compared, summarize
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -35,15 +41,26 @@ class Backtested:
 
 @flow(name="backtest", persist_result=False)
 def run_backtest(
-    first: str, until: str | None = None, lake_version: int | None = None, seed: int = 2017
+    first: str,
+    until: str | None = None,
+    lake_version: int | None = None,
+    seed: int = 2017,
+    frozen_from: str | None = None,
 ) -> Backtested:
-    """Test every campaign that starts in ``[first, until)`` and write reports/backtest.json."""
+    """Test every campaign that starts in ``[first, until)`` and write reports/backtest.json.
+
+    With ``frozen_from`` the campaigns that start before it (on which settings were chosen) and
+    those from it on are reported apart as well.
+    """
     home = prepare_environment()
     lake = Lake(home)
     state = lake.state(lake_version)
     start = microseconds(instant(first))
     frame = before(step(dataset)(home, state), until)
-    started(frame, start)
+    starts, frozen = started(frame, start), None
+    if frozen_from is not None:
+        frozen = microseconds(instant(frozen_from))
+        check_parts(starts, frozen)
     requests = before(step(request_frame)(home, state, start), until)
     config = RankerConfig(seed=seed)
     models = contenders(config, lambda start: purchases_before(lake, state, start), seed)
@@ -51,7 +68,13 @@ def run_backtest(
     types, plans = step(campaign_types)(lake, state), step(catalog)(lake, state, scored)
     found = step(summarize)(scored, types, plans, PLAIN_RULES, seed)
     found["requests"] = step(compared)(asked, plans, PLAIN_RULES, seed)
-    asked = {"first": first, "until": until, "seed": seed, "config": asdict(config)}
+    if frozen is not None:
+        parts = parted(scored, frozen)
+        found["parts"] = {
+            name: step(compared)(part, plans, PLAIN_RULES, seed) for name, part in parts.items()
+        }
+    asked = {"first": first, "until": until, "frozen_from": frozen_from, "seed": seed}
+    asked["config"] = asdict(config)
     origin = {"lake_version": state.number, "commit": git_commit()}
     return step(write)(home, asked | origin | found, scored)
 
@@ -75,18 +98,27 @@ def catalog(lake: Lake, state: State, scored: Scored) -> Catalog:
 
 
 def write(home: Path, summary: dict, scored: Scored) -> Backtested:
-    """Write the summary and every model's score of every pair, fold by fold."""
-    import pyarrow as pa
+    """Write the summary and every model's score of every pair, one model after the other."""
     import pyarrow.parquet as pq
 
     folder = home / "reports"
     folder.mkdir(parents=True, exist_ok=True)
     report, predictions = folder / "backtest.json", folder / "backtest_predictions.parquet"
-    table = predictions_table(scored.frame, scored.scores)
-    folds = pa.array(scored.fold.tolist() * len(scored.scores)).cast(pa.timestamp("us", "UTC"))
-    pq.write_table(table.add_column(0, "fold", folds), predictions, compression="zstd")
+    tables = _predictions(scored)
+    first = next(tables)
+    with pq.ParquetWriter(predictions, first.schema, compression="zstd") as writer:
+        for table in chain([first], tables):
+            writer.write_table(table)
     report.write_text(json.dumps(summary, indent=1))
     return Backtested(summary, report, predictions)
+
+
+def _predictions(scored: Scored) -> Iterator["pa.Table"]:
+    import pyarrow as pa
+
+    folds = pa.array(scored.fold).cast(pa.timestamp("us", "UTC"))
+    for name, scores in scored.scores.items():
+        yield predictions_table(scored.frame, {name: scores}).add_column(0, "fold", folds)
 
 
 def before(frame: RankingFrame, until: str | None) -> RankingFrame:

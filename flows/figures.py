@@ -22,8 +22,8 @@ def metrics(found: Mapping[str, Mapping[str, float]]) -> None:
 BACKTESTED = ("ndcg@10", "recall@10", "auc")
 
 
-def backtested(summary: Mapping) -> None:
-    """Every model of a backtest, best first, and how far the ranker is from it."""
+def backtested(summary: Mapping, part: str = "") -> None:
+    """Every model of a backtest or of a part of it, best first, and how far the ranker is."""
     models = summary["models"]
     ordered = sorted(models, key=lambda name: -models[name]["ndcg@10"])
     rows = []
@@ -32,7 +32,8 @@ def backtested(summary: Mapping) -> None:
         apart = f"{beside['low']:+.4f} to {beside['high']:+.4f}" if beside else ""
         rows.append([name, *(f"{models[name][metric]:.4f}" for metric in BACKTESTED), apart])
     counted = summary["groups"]
-    title = f"{counted['redeemed']:,} of {counted['all']:,} exposures with a redemption"
+    title = f"{part.capitalize()}: " if part else ""
+    title += f"{counted['redeemed']:,} of {counted['all']:,} exposures with a redemption"
     show.table(title, ["model", *BACKTESTED, "ranker minus it"], rows)
     show.console.print(
         "Ranker minus it: the 95% interval of the difference in ndcg@10, by household."

@@ -16,6 +16,10 @@ def backtest(
     until: Annotated[
         str | None, typer.Option(help="Use no exposure from this instant on; by default all.")
     ] = None,
+    frozen_from: Annotated[
+        str | None,
+        typer.Option(help="Also report apart what starts before this instant and from it on."),
+    ] = None,
     lake_version: Version = None,
     seed: Seed = 2017,
 ) -> None:
@@ -25,7 +29,16 @@ def backtest(
     from flows.steps import run
 
     with show.progress("Backtest"):
-        result = run(run_backtest, first=first, until=until, lake_version=lake_version, seed=seed)
+        result = run(
+            run_backtest,
+            first=first,
+            until=until,
+            lake_version=lake_version,
+            seed=seed,
+            frozen_from=frozen_from,
+        )
+    for name, part in (result.summary.get("parts") or {}).items():
+        figures.backtested(part, name)
     figures.backtested(result.summary)
     show.console.print(f"Report: {result.report}\nScores: {result.predictions}", soft_wrap=True)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from feature_repo.names import RANKER_MODEL, RULE_NAME, RULE_VERSION
 from serving.errors import ModelError
-from serving.policy import own_purchases_scores, rule_margin
+from serving.policy import own_spend_scores, rule_margin
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +36,13 @@ class Registry(Protocol):
 
 @dataclass(frozen=True)
 class RuleRanker:
-    """Own past purchases of the covered products, ties by popularity."""
+    """What the user spent on the covered products, ties by purchases, then popularity."""
 
     name: str = RULE_NAME
     version: str = RULE_VERSION
 
     def score(self, inputs: np.ndarray) -> np.ndarray:
-        return own_purchases_scores(inputs)
+        return own_spend_scores(inputs)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from feature_repo.contract import MINOR_UNITS
 from feature_repo.transforms.request import RANKER_INPUTS
 from feature_repo.transforms.ties import tie_break
 
+_OWN_SPEND = RANKER_INPUTS.index("own_spend")
 _OWN_PURCHASES = RANKER_INPUTS.index("own_purchase_count")
 _POPULARITY = RANKER_INPUTS.index("covered_buyer_count_all")
 
@@ -25,9 +27,19 @@ def own_purchases_scores(inputs: np.ndarray) -> np.ndarray:
     return own + popularity / (1.0 + popularity)
 
 
+def own_spend_scores(inputs: np.ndarray) -> np.ndarray:
+    """What the user spent on the covered products so far, ties by ``own_purchases_scores``.
+
+    Shapes as there. Score = own_spend + n / (1 + n), in minor units, with n that other score; so
+    purchases without an amount still count for more than none.
+    """
+    purchases = own_purchases_scores(inputs)
+    return _known(inputs[..., _OWN_SPEND]) + purchases / (1.0 + purchases)
+
+
 def rule_margin(inputs: np.ndarray) -> np.ndarray:
-    """Where the ranker's trees start: log(1 + own_purchases_scores), float32, one value a row."""
-    return np.log1p(own_purchases_scores(inputs)).astype(np.float32)
+    """Where the ranker's trees start: log(1 + own_spend_scores / 100), float32, one value a row."""
+    return np.log1p(np.maximum(own_spend_scores(inputs), 0) / MINOR_UNITS).astype(np.float32)
 
 
 def rank(

@@ -5,11 +5,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
-from feature_repo.contract import EVENT_TYPES
+from feature_repo.contract import EVENT_TYPES, MINOR_UNITS
 from feature_repo.names import PLACEMENTS
 from feature_repo.transforms.affinity import CartLine as PricedLine
 
-MINOR_UNITS = 100
 MAX_CART_LINES = 500
 MAX_EVENTS = 1_000
 

@@ -1,7 +1,7 @@
 """The rolling-origin backtest: each campaign is ranked by models that know what came before it."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -99,6 +99,17 @@ def backtest(
     return campaigns.scored(frame), asked.scored(requests)
 
 
+def parted(scored: Scored, frozen_from: int) -> dict[str, Scored]:
+    """The folds before an instant (int64 microseconds), and those from it on."""
+    frozen = scored.fold >= frozen_from
+    return {"development": _of(scored, ~frozen), "frozen": _of(scored, frozen)}
+
+
+def _of(scored: Scored, rows: np.ndarray) -> Scored:
+    scores = {name: values[rows] for name, values in scored.scores.items()}
+    return Scored(take(scored.frame, rows), scored.fold[rows], scores)
+
+
 @dataclass(frozen=True)
 class _Scores:
     """The scores of a frame while they come in; the fold is 0 where none has come."""
@@ -116,8 +127,7 @@ class _Scores:
 
     def scored(self, frame: RankingFrame) -> Scored:
         there = self.fold != 0
-        scores = {name: values[there] for name, values in self.by_model.items()}
-        return Scored(take(frame, there), self.fold[there], scores)
+        return _of(Scored(frame, self.fold, self.by_model), there)
 
 
 def started(frame: RankingFrame, first: int) -> list[int]:
@@ -129,6 +139,16 @@ def started(frame: RankingFrame, first: int) -> list[int]:
             "pairs: choose an earlier start, or ingest a longer period."
         )
     return starts
+
+
+def check_parts(starts: Sequence[int], frozen_from: int) -> None:
+    """Raise BacktestError unless campaigns start on both sides of an instant (int64 us)."""
+    frozen = [start >= frozen_from for start in starts]
+    if all(frozen) or not any(frozen):
+        raise BacktestError(
+            f"Expected campaigns that start before {shown(frozen_from)} and from then on, got "
+            f"{'none before' if all(frozen) else 'none from then on'}: choose another instant."
+        )
 
 
 def _learnable(fold: Fold) -> Fold:

@@ -16,7 +16,7 @@ MOST_PAIRS = 40_000
 """The models of scikit-learn learn from so many pairs: all redeemed ones, and others drawn by a
 seed. Of those there are hundreds to one; fewer leave the order of the probabilities as it is."""
 
-PLAIN_RULES = ("random", "popularity", names.RULE_NAME)
+PLAIN_RULES = ("random", "popularity", "own_purchases", names.RULE_NAME)
 
 
 def random_scores(frame: RankingFrame, seed: int) -> np.ndarray:
@@ -30,13 +30,19 @@ def popularity_scores(frame: RankingFrame) -> np.ndarray:
 
 
 def own_purchases_scores(frame: RankingFrame) -> np.ndarray:
-    """What the user bought of the coupon's products, by the rule that the service falls back on."""
+    """How often the user bought the coupon's products, ties by popularity."""
     return policy.own_purchases_scores(frame.inputs)
+
+
+def own_spend_scores(frame: RankingFrame) -> np.ndarray:
+    """What the user spent on the coupon's products: the rule that the service falls back on."""
+    return policy.own_spend_scores(frame.inputs)
 
 
 def plain_rules(frame: RankingFrame, seed: int) -> Mapping[str, np.ndarray]:
     """The scores of every plain rule by its name."""
-    scores = random_scores(frame, seed), popularity_scores(frame), own_purchases_scores(frame)
+    own = own_purchases_scores(frame), own_spend_scores(frame)
+    scores = random_scores(frame, seed), popularity_scores(frame), *own
     return dict(zip(PLAIN_RULES, scores, strict=True))
 
 

@@ -23,6 +23,7 @@ RISING: tuple[str, ...] = (
     "own_purchase_count",
     "own_purchase_decayed_90d",
     "own_purchase_share",
+    "own_spend",
     "own_product_count",
     "own_coupon_use_count",
 )

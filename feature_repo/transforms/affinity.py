@@ -48,6 +48,7 @@ def affinity(
             out["days_since_own_purchase"] = days_between(last, as_of[:, None])
         prefix = "own" if kind == "product" else kind
         out[f"{prefix}_purchase_count"] = hits.total(entries["count"], shape)
+        out[f"{prefix}_spend"] = hits.total(entries["amount"], shape)
         out[f"{prefix}_purchase_decayed_90d"] = decayed
         out[f"{prefix}_purchase_share"] = ratio(decayed, totals[:, None])
     return out
@@ -66,7 +67,7 @@ def _cleared(total: Callable[[np.ndarray], np.ndarray], weights: np.ndarray) -> 
     return np.where(np.abs(sums) > 1e-9 * total(np.abs(weights)), sums, 0.0)
 
 
-_HISTORY_FIELDS = ("count", "decayed", "last", "coupon_count")
+_HISTORY_FIELDS = ("count", "decayed", "last", "coupon_count", "amount")
 
 
 def _history(users: Mapping[str, Sequence], kind: str, as_of: np.ndarray) -> dict[str, np.ndarray]:
@@ -102,6 +103,7 @@ def _entries(
         "decayed": weights * decay(age[owner], HISTORY_HALF_LIFE_DAYS),
         "last": np.where(last > 0, last, -np.inf),
         "coupon_count": _flat(users[f"{prefix}_coupon_counts"], np.float64),
+        "amount": _flat(users[f"{prefix}_amounts"], np.float64),
     }
 
 

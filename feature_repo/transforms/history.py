@@ -23,7 +23,7 @@ from feature_repo.transforms.changes import (
     running,
 )
 
-CAP = 512
+CAP = 1024
 
 _ENTRY = ["user_id", "kind", "id"]
 
@@ -45,6 +45,7 @@ def purchased(bought: ibis.Table, attributes: ibis.Table) -> ibis.Table:
             enters=described.enters if kind == "product" else since,
             count=ibis.literal(1, "int64"),
             uses=described.coupon_purchase_count,
+            spend=described.spend,
             weight=growth(described.event_us - ANCHOR, HISTORY_HALF_LIFE_DAYS),
             last=described.event_us,
         )
@@ -79,7 +80,8 @@ def _returning(runs: ibis.Table) -> ibis.Table:
     return dated.mutate(returns=returns)
 
 
-_SAID = ["event_id", *_ENTRY, "count", "uses", "weight", "last"]
+_SAID = ["event_id", *_ENTRY, "count", "uses", "spend", "weight", "last"]
+_SUMS = ("count", "uses", "spend")
 
 
 def history(slices: ibis.Table, stage: Stage) -> tuple[ibis.Table, ibis.Table]:
@@ -103,7 +105,7 @@ def recent(slices: ibis.Table, stage: Stage) -> tuple[ibis.Table, ibis.Table]:
     """
     key = [*_ENTRY, "midnight"]
     within = _within_day(slices)
-    values = stage(_values(within, key, ["count", "uses", "gained"]))
+    values = stage(_values(within, key, [*_SUMS, "gained"]))
     rows = ibis.union(
         values.select("user_id", "at"), values.select("user_id", at=values.midnight)
     ).distinct()
@@ -134,6 +136,7 @@ def _within_day(slices: ibis.Table) -> ibis.Table:
         ends=lost.leaves,
         count=-lost["count"],
         uses=-lost.uses,
+        spend=-lost.spend,
         weight=-lost.weight,
         last=ibis.null("int64"),
         gained=ibis.literal(0, "int64"),
@@ -141,7 +144,7 @@ def _within_day(slices: ibis.Table) -> ibis.Table:
     return ibis.union(added, taken.select(added.columns))
 
 
-def _values(slices: ibis.Table, key: list[str], sums: Sequence[str] = ("count", "uses")):
+def _values(slices: ibis.Table, key: list[str], sums: Sequence[str] = _SUMS):
     """The running values of every entry, with ``until``: when the next change comes, if any."""
     entering = slices.select(
         *key,
@@ -215,4 +218,5 @@ _FIELDS = {
     "decayed_90d": "decayed",
     "last_timestamps": "last",
     "coupon_counts": "uses",
+    "amounts": "spend",
 }

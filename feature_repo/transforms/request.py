@@ -77,6 +77,7 @@ def _of_level(level: str) -> dict[str, str]:
     those = f"the user's purchases that count at t of a {level} in scope_{level}_ids"
     return {
         f"{level}_purchase_count": f"Number of {those}.",
+        f"{level}_spend": f"Sum of amount (minor units, null as 0) over {those}.",
         f"{level}_purchase_decayed_90d": f"Sum of 2 ** (-(t - e) / 90 days) over {those}.",
         f"{level}_purchase_share": f"{level}_purchase_decayed_90d as a part of the same sum over "
         "all of the user's purchases that count at t; 0 where that is 0.",
@@ -96,6 +97,7 @@ DERIVED: Mapping[str, str] = {
     "either.",
     "days_left": "valid_to_timestamp - t, in days, negative afterwards; unknown with valid_to.",
     "own_purchase_count": f"Number of {_THEM}.",
+    "own_spend": f"Sum of amount (minor units, null as 0) over {_THEM}.",
     "own_purchase_decayed_90d": f"Sum of 2 ** (-(t - e) / 90 days) over {_THEM}.",
     "own_product_count": f"Number of distinct product_id over {_THEM}.",
     "own_coupon_use_count": f"Number of {_THEM} with coupon_discount > 0.",
@@ -110,8 +112,8 @@ DERIVED: Mapping[str, str] = {
 """What each derived input is at an instant t; e is the event_timestamp of a purchase.
 
 Every other input is the stored field of its name, whose view describes it. "Counts at t" is
-defined in ``feature_repo/views``. A user's history keeps 512 ids of a kind: where there are more,
-purchases of an id count that is among the heaviest 512 as of the last UTC midnight before t, and
+defined in ``feature_repo/views``. A user's history keeps 1,024 ids of a kind: where there are more,
+purchases of an id count that is among the heaviest 1,024 as of the last UTC midnight before t, and
 what changed since then.
 """
 

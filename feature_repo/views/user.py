@@ -151,6 +151,10 @@ def _entry_fields(part: str, over: str, less: str, lasting: str, reference: str)
             Int64Array,
             f"Number, for each id, of {over} with coupon_discount > 0{less}.",
         )
+        fields[f"{name}_amounts"] = (
+            Int64Array,
+            f"Sum of amount (minor units, null as 0), for each id, over {over}{less}.",
+        )
     fields[f"{part}_reference_timestamp"] = (
         Int64,
         f"Instant to which the weights are decayed: this row's event_timestamp, {reference}.",
@@ -185,8 +189,8 @@ user_recent_purchases = lake_view(
     "What changed in user_purchase_history since m, the last UTC midnight before t; published at "
     "each change, and empty at the midnight that ends the day. A purchase of an id is gained if it "
     "counts at t and did not at m, and lost if it counted at m and does not at t. One whose "
-    "user_id, id, event_timestamp or coupon_discount > 0 was corrected is lost as it was and "
-    "gained as it is; other corrections change nothing here.",
+    "user_id, id, event_timestamp, amount or coupon_discount > 0 was corrected is lost as it was "
+    "and gained as it is; other corrections change nothing here.",
     _entry_fields(
         "recent",
         "purchases gained or lost",

@@ -146,7 +146,7 @@ def test_training_leaves_predictions_and_a_report(home):
     predictions = pq.read_table(home / "reports" / "predictions.parquet")
     assert predictions.column_names == columns
     models = set(predictions["model"].to_pylist())
-    assert models == {"ranker", "random", "popularity", "own_purchases"}
+    assert models == {"ranker", "random", "popularity", "own_purchases", "own_spend"}
     assert (home / "reports" / "training_report.html").read_text().startswith("<!doctype html>")
 
 
@@ -154,7 +154,7 @@ def test_backtest_ranks_the_ranker_beside_the_textbook_and_keeps_every_score(hom
     import pyarrow.parquet as pq
 
     said = clipwise(home, "backtest", "--from", "2025-05-01T00:00:00Z")
-    assert "own_purchases" in said and "matrix_factorization" in said
+    assert "own_spend" in said and "matrix_factorization" in said
     found = json.loads((home / "reports" / "backtest.json").read_text())
     scores = pq.read_table(home / "reports" / "backtest_predictions.parquet")
     assert set(scores["model"].to_pylist()) == set(found["models"])
@@ -196,7 +196,7 @@ def test_version_made_again_is_the_same_model_file(home):
 
 def test_recommend_prints_names_a_person_can_read(home):
     said = clipwise(home, "recommend", "--user", "card-004", "--k", "3")
-    assert "own_purchases rule-1" in said and "val doux" in said
+    assert "own_spend rule-1" in said and "val doux" in said
     assert "after" not in clipwise(
         home, "recommend", "--user", "card-004", "--as-of", "2025-03-20T00:00:00Z"
     )
@@ -208,7 +208,7 @@ def test_recommend_prints_names_a_person_can_read(home):
 def test_rule_serves_while_there_is_no_champion(service):
     status, answer, kind = ask(service)
     assert (status, kind) == (200, "application/json")
-    assert answer["model"] == {"name": "own_purchases", "version": "rule-1"}
+    assert answer["model"] == {"name": "own_spend", "version": "rule-1"}
     assert answer["cold_start"] is False and answer["stale_features"] == []
     ranks = [one["rank"] for one in answer["recommendations"]]
     assert ranks == list(range(1, len(ranks) + 1)) and ranks
@@ -290,7 +290,7 @@ def test_champion_taken_away_in_the_registry_is_noticed_and_recorded_by_the_serv
     last = audited(home)[-1]
     assert (last["from"], last["to"], last["at"]) == ("1", None, None)
     assert last["how"] == "outside clipwise" and "not recorded" in last["actor"]
-    assert ask(service)[1]["model"]["name"] == "own_purchases"
+    assert ask(service)[1]["model"]["name"] == "own_spend"
     assert "outside clipwise" in clipwise(home, "audit")
     assert "version 1 is champion again" in clipwise(home, "rollback", "--reason", "by mistake")
     assert [change["how"] for change in audited(home)][2:] == ["rollback"]

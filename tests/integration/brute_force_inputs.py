@@ -107,6 +107,7 @@ def _affinity(raw: Raw, user: str, stored: Mapping[str, object], t: int) -> Valu
         those = [(sign, one) for sign, one in listed if one.id in scope]
         weight = _weight(raw, user, those, t)
         out[f"{prefix}_purchase_count"] = sum(sign for sign, _one in those)
+        out[f"{prefix}_spend"] = sum(sign * one.amount for sign, one in those)
         out[f"{prefix}_purchase_decayed_90d"] = weight
         out[f"{prefix}_purchase_share"] = Measured(share(weight.value, total.value), 1.0)
         if kind == "product":

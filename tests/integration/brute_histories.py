@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from brute_rows import DAY, Raw, last_midnight, money
 
-CAP = 512
+CAP = 1024
 KINDS = ("product", "category", "brand")
 
 Fields = dict[str, object]
@@ -45,6 +45,7 @@ class Bought:
     id: str
     at: int
     with_coupon: bool
+    amount: int
 
 
 @lru_cache(maxsize=1000)
@@ -52,14 +53,20 @@ def bought(raw: Raw, user: str, kind: str, t: int) -> frozenset[Bought]:
     """The user's purchases that count at t, under the ids of a kind."""
     rows = raw.purchases(t, user_id=user)
     return frozenset(
-        Bought(r["event_id"], one, r["event_timestamp"], money(r, "coupon_discount") > 0)
+        Bought(
+            r["event_id"],
+            one,
+            r["event_timestamp"],
+            money(r, "coupon_discount") > 0,
+            money(r, "amount"),
+        )
         for r in rows
         if (one := named(raw, r["product_id"], kind, t)) is not None
     )
 
 
 def entries(gained: Set[Bought], lost: Set[Bought], now: Set[Bought], reference: int) -> dict:
-    """Count, weight, last purchase and coupon uses by id: the heaviest, in falling order."""
+    """Count, weight, last purchase, coupon uses and amount by id: the heaviest, in order."""
     signed = [(1, one) for one in gained] + [(-1, one) for one in lost]
     out = {}
     for name in {one.id for _sign, one in signed}:
@@ -69,6 +76,7 @@ def entries(gained: Set[Bought], lost: Set[Bought], now: Set[Bought], reference:
             decayed([(sign, one.at) for sign, one in here], reference, 90),
             max((one.at for one in now if one.id == name), default=0),
             sum(sign for sign, one in here if one.with_coupon),
+            sum(sign * one.amount for sign, one in here),
         )
     heaviest = sorted(out, key=lambda name: (-out[name][1].value, name))[:CAP]
     return {name: out[name] for name in heaviest}

@@ -35,7 +35,7 @@ from hypothesis import strategies as st
 pytestmark = pytest.mark.filterwarnings("default")
 
 KEYS = {"user_id": USERS, "product_id": PRODUCTS, "coupon_id": COUPONS}
-LISTS = ("ids", "counts", "decayed_90d", "last_timestamps", "coupon_counts")
+LISTS = ("ids", "counts", "decayed_90d", "last_timestamps", "coupon_counts", "amounts")
 RANDOM = settings(
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
@@ -103,18 +103,16 @@ def check_value(found, expected, where: str) -> None:
 
 def check_entries(columns: list, wanted: dict, where: str) -> None:
     if not wanted:
-        assert columns == [None] * 5, f"{where}: expected none, got {columns}"
+        assert columns == [None] * 6, f"{where}: expected none, got {columns}"
         return
-    ids, counts, weights, lasts, uses = columns
+    ids, counts, weights, lasts, uses, amounts = columns
     assert sorted(ids or []) == sorted(wanted), f"{where}: expected {wanted}, got {columns}"
     for one, two in pairwise(zip(weights, ids, strict=True)):
         tied = math.isclose(one[0], two[0], rel_tol=1e-14)
         assert one[1] < two[1] if tied else one[0] > two[0], f"{where} is not in order: {columns}"
-    for one, count, weight, last, used in zip(ids, counts, weights, lasts, uses, strict=True):
-        total, decayed, latest, redeemed = wanted[one]
-        assert (count, last, used) == (total, latest, redeemed), (
-            f"{where} {one}: expected {wanted[one]}, got {(count, last, used)}"
-        )
+    for one, weight, *exact in zip(ids, weights, counts, lasts, uses, amounts, strict=True):
+        total, decayed, *others = wanted[one]
+        assert exact == [total, *others], f"{where} {one}: expected {wanted[one]}, got {exact}"
         check_value(weight, decayed, f"{where} {one}")
 
 

@@ -1,12 +1,12 @@
 """Every input of the ranker equals its definition, and training and serving see the same."""
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from brute_force_inputs import inputs
 from brute_histories import Measured
 from brute_rows import Raw
 from feature_cases import hard_cases
+from feature_frames import frame_of
 from feature_logs import (
     COUPONS,
     DAY,
@@ -33,8 +33,6 @@ from serving.candidates import index_from_columns
 from serving.online import FeastOnline
 from serving.recommend import score_and_rank
 from serving.schemas import RecommendationRequest
-from training.dataset import RawTables, build_frame, feast_reader
-from training.frame import RankingFrame
 
 # Feast warns while it is imported; its warnings are not ours to mend.
 pytestmark = pytest.mark.filterwarnings("default")
@@ -55,28 +53,6 @@ CART = (
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     return feast_store(tmp_path_factory.mktemp("home"))
-
-
-def frame_of(store, users, coupons, instants) -> RankingFrame:
-    """Training's frame if every user were exposed to every coupon at every instant."""
-    pairs = [(user, t) for t in instants for user in users]
-    times = pa.array([moment(t) for _user, t in pairs], pa.timestamp("us", tz="UTC"))
-    exposures = pa.table(
-        {
-            "exposure_id": [f"{user}-{t}" for user, t in pairs],
-            "event_timestamp": times,
-            "user_id": [user for user, _t in pairs],
-            "campaign_id": ["every"] * len(pairs),
-        }
-    )
-    far = pa.array([moment(instants[-1] + DAY)] * len(coupons), pa.timestamp("us", tz="UTC"))
-    plans = pa.table(
-        {"coupon_id": list(coupons), "campaign_id": ["every"] * len(coupons), "valid_to": far}
-    )
-    redeemed = {name: pa.array([], pa.string()) for name in ("user_id", "coupon_id")}
-    none = pa.array([], pa.timestamp("us", tz="UTC"))
-    redemptions = pa.table(redeemed | {"event_timestamp": none, "created_timestamp": none})
-    return build_frame(RawTables(exposures, plans, redemptions), feast_reader(store))
 
 
 def check(found: np.ndarray, expected: dict, where: str) -> None:
@@ -167,20 +143,20 @@ def our_store(home):
     return store
 
 
-def test_of_more_than_512_products_the_lightest_count_only_with_what_changed_today(store):
-    names = [f"p{number:03d}" for number in range(520)]
+def test_of_more_than_1024_products_the_lightest_count_only_with_what_changed_today(store):
+    names = [f"p{number:04d}" for number in range(1_032)]
     at = {"event_timestamp": START, "created_timestamp": START}
     plan = {"coupon_id": "A:x", "coupon_code": "x", "campaign_id": "A", "audience": "open"}
     plan |= {"valid_from": START, "valid_to": START + 90 * DAY}
     bought = [_purchase(name, START + DAY) for name in names]
-    taken_back = bought[515] | {"event_type": "view", "created_timestamp": START + 4 * DAY + 5}
-    scope = [{"coupon_id": "A:x", "product_id": name} for name in ("p000", "p515", "p516")]
+    taken_back = bought[1_027] | {"event_type": "view", "created_timestamp": START + 4 * DAY + 5}
+    scope = [{"coupon_id": "A:x", "product_id": name} for name in ("p0000", "p1027", "p1028")]
     log = {
         "users": [{"user_id": "u1"} | at],
         "products": [{"product_id": name} | at for name in names],
         "coupons": [plan | at],
         "coupon_products": [pair | at for pair in scope],
-        "events": [*bought, taken_back, _purchase("p516", START + 4 * DAY + 6)],
+        "events": [*bought, taken_back, _purchase("p1028", START + 4 * DAY + 6)],
     }
     log = complete(log)
     relanded(store, log)

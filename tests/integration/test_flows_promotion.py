@@ -47,7 +47,7 @@ def test_failed_gate_promotes_nothing_and_the_rule_serves(home, outcomes, monkey
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert promote_or_say_why(home, outcomes[False]) is False
-    assert serving(home).name == "own_purchases"
+    assert serving(home).name == "own_spend"
 
 
 def test_passed_gate_promotes_and_the_champion_serves(home, outcomes, monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 from feature_repo.transforms.request import RANKER_INPUTS
 from serving.errors import ModelError
 from serving.model import ModelSlot
-from serving.policy import own_purchases_scores
+from serving.policy import own_spend_scores
 from serving.registry import MlflowRegistry, ranker_of
 
 # MLflow warns while it is imported; its warnings are not ours to mend.
@@ -44,7 +44,7 @@ def fitted(width: int):
 
 
 def registered(
-    client, ranker, columns: list[str], gate: str, margin: str = "own_purchases rule-1"
+    client, ranker, columns: list[str], gate: str, margin: str = "own_spend rule-1"
 ) -> str:
     import mlflow
     import pandas as pd
@@ -128,7 +128,7 @@ def test_champion_adds_its_trees_to_the_rule(tracking, slot):
     inputs = np.random.default_rng(1).random((50, len(RANKER_INPUTS)), dtype=np.float32)
     inputs[::3, ::5] = np.nan
     data = xgboost.DMatrix(inputs)
-    data.set_base_margin(np.log1p(own_purchases_scores(inputs)))
+    data.set_base_margin(np.log1p(own_spend_scores(inputs) / 100))
     expected = tracking.rankers["sound"].predict(data)
     np.testing.assert_allclose(slot.current.score(inputs), expected, rtol=1e-6)
 
@@ -160,13 +160,13 @@ def test_model_file_that_is_no_model_is_refused_with_a_sentence(tracking):
 
 def test_alias_set_by_a_person_is_served_without_a_restart(tracking, slot):
     slot.refresh()
-    assert slot.current.name == "own_purchases"
+    assert slot.current.name == "own_spend"
     tracking.crown("sound")
     slot.refresh()
     assert slot.current.name == MODEL
     tracking.dethrone()
     slot.refresh()
-    assert slot.current.name == "own_purchases"
+    assert slot.current.name == "own_spend"
 
 
 def test_registry_that_cannot_be_opened_is_one_sentence(tmp_path):

@@ -48,6 +48,7 @@ def buyer(bought: Mapping[str, int], **known: Any) -> dict[str, Any]:
         "history_product_decayed_90d": [float(count) for count in bought.values()],
         "history_product_last_timestamps": [when for _ in bought],
         "history_product_coupon_counts": [0 for _ in bought],
+        "history_product_amounts": [100 * count for count in bought.values()],
         "history_reference_timestamp": when,
     }
     return user(**history, purchase_count_all=sum(bought.values()), **known)

@@ -29,10 +29,10 @@ instants = st.one_of(st.none(), st.integers(NOW - 200 * DAY, NOW))
 
 @st.composite
 def entries(draw, kind: str, part: str):
-    """The five lists of one user, kind and part; all null if there is nothing."""
+    """The six lists of one user, kind and part; all null if there is nothing."""
     ids = draw(st.lists(st.sampled_from(IDS[kind]), unique=True, max_size=4))
     if not ids:
-        return [None] * 5
+        return [None] * 6
     least = 1 if part == "history" else -2
     size = {"min_size": len(ids), "max_size": len(ids)}
     hundredths = st.integers(1 if part == "history" else -100, 400)
@@ -45,6 +45,7 @@ def entries(draw, kind: str, part: str):
         draw(st.lists(weights, **size)),
         draw(st.lists(lasts, **size)),
         draw(st.lists(st.integers(0, 3), **size)),
+        draw(st.lists(st.integers(0 if part == "history" else -900, 900), **size)),
     ]
 
 
@@ -59,7 +60,7 @@ def users(draw):
     for part in ("history", "recent"):
         row[f"{part}_reference_timestamp"] = NOW - draw(st.integers(0, 100)) * DAY
         for kind in IDS:
-            fields = ("ids", "counts", "decayed_90d", "last_timestamps", "coupon_counts")
+            fields = ("ids", "counts", "decayed_90d", "last_timestamps", "coupon_counts", "amounts")
             values = draw(entries(kind, part))
             row |= {f"{part}_{kind}_{f}": v for f, v in zip(fields, values, strict=True)}
     return row
@@ -116,7 +117,7 @@ def ratio(part: float, whole: float) -> float:
 
 
 def merged(user: dict, kind: str, at: int) -> dict[str, list[tuple]]:
-    """Count, weight decayed to ``at``, last purchase and coupon uses by id, over both parts."""
+    """Count, weight decayed to ``at``, last purchase, coupon uses and amount by id, in both."""
     out: dict[str, list[tuple]] = {}
     for part in ("history", "recent"):
         name = f"{part}_{kind}"
@@ -128,6 +129,7 @@ def merged(user: dict, kind: str, at: int) -> dict[str, list[tuple]]:
                     user[f"{name}_decayed_90d"][place] * 2 ** (-age / 90),
                     user[f"{name}_last_timestamps"][place],
                     user[f"{name}_coupon_counts"][place],
+                    user[f"{name}_amounts"][place],
                 )
             )
     return out
@@ -145,6 +147,7 @@ def affinity(user: dict, offer: dict, at: int) -> dict[str, float]:
         prefix = "own" if kind == "product" else kind
         weight = sum(hit[1] for hit in hits)
         out[f"{prefix}_purchase_count"] = sum(hit[0] for hit in hits)
+        out[f"{prefix}_spend"] = sum(hit[4] for hit in hits)
         out[f"{prefix}_purchase_decayed_90d"] = weight
         out[f"{prefix}_purchase_share"] = ratio(weight, total)
         if kind == "product":
@@ -264,7 +267,7 @@ def _nothing() -> dict:
     for part in ("history", "recent"):
         out[f"{part}_reference_timestamp"] = NOW
         for kind in IDS:
-            fields = ("ids", "counts", "decayed_90d", "last_timestamps", "coupon_counts")
+            fields = ("ids", "counts", "decayed_90d", "last_timestamps", "coupon_counts", "amounts")
             out |= {f"{part}_{kind}_{field}": None for field in fields}
     return out
 
@@ -272,4 +275,5 @@ def _nothing() -> dict:
 def _entry(part: str, count: int, weight: float, last: int) -> dict:
     values = {"ids": "p1", "counts": count, "decayed_90d": weight, "last_timestamps": last}
     values["coupon_counts"] = 0
+    values["amounts"] = 0
     return {f"{part}_product_{field}": [value] for field, value in values.items()}

@@ -106,7 +106,7 @@ def test_answer_has_the_fields_of_the_contract_and_no_others():
     assert post(service(), json=ASK).json() == {
         "request_id": "request-1",
         "user_id": "900",
-        "model": {"name": "own_purchases", "version": "rule-1"},
+        "model": {"name": "own_spend", "version": "rule-1"},
         "cold_start": False,
         "stale_features": [],
         "recommendations": [
@@ -205,11 +205,11 @@ def test_readiness_says_that_the_rule_ranks():
     assert answer.status_code == 200
     assert answer.json() == {
         "ready": True,
-        "model": {"name": "own_purchases", "version": "rule-1"},
+        "model": {"name": "own_spend", "version": "rule-1"},
         "coupons": 2,
         "clock": {"now": "2017-12-01T00:00:00Z", "replay": True},
         "online_watermark": "2017-12-01T00:00:00Z",
-        "notes": ["There is no champion; ranking by the rule own_purchases."],
+        "notes": ["There is no champion; ranking by the rule own_spend."],
     }
 
 
@@ -220,7 +220,7 @@ def test_readiness_says_which_features_are_stale():
 
 def test_model_page_says_what_ranks():
     assert get(service(), "/v1/model").json() == {
-        "name": "own_purchases",
+        "name": "own_spend",
         "version": "rule-1",
         "is_champion": False,
         "problem": None,
@@ -251,7 +251,7 @@ def test_metrics_count_requests_by_route_and_show_nothing_of_the_user():
     assert answer.headers["content-type"].startswith("text/plain")
     assert 'clipwise_request_seconds_count{route="/v1/recommendations",status="200"} 1.0' in lines
     assert 'clipwise_candidates_removed_total{rule="expired"} 1.0' in lines
-    assert 'clipwise_model_info{name="own_purchases",version="rule-1"} 1.0' in lines
+    assert 'clipwise_model_info{name="own_spend",version="rule-1"} 1.0' in lines
     # Behind the last space stands a measured value, in which any digits may occur.
     assert not any("900" in line.rsplit(" ", 1)[0] for line in lines)
 

@@ -7,7 +7,7 @@ import pytest
 from serving.errors import ModelError, NotPassed
 from serving.evidence import Registered, require_passed, require_servable
 
-TAGS = {"gate": "passed", "base_margin": "own_purchases rule-1"}
+TAGS = {"gate": "passed", "base_margin": "own_spend rule-1"}
 BARE = Registered("7", TAGS, b"trees", ())
 EVIDENCE = {"version": "7", "sha256": BARE.sha256}
 SOUND = replace(BARE, gate=EVIDENCE | {"gate": "passed"})

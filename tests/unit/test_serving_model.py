@@ -5,7 +5,7 @@ from serving_fakes import FakeRanker, FakeRegistry
 from feature_repo.transforms.request import RANKER_INPUTS
 from serving.errors import ModelError
 from serving.model import ModelSlot, RuleRanker
-from serving.policy import own_purchases_scores
+from serving.policy import own_spend_scores
 from serving.registry import require_inputs
 
 BROKEN = ModelError("coupon_ranker version 8 cannot be loaded.")
@@ -14,13 +14,13 @@ BROKEN = ModelError("coupon_ranker version 8 cannot be loaded.")
 def test_rule_serves_while_there_is_no_champion():
     slot = ModelSlot(FakeRegistry())
     slot.refresh()
-    assert (slot.current.name, slot.current.version) == ("own_purchases", "rule-1")
+    assert (slot.current.name, slot.current.version) == ("own_spend", "rule-1")
     assert not slot.has_champion and slot.problem is None
 
 
 def test_rule_ranker_scores_by_the_policy_that_training_evaluates():
     inputs = np.random.default_rng(7).random((5, len(RANKER_INPUTS)), dtype=np.float32)
-    assert RuleRanker().score(inputs).tolist() == own_purchases_scores(inputs).tolist()
+    assert RuleRanker().score(inputs).tolist() == own_spend_scores(inputs).tolist()
 
 
 def test_new_champion_is_swapped_in_and_loaded_once():
@@ -46,7 +46,7 @@ def test_broken_champion_never_serves_and_the_old_one_goes_on():
 def test_broken_first_champion_leaves_the_rule():
     slot = ModelSlot(FakeRegistry("8", {"8": BROKEN}))
     slot.refresh()
-    assert slot.current.name == "own_purchases" and slot.problem == str(BROKEN)
+    assert slot.current.name == "own_spend" and slot.problem == str(BROKEN)
 
 
 def test_champion_goes_on_while_the_registry_is_down_and_the_problem_ends_with_it():

@@ -4,9 +4,16 @@ from hypothesis import strategies as st
 
 from feature_repo.transforms.request import RANKER_INPUTS
 from feature_repo.transforms.ties import tie_break
-from serving.policy import own_purchases_scores, propensities, rank
+from serving.policy import (
+    own_purchases_scores,
+    own_spend_scores,
+    propensities,
+    rank,
+    rule_margin,
+)
 
 OWN = RANKER_INPUTS.index("own_purchase_count")
+SPEND = RANKER_INPUTS.index("own_spend")
 BUYERS = RANKER_INPUTS.index("covered_buyer_count_all")
 
 
@@ -28,6 +35,25 @@ def test_popularity_breaks_ties_of_own_purchases():
 
 def test_unknown_counts_as_nothing():
     assert own_purchases_scores(inputs((np.nan, np.nan)))[0] == 0
+    assert own_spend_scores(inputs((np.nan, np.nan)))[0] == 0
+
+
+def test_one_cent_more_spent_beats_any_number_of_purchases():
+    rows = inputs((1_000, 2_000_000), (1, 0))
+    rows[:, SPEND] = 500, 501
+    few, more = own_spend_scores(rows)
+    assert few < more
+
+
+def test_purchases_without_an_amount_are_ordered_by_their_number():
+    few, more = own_spend_scores(inputs((2, 2_000_000), (3, 0)))
+    assert 0 < few < more < 1
+
+
+def test_trees_start_from_the_logarithm_of_the_spend_and_never_below_nothing():
+    rows = inputs((0, 0), (0, 0), (0, 0))
+    rows[:, SPEND] = -400, 0, 100
+    assert rule_margin(rows).tolist() == [0.0, 0.0, np.float32(np.log(2))]
 
 
 def test_scores_keep_the_leading_shape_and_are_double_precision():

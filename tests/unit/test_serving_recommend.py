@@ -43,7 +43,7 @@ def test_user_sees_the_coupons_of_what_they_buy_first():
     online = FakeOnline({"900": buyer({"p-milk": 3}, campaign_ids=["1"])})
     answer = recommender(online).recommend(ask())
     assert shown(answer) == ["milk", "welcome", "bread"]
-    assert answer.model.name == "own_purchases" and answer.model.version == "rule-1"
+    assert answer.model.name == "own_spend" and answer.model.version == "rule-1"
     assert not answer.cold_start and answer.reason is None
 
 
@@ -55,7 +55,7 @@ def test_answer_carries_rank_score_propensity_and_validity():
         "coupon_code": "MILK",
         "campaign_id": "1",
         "rank": 1,
-        "score": pytest.approx(3 + 5 / 6),
+        "score": pytest.approx(300 + 23 / 29),
         "propensity": 1.0,
         "valid_to": WATERMARK + timedelta(days=10),
         "reasons": (),
