@@ -8,8 +8,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from feature_repo.names import RANKER_MODEL, RULE_NAME, RULE_VERSION
+from feature_repo.reasons import Effects
+from feature_repo.transforms.request import RANKER_INPUTS
 from serving.errors import ModelError
-from serving.policy import own_spend_scores, rule_margin
+from serving.policy import margin_effects, own_spend_scores, rule_effects, rule_margin
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +24,9 @@ class Ranker(Protocol):
 
     def score(self, inputs: np.ndarray) -> np.ndarray:
         """Scores of shape ``(n,)`` for float32 inputs of shape ``(n, len(RANKER_INPUTS))``."""
+
+    def explain(self, inputs: np.ndarray) -> Effects:
+        """What each input has in the scores of the same rows; it sums to them."""
 
 
 class Registry(Protocol):
@@ -44,6 +49,9 @@ class RuleRanker:
     def score(self, inputs: np.ndarray) -> np.ndarray:
         return own_spend_scores(inputs)
 
+    def explain(self, inputs: np.ndarray) -> Effects:
+        return Effects(rule_effects(inputs), np.zeros(len(inputs)))
+
 
 @dataclass(frozen=True)
 class ChampionRanker:
@@ -55,6 +63,17 @@ class ChampionRanker:
 
     def score(self, inputs: np.ndarray) -> np.ndarray:
         return self.booster.inplace_predict(inputs, base_margin=rule_margin(inputs))
+
+    def explain(self, inputs: np.ndarray) -> Effects:
+        """SHAP values of the trees (Lundberg et al. 2020), and of the margin its own terms."""
+        import xgboost
+
+        data = xgboost.DMatrix(inputs, feature_names=list(RANKER_INPUTS))
+        margin = rule_margin(inputs)
+        data.set_base_margin(margin)
+        # The last column is what no input moves: what the trees say on average, and the margin.
+        found = self.booster.predict(data, pred_contribs=True).astype(np.float64)
+        return Effects(found[:, :-1] + margin_effects(inputs), found[:, -1] - margin)
 
 
 class ModelSlot:

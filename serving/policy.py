@@ -3,7 +3,7 @@
 Pure functions on arrays. Training evaluates with them exactly the policy that serves.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -42,6 +42,20 @@ def rule_margin(inputs: np.ndarray) -> np.ndarray:
     return np.log1p(np.maximum(own_spend_scores(inputs), 0) / MINOR_UNITS).astype(np.float32)
 
 
+def rule_effects(inputs: np.ndarray) -> np.ndarray:
+    """What each input has in ``own_spend_scores``: float64 of shape ``inputs.shape``.
+
+    The rule's inputs come in one after the other, the one that decides first: spend has what it
+    gives alone, purchases what they add to that, and popularity the rest.
+    """
+    return _effects(inputs, own_spend_scores)
+
+
+def margin_effects(inputs: np.ndarray) -> np.ndarray:
+    """What each input has in ``rule_margin``, as in ``rule_effects``."""
+    return _effects(inputs, rule_margin)
+
+
 def rank(
     scores: np.ndarray, coupon_ids: Sequence[str], k: int, ties: np.ndarray | None = None
 ) -> np.ndarray:
@@ -57,6 +71,16 @@ def rank(
 def propensities(shown: int) -> np.ndarray:
     """The probability with which each coupon was shown: 1, as nothing is left to chance."""
     return np.ones(shown)
+
+
+def _effects(inputs: np.ndarray, score: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    effects, known = np.zeros(inputs.shape), np.zeros_like(inputs)
+    before = score(known).astype(np.float64)
+    for column in (_OWN_SPEND, _OWN_PURCHASES, _POPULARITY):
+        known[..., column] = inputs[..., column]
+        now = score(known).astype(np.float64)
+        effects[..., column], before = now - before, now
+    return effects
 
 
 def _known(values: np.ndarray) -> np.ndarray:

@@ -2,13 +2,14 @@
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from feature_repo.names import RANKER_SERVICE, USER
+from feature_repo.reasons import reasons
 from feature_repo.transforms.request import RANKER_INPUTS, ranker_inputs
 from serving.candidates import CandidateIndex
 from serving.clock import Clock, from_microseconds, microseconds
@@ -20,6 +21,7 @@ from serving.policy import propensities, rank
 from serving.rules import Situation, apply_rules
 from serving.schemas import (
     ModelName,
+    Reason,
     Recommendation,
     RecommendationAnswer,
     RecommendationRequest,
@@ -84,7 +86,7 @@ class Recommender:
             model=ModelName(name=ranker.name, version=ranker.version),
             cold_start=is_unknown(user),
             stale_features=tuple(self._freshness.stale_features(instant)),
-            recommendations=recommendations(index, ranking),
+            recommendations=recommendations(index, ranking, _why(request, ranker, ranking)),
             removed=removed,
             reason=None if len(rows) else _why_nothing(len(reachable)),
         )
@@ -131,8 +133,24 @@ def redemptions(user: Mapping[str, Any]) -> dict[str, float]:
     return {} if ids is None else dict(zip(ids, counts, strict=True))
 
 
-def recommendations(index: CandidateIndex, ranking: Ranking) -> tuple[Recommendation, ...]:
-    """The ranked coupons as a shop sees them."""
+Reasons = tuple[Reason, ...]
+
+
+def _why(request: RecommendationRequest, ranker: Ranker, ranking: Ranking) -> Sequence[Reasons]:
+    """The reasons of every shown coupon; none unless the request asks for them."""
+    if not request.explain or not len(ranking.rows):
+        return [()] * len(ranking.rows)
+    effects = ranker.explain(ranking.inputs).by_input
+    return [
+        tuple(Reason(code=one.code, text=one.text, effect=one.effect) for one in reasons(*pair))
+        for pair in zip(ranking.inputs, effects, strict=True)
+    ]
+
+
+def recommendations(
+    index: CandidateIndex, ranking: Ranking, why: Sequence[Reasons]
+) -> tuple[Recommendation, ...]:
+    """The ranked coupons as a shop sees them, each with its reasons."""
     chances = propensities(len(ranking.rows))
     return tuple(
         Recommendation(
@@ -143,6 +161,7 @@ def recommendations(index: CandidateIndex, ranking: Ranking) -> tuple[Recommenda
             score=float(ranking.scores[place]),
             propensity=float(chances[place]),
             valid_to=from_microseconds(index.valid_to[row]),
+            reasons=why[place],
         )
         for place, row in enumerate(ranking.rows)
     )

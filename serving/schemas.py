@@ -7,6 +7,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 
 from feature_repo.contract import EVENT_TYPES, MINOR_UNITS
 from feature_repo.names import PLACEMENTS
+from feature_repo.reasons import REASON_CODES
 from feature_repo.transforms.affinity import CartLine as PricedLine
 
 MAX_CART_LINES = 500
@@ -19,6 +20,7 @@ _MAX_PRICE = 1_000_000_000
 Id = Annotated[str, Field(min_length=1, max_length=256)]
 Placement = Literal[PLACEMENTS]
 EventType = Literal[EVENT_TYPES]
+ReasonCode = Literal[REASON_CODES]
 
 
 def _text_only(value: object) -> object:
@@ -69,7 +71,7 @@ class RecommendationRequest(_Closed):
                     "placement": "home",
                     "k": 10,
                     "cart": [{"product_id": "1095275", "quantity": 1, "unit_price": 0.5}],
-                    "explain": False,
+                    "explain": True,
                 }
             ]
         }
@@ -90,8 +92,21 @@ class ModelName(_Closed):
     version: str
 
 
+class Reason(_Closed):
+    """Why a coupon has its score, in the words of a support agent.
+
+    ``effect`` is what the things behind ``code`` added to the score; below zero they speak against
+    the coupon. Everything that moved the score has a code, so the effects of all codes, and what
+    every coupon starts from, sum to it; the strongest few are here.
+    """
+
+    code: ReasonCode
+    text: str
+    effect: float
+
+
 class Recommendation(_Closed):
-    """A coupon to show. ``reasons`` stays empty until scores can be explained."""
+    """A coupon to show. ``reasons`` are there if the request says ``explain``, strongest first."""
 
     coupon_id: str
     coupon_code: str
@@ -100,7 +115,7 @@ class Recommendation(_Closed):
     score: float
     propensity: float
     valid_to: datetime
-    reasons: tuple[str, ...] = ()
+    reasons: tuple[Reason, ...] = ()
 
 
 class RecommendationAnswer(_Closed):
@@ -124,7 +139,23 @@ class RecommendationAnswer(_Closed):
                             "score": 1.73,
                             "propensity": 1.0,
                             "valid_to": "2017-12-25T05:00:00Z",
-                            "reasons": [],
+                            "reasons": [
+                                {
+                                    "code": "own_purchases",
+                                    "text": "Bought 3 times before",
+                                    "effect": 1.52,
+                                },
+                                {
+                                    "code": "recent_purchase",
+                                    "text": "Last bought 5 days ago",
+                                    "effect": 0.14,
+                                },
+                                {
+                                    "code": "days_left",
+                                    "text": "Against it: ends in 24 days",
+                                    "effect": -0.08,
+                                },
+                            ],
                         }
                     ],
                     "removed": {"expired": 3, "usage_cap": 1},

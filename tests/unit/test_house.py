@@ -30,7 +30,12 @@ SEAMS = {
         "flows/materialize.py",
     },
     "mlflow": {"training/tracking.py", "serving/registry.py"},
-    "xgboost": {"training/ranker.py", "training/tracking.py", "serving/registry.py"},
+    "xgboost": {
+        "training/ranker.py",
+        "training/tracking.py",
+        "serving/model.py",
+        "serving/registry.py",
+    },
     "optuna": {"training/search.py"},
     "prefect": {"flows"},
     "great_expectations": {"validation"},

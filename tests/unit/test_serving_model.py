@@ -1,11 +1,14 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from serving_fakes import FakeRanker, FakeRegistry
 
 from feature_repo.transforms.request import RANKER_INPUTS
 from serving.errors import ModelError
 from serving.model import ModelSlot, RuleRanker
-from serving.policy import own_spend_scores
+from serving.policy import margin_effects, own_spend_scores, rule_margin
 from serving.registry import require_inputs
 
 BROKEN = ModelError("coupon_ranker version 8 cannot be loaded.")
@@ -87,3 +90,26 @@ def test_model_with_the_inputs_of_serving_is_accepted():
 def test_model_with_other_inputs_or_another_order_is_refused(columns):
     with pytest.raises(ModelError, match="version 7 reads .* expected"):
         require_inputs("7", columns)
+
+
+NOT_KNOWN = st.just(float("nan"))
+
+
+@given(
+    arrays(
+        np.float32,
+        (4, len(RANKER_INPUTS)),
+        elements=st.one_of(NOT_KNOWN, st.floats(0, 1e6, width=32)),
+    )
+)
+def test_effects_of_the_rule_and_of_the_margin_sum_to_them(inputs):
+    found = RuleRanker().explain(inputs)
+    sums = found.base + found.by_input.sum(axis=1)
+    np.testing.assert_allclose(sums, own_spend_scores(inputs), rtol=1e-12)
+    np.testing.assert_allclose(margin_effects(inputs).sum(axis=1), rule_margin(inputs), rtol=1e-6)
+    moved = np.flatnonzero(margin_effects(inputs).any(axis=0))
+    assert {RANKER_INPUTS[one] for one in moved} <= {
+        "own_spend",
+        "own_purchase_count",
+        "covered_buyer_count_all",
+    }

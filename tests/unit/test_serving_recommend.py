@@ -62,6 +62,38 @@ def test_answer_carries_rank_score_propensity_and_validity():
     }
 
 
+def test_asked_to_explain_every_coupon_says_why_and_the_effects_make_the_score():
+    online = FakeOnline({"900": buyer({"p-milk": 3}, campaign_ids=["1"])})
+    milk, _, bread = recommender(online).recommend(ask(explain=True)).recommendations
+    assert [(one.code, one.text) for one in milk.reasons] == [
+        ("own_purchases", "Bought 3 times before"),
+        ("popularity", "Bought by 5 shoppers"),
+    ]
+    assert sum(one.effect for one in milk.reasons) == pytest.approx(milk.score)
+    assert [one.code for one in bread.reasons] == ["popularity"]
+
+
+def test_only_the_shown_coupons_are_explained():
+    explained = []
+
+    class Counting(RuleRanker):
+        def explain(self, inputs):
+            explained.append(len(inputs))
+            return super().explain(inputs)
+
+    online = FakeOnline({"900": user(campaign_ids=["1", "2"])})
+    service = recommender(online, ranker=Counting())
+    service.recommend(ask(k=2, explain=True))
+    service.recommend(ask(k=2))
+    assert explained == [2]
+
+
+def test_nothing_to_show_needs_no_reasons():
+    online = FakeOnline({"900": user(campaign_ids=["9"])})
+    answer = recommender(online, index_of(coupon("milk", "1"))).recommend(ask(explain=True))
+    assert answer.recommendations == () and answer.reason
+
+
 def test_unknown_user_gets_open_coupons_and_a_cold_start():
     answer = recommender(FakeOnline()).recommend(ask("nobody"))
     assert shown(answer) == ["welcome"] and answer.cold_start
