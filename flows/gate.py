@@ -10,18 +10,25 @@ from typing import Any
 import numpy as np
 from prefect import flow
 
-from feature_repo.names import GATE_FAILED, GATE_PASSED, GATE_TAG, RANKER_SERVICE, VERDICT_TAG
+from feature_repo.names import GATE_FAILED, GATE_PASSED, GATE_TAG, VERDICT_TAG
 from flows.champion import present_champion, registry, tracking
+from flows.report import write_report
 from flows.steps import git_commit, prepare_environment, step
 from flows.trial import Trial, trial_of
 from serving.evidence import Registered
 from serving.registry import ranker_of
-from training.evaluate import CHAMPION, PRIMARY, RANKER, Evaluation, compare_slices, evaluate
+from training.evaluate import (
+    CHAMPION,
+    PRIMARY,
+    RANKER,
+    Evaluation,
+    compare_slices,
+    evaluate,
+    scores_of,
+)
 from training.frame import RankingFrame, frame_problem
 from training.promotion import Decision, Gate, Measured, decide
-from training.ranker import importance
 from training.records import Judgment
-from training.report import Report, part, render
 from training.slices import slices
 
 GATE = Gate()
@@ -57,13 +64,8 @@ def repeat_gate(version: str) -> Judged:
 
 def run_scores(home: Path, version: str, test: RankingFrame) -> np.ndarray:
     """What the version's run scored the test pairs; unknown if those were other pairs."""
-    table = tracking(home).predictions(version)
-    model, qid, coupon = (table[name].to_pylist() for name in ("model", "qid", "coupon_id"))
-    ours = np.array([name == RANKER for name in model])
-    pairs = [pair for pair, mine in zip(zip(qid, coupon, strict=True), ours, strict=True) if mine]
-    if pairs != list(zip(test.qid, test.coupon_id, strict=True)):
-        return np.full(len(test), np.nan)
-    return table["score"].to_numpy()[ours]
+    scores = scores_of(tracking(home).predictions(version), test)
+    return scores.get(RANKER, np.full(len(test), np.nan))
 
 
 def judge(
@@ -75,18 +77,20 @@ def judge(
     """
     registered = registry(home).read(version)
     opponent = _opponent(home, registered)
-    evaluation, measured = measure(home, registered, trial, expected, opponent)
+    found, measured, scores = measure(home, registered, trial, expected, opponent)
     decision = decide(gate, measured)
     artifact = _artifact(registered, trial, opponent, gate, measured, decision)
-    page = write_report(home, registered, trial, evaluation, decision)
-    tracking(home).judge(version, Judgment(evaluation.table, decision, artifact, (page,)))
-    return Judged(version, evaluation, decision, page)
+    written = write_report(home, registered, trial, found, measured.slices, decision, scores)
+    judgment = Judgment(found.table, decision, artifact, (written.page,), written.figures)
+    tracking(home).judge(version, judgment)
+    return Judged(version, found, decision, written.page)
 
 
 def measure(
     home: Path, registered: Registered, trial: Trial, expected: np.ndarray, opponent: str | None
-) -> tuple[Evaluation, Measured]:
-    """All that the gate decides on, by the scores of the model that would serve."""
+) -> tuple[Evaluation, Measured, dict[str, np.ndarray]]:
+    """All that the gate decides on, by the scores of the model that would serve, and the test
+    scores of that model, the plain rules and the champion."""
     ranker, test = ranker_of(registered), trial.test
     scores = ranker.score(test.inputs)
     champion = None
@@ -105,7 +109,8 @@ def measure(
         pairs=len(test),
         latency=latency(ranker.score, test.inputs),
     )
-    return found, measured
+    theirs = {} if champion is None else {CHAMPION: champion}
+    return found, measured, {RANKER: scores, **trial.rules, **theirs}
 
 
 def differing(scores: np.ndarray, expected: np.ndarray) -> int:
@@ -127,27 +132,6 @@ def latency(
         score(rows)
         took.append(timer() - begun)
     return 1000 * statistics.median(took)
-
-
-def write_report(
-    home: Path, registered: Registered, trial: Trial, evaluation: Evaluation, decision: Decision
-) -> Path:
-    """Write the reviewer's page."""
-    state = trial.state
-    facts = {
-        "Version": f"{registered.version}, model file {registered.sha256}",
-        "Feature service": RANKER_SERVICE,
-        "Lake version": f"{state.number}, complete up to {state.watermark.isoformat()}",
-        "Source": state.source,
-        "Commit": git_commit() or "not in a checkout",
-    }
-    parts = [part(name, getattr(trial, name)) for name in ("train", "valid", "test")]
-    gains = importance(ranker_of(registered).booster)
-    page = home / "reports" / "training_report.html"
-    page.parent.mkdir(parents=True, exist_ok=True)
-    report = Report("Coupon ranker", facts, parts, evaluation, decision, gains)
-    page.write_text(render(report), encoding="utf-8")
-    return page
 
 
 def _opponent(home: Path, registered: Registered) -> str | None:

@@ -6,17 +6,21 @@ from pathlib import Path
 import numpy as np
 from prefect import flow
 
-from feature_repo.lake import State
+from feature_repo.lake import Lake, State
 from feature_repo.names import RANKER_SERVICE
 from flows.champion import tracking
 from flows.gate import judge
 from flows.steps import git_commit, prepare_environment, step, tell
 from flows.trial import Trial, trial_of
+from training.contenders import Baselines, baselines_beside
 from training.evaluate import RANKER, Evaluation, predictions_table
+from training.frame import concatenated
+from training.learning_curve import learning_curve
 from training.promotion import Decision
+from training.purchases import purchases_before
 from training.ranker import RankerConfig, fit, predict
-from training.records import Lineage, TrainingRun
-from training.tracking import PREDICTIONS
+from training.records import Learning, Lineage, TrainingRun
+from training.tracking import LEARNING, PREDICTIONS
 
 
 @dataclass(frozen=True)
@@ -44,22 +48,60 @@ def retrain(
     config = RankerConfig(seed=seed)
     model = step(fit)([trial.train, trial.valid], config, _growing)
     scores = predict(model, trial.test.inputs)
-    predictions = step(write_predictions)(home, trial, scores)
+    baselines = step(beside)(home, trial, config)
+    learning = step(write_learning)(home, trial, config, scores, baselines)
+    predictions = step(write_predictions)(home, trial, scores, baselines)
     params = asdict(config) | {"test_start": trial.test_start.isoformat()}
-    run = TrainingRun(params, _lineage(trial.state), (predictions,))
+    run = TrainingRun(params, _lineage(trial.state), (predictions, learning))
     version = step(tracking(home).log)(model, run)
     judged = step(judge)(home, version, trial, scores)
     return Retrained(version, judged.evaluation, judged.decision, predictions, judged.report)
 
 
-def write_predictions(home: Path, trial: Trial, scores: np.ndarray) -> Path:
-    """Write the test predictions of the ranker and of the plain rules."""
+def beside(home: Path, trial: Trial, config: RankerConfig) -> Baselines:
+    """What the textbook's recommenders and classifiers score the test pairs."""
+    return baselines_beside(
+        concatenated(trial.train, trial.valid),
+        trial.test,
+        config,
+        lambda start: purchases_before(Lake(home), trial.state, start),
+        config.seed,
+        lambda done, total: tell("baselines", done, total),
+    )
+
+
+def write_learning(
+    home: Path, trial: Trial, config: RankerConfig, scores: np.ndarray, baselines: Baselines
+) -> Path:
+    """Measure the learning curve, and write it with why a baseline could not learn."""
+    curve = learning_curve(
+        concatenated(trial.train, trial.valid),
+        trial.test,
+        config,
+        scores,
+        lambda done, total: tell("learning curve", done, total),
+    )
+    file = _reports(home) / LEARNING
+    file.write_text(Learning(curve, baselines.left_out).to_json())
+    return file
+
+
+def write_predictions(
+    home: Path, trial: Trial, scores: np.ndarray, baselines: Baselines | None = None
+) -> Path:
+    """Write the test predictions of the ranker, the plain rules and the other baselines."""
     import pyarrow.parquet as pq
 
-    file = home / "reports" / PREDICTIONS
-    file.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(predictions_table(trial.test, {RANKER: scores, **trial.rules}), file)
+    every = {RANKER: scores, **trial.rules} | dict(baselines.scores if baselines else {})
+    file = _reports(home) / PREDICTIONS
+    pq.write_table(predictions_table(trial.test, every), file, compression="zstd")
     return file
+
+
+def _reports(home: Path) -> Path:
+    folder = home / "reports"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _lineage(state: State) -> Lineage:

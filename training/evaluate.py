@@ -1,7 +1,7 @@
 """Compare models on the same groups: a table of metrics, and how sure a difference is."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -65,6 +65,16 @@ class SliceComparison:
     against: Comparison | None
 
 
+@dataclass(frozen=True)
+class Standing:
+    """A model among all that were measured on the same groups: its metrics by name, and the ranker
+    beside it; None for the ranker itself."""
+
+    model: str
+    metrics: Mapping[str, float]
+    against: Comparison | None
+
+
 def evaluate(
     frame: RankingFrame,
     ranker: np.ndarray,
@@ -121,6 +131,27 @@ def compare(
         int(known.sum()),
         len(set(users)),
     )
+
+
+def standings(
+    frame: RankingFrame, scores: Mapping[str, np.ndarray], seed: int = 2017
+) -> tuple[Standing, ...]:
+    """All models by the primary metric, best first. ``scores`` has one a pair, RANKER's too."""
+    rankings = {
+        name: metrics.ranked(frame.qid, frame.coupon_id, frame.label, score)
+        for name, score in scores.items()
+    }
+    primary = {name: metrics.ndcg(ranking, PRIMARY_CUTOFF) for name, ranking in rankings.items()}
+    users = frame.user_id[groups(frame)]
+    found = [
+        Standing(
+            name,
+            metrics.all_metrics(ranking, frame.coupon_id),
+            None if name == RANKER else compare(name, primary[RANKER], primary[name], users, seed),
+        )
+        for name, ranking in rankings.items()
+    ]
+    return tuple(sorted(found, key=lambda one: -one.metrics[PRIMARY]))
 
 
 def compare_slices(
@@ -190,17 +221,33 @@ def predictions_table(frame: RankingFrame, scores: Mapping[str, np.ndarray]) -> 
     label``, one row a model and pair, from which the metrics can be computed again."""
     import pyarrow as pa
 
-    def each(values: np.ndarray) -> np.ndarray:
-        return np.tile(values, len(scores))
-
     ids = ("qid", "user_id", "campaign_id", "coupon_id")
-    columns: dict[str, Sequence] = {
-        name: pa.array(each(getattr(frame, name)), pa.string()) for name in ids
-    }
-    columns["model"] = pa.array(np.repeat(np.array(list(scores), object), len(frame)), pa.string())
-    columns["score"] = np.concatenate([np.asarray(s, np.float64) for s in scores.values()])
-    columns["label"] = each(frame.label.astype(np.int64))
-    return pa.table(columns)
+    of_pairs = pa.table(
+        {name: pa.array(getattr(frame, name), pa.string()) for name in ids}
+        | {"label": pa.array(frame.label.astype(np.int64))}
+    )
+    models = [
+        of_pairs.append_column("model", pa.array([name] * len(frame), pa.string())).append_column(
+            "score", pa.array(np.asarray(score, np.float64))
+        )
+        for name, score in scores.items()
+    ]
+    return pa.concat_tables(models).select([*ids, "model", "score", "label"])
+
+
+def scores_of(table: "pa.Table", frame: RankingFrame) -> dict[str, np.ndarray]:
+    """By model, the scores in a ``predictions_table`` of these very pairs; a model whose pairs
+    are others is left out."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    pairs = [pa.chunked_array([pa.array(ids, pa.string())]) for ids in (frame.qid, frame.coupon_id)]
+    found = {}
+    for model in table["model"].unique().to_pylist():
+        own = table.filter(pc.equal(table["model"], model))
+        if [own["qid"], own["coupon_id"]] == pairs:
+            found[model] = own["score"].to_numpy()
+    return found
 
 
 def _values(comparison: Comparison, name: str) -> tuple[float, str, float]:

@@ -36,6 +36,19 @@ def calibrated(fold: np.ndarray, label: np.ndarray, score: np.ndarray) -> np.nda
     return probability
 
 
+def cross_calibrated(
+    user_id: np.ndarray, label: np.ndarray, score: np.ndarray, seed: int
+) -> np.ndarray:
+    """Probabilities of redemption from scores of one test: each half of the users by a logistic
+    curve through the other half. NaN for a half whose other half has labels of one kind alone."""
+    users, owner = np.unique(user_id.astype(str), return_inverse=True)
+    half = (np.random.default_rng(seed).permutation(len(users)) % 2)[owner]
+    probability = np.full(len(score), np.nan)
+    for side in (0, 1):
+        probability[half == side] = calibrated(half == side, label, score)[half == side]
+    return probability
+
+
 def calibration(
     label: np.ndarray, probability: np.ndarray, bins: int = BINS
 ) -> list[tuple[float, float, int]]:

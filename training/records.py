@@ -1,11 +1,13 @@
 """What is kept of a training run and of the version that it registered."""
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from training.learning_curve import Point
 from training.promotion import Decision
 
 
@@ -39,16 +41,36 @@ class TrainingRun:
 
 
 @dataclass(frozen=True)
+class Learning:
+    """What only training can measure, kept for every later look at the version: the learning
+    curve, and why a baseline could not learn. What the others scored is with the predictions."""
+
+    curve: Sequence[Point]
+    left_out: Mapping[str, str]
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Learning":
+        """What ``to_json`` wrote. Raises ValueError, KeyError or TypeError for other text."""
+        raw = json.loads(text)
+        return cls(tuple(Point(**point) for point in raw["curve"]), raw["left_out"])
+
+
+@dataclass(frozen=True)
 class Judgment:
     """What the gate adds to a version: metrics of every model, decision, artifact and files.
 
-    ``artifact`` is what the decision was made on, as plain data for JSON.
+    ``artifact`` is what the decision was made on, as plain data for JSON. ``figures`` are files
+    that stand in a folder of that name.
     """
 
     table: Mapping[str, Mapping[str, float]]
     decision: Decision
     artifact: Mapping[str, Any]
     files: Sequence[Path] = ()
+    figures: Sequence[Path] = ()
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from feature_repo.names import (
 from feature_repo.transforms.request import RANKER_INPUTS
 from training.evaluate import PRIMARY, RANKER
 from training.promotion import Decision
-from training.records import Judgment, Lineage, Origin, TrainingRun
+from training.records import Judgment, Learning, Lineage, Origin, TrainingRun
 from training.search import Attempt
 
 if TYPE_CHECKING:
@@ -47,6 +47,10 @@ logger = logging.getLogger(__name__)
 PREDICTIONS = "predictions.parquet"
 """The file among a run's artifacts with every model's score of every test pair."""
 
+LEARNING = "learning.json"
+"""The file among a run's artifacts with what only training could measure."""
+
+FIGURES = "figures"
 
 SEARCH = "tune"
 
@@ -90,6 +94,8 @@ class Tracking:
                 mlflow.log_metrics(flat_metrics(judgment.table))
                 for file in judgment.files:
                     mlflow.log_artifact(str(file))
+                for file in judgment.figures:
+                    mlflow.log_artifact(str(file), FIGURES)
                 mlflow.log_dict(dict(judgment.artifact), GATE_FILE)
             _tag(client, version, _gate_tags(judgment.decision))
             _challenge(client, version, judgment.decision.passed)
@@ -143,6 +149,25 @@ class Tracking:
             return pq.read_table(
                 mlflow.MlflowClient().download_artifacts(run_id, PREDICTIONS, folder)
             )
+
+    def learning(self, version: str) -> Learning | None:
+        """What a version's run kept of its learning, or None if it kept nothing.
+
+        Raises TrackingError.
+        """
+        with self._connected() as mlflow, tempfile.TemporaryDirectory() as folder:
+            client = mlflow.MlflowClient()
+            run_id = _known(client, version).run_id
+            if LEARNING not in {one.path for one in client.list_artifacts(run_id)}:
+                return None
+            file = Path(client.download_artifacts(run_id, LEARNING, folder))
+            try:
+                return Learning.from_json(file.read_text())
+            except (ValueError, KeyError, TypeError) as error:
+                raise TrackingError(
+                    f"Expected {LEARNING} of {RANKER_MODEL} version {version} to hold a learning "
+                    f"curve, got other data ({error}): train it again."
+                ) from error
 
     def require(self, version: str) -> None:
         """Raises TrackingError, with the versions there are, for one that is not known."""

@@ -3,6 +3,7 @@
 from feast import FeatureService
 
 from feature_repo.names import RANKER_SERVICE
+from feature_repo.transforms.request import DERIVED, RANKER_INPUTS
 from feature_repo.views import coupon, user
 
 coupon_ranker_v1 = FeatureService(
@@ -10,3 +11,20 @@ coupon_ranker_v1 = FeatureService(
     features=[*user.VIEWS, *coupon.VIEWS],
     description="All that ranker_inputs (feature_repo/transforms/request.py) reads.",
 )
+
+DERIVED_VIEW = "at request time"
+
+
+def input_lineage() -> dict[str, tuple[str, str]]:
+    """Of every ranker input, in order: the view that stores it, and what it is.
+
+    One that ``ranker_inputs`` derives from several fields has DERIVED_VIEW in place of a view.
+    """
+    stored = {
+        field.name: (view.name, field.description)
+        for view in (*user.VIEWS, *coupon.VIEWS)
+        for field in view.schema
+    }
+    derived = {name: (DERIVED_VIEW, text) for name, text in DERIVED.items()}
+    known = stored | derived
+    return {name: known[name] for name in RANKER_INPUTS}

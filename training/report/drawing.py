@@ -1,0 +1,131 @@
+"""Matplotlib figures as SVG that follows the page: its fonts, and its colors in light and dark."""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from html import escape
+from io import StringIO
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH = 4.7
+"""Inches. Drawn for a phone: on a wide page the same figure is shown somewhat larger."""
+
+INK, SOFT, LINE, MARK, RIVAL, CARD = (
+    "#1c2733",
+    "#5d6b7a",
+    "#dfe5eb",
+    "#0b6e99",
+    "#c2701c",
+    "#ffffff",
+)
+
+LIGHT: Mapping[str, str] = {
+    "ink": INK,
+    "soft": SOFT,
+    "line": LINE,
+    "mark": MARK,
+    "rival": RIVAL,
+    "card": CARD,
+}
+DARK: Mapping[str, str] = {
+    "ink": "#e6ebf0",
+    "soft": "#9aa8b6",
+    "line": "#2f3a46",
+    "mark": "#4db6e2",
+    "rival": "#f0a35a",
+    "card": "#1a222b",
+}
+FONT = 'system-ui,-apple-system,"Segoe UI",sans-serif'
+
+_SETTINGS = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "clipwise",
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "text.color": INK,
+    "axes.labelcolor": SOFT,
+    "axes.edgecolor": LINE,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": LINE,
+    "grid.linewidth": 0.7,
+    "xtick.color": LINE,
+    "ytick.color": LINE,
+    "xtick.labelcolor": SOFT,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure: its name, what it shows in words, and its SVG for a page with ``colors``."""
+
+    name: str
+    text: str
+    svg: str
+
+    def alone(self) -> str:
+        """The figure as a file of its own."""
+        root = f"<svg {_NAMESPACES} " + self.svg.removeprefix("<svg ")
+        opened = root.index(">") + 1
+        back = '<rect width="100%" height="100%" style="fill: var(--card)"/>'
+        return f"{root[:opened]}<style>{colors()}</style>{back}{root[opened:]}\n"
+
+
+_NAMESPACES = (
+    'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" version="1.1"'
+)
+
+
+def colors() -> str:
+    """The colors as variables of CSS, in light and dark."""
+    light, dark = (
+        ";".join(f"--{name}:{value}" for name, value in which.items()) for which in (LIGHT, DARK)
+    )
+    return f":root{{{light}}}@media(prefers-color-scheme:dark){{:root{{{dark}}}}}"
+
+
+@contextmanager
+def drawn(height: float) -> Iterator[tuple["Figure", "Axes"]]:
+    """A figure of WIDTH and a height in inches, in the page's style, and its axes."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context(_SETTINGS):
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        axes = figure.subplots()
+        axes.tick_params(length=0)
+        yield figure, axes
+
+
+def picture(figure: "Figure", name: str, text: str) -> Picture:
+    """The figure as SVG; ``text`` is read out to who cannot see it."""
+    out = StringIO()
+    figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
+    return Picture(name, text, _themed(out.getvalue(), name, text))
+
+
+def _themed(svg: str, name: str, text: str) -> str:
+    body = svg[svg.index("<svg") :]
+    box = re.search(r'viewBox="([^"]+)"', body)[1]
+    body = body[body.index(">") + 1 :]
+    body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<style.*?</style>", "", body, flags=re.S)
+    # Several figures share a page, so their ids must not meet.
+    body = re.sub(r'(\bid="|url\(#|xlink:href="#)', rf"\g<1>{name}-", body)
+    body = re.sub(r"(\d+\.\d\d)\d+", r"\1", body)
+    body = body.replace("'DejaVu Sans'", "inherit").replace("DejaVu Sans", "inherit")
+    for color, value in LIGHT.items():
+        body = body.replace(value, f"var(--{color})")
+    style = f"stroke-linejoin:round;font-family:{escape(FONT)}"
+    return (
+        f'<svg viewBox="{box}" role="img" aria-label="{escape(text)}" style="{style}">'
+        f"{re.sub(chr(10) + '+', chr(10), body).strip()}"
+    )

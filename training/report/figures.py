@@ -1,0 +1,188 @@
+"""The figures of the page, one function each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from feature_repo.transforms.request import RANKER_INPUTS
+from training.influence import Influence
+from training.learning_curve import Point
+from training.report.drawing import MARK, RIVAL, SOFT, Picture, drawn, picture
+
+_LOW_TO_HIGH = ("#3b7dc4", "#8a7fc0", "#b977ab", "#d4607f", "#d9444f")
+"""From a low value of an input to a high one; readable on light and dark."""
+
+_UNKNOWN_VALUE = "#98a2ad"
+
+SWARM_INPUTS, SWARM_POINTS = 12, 220
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A line of a figure of intervals; ``rival`` ones are drawn in the other color."""
+
+    label: str
+    value: float
+    low: float
+    high: float
+    rival: bool = False
+
+
+def intervals(
+    name: str, text: str, lines: Sequence[Interval], axis: str, zero: str = "equal"
+) -> Picture:
+    """Differences with their 95% intervals around zero, one line each, the first on top."""
+    with drawn(0.75 + 0.25 * len(lines)) as (figure, axes):
+        for place, line in enumerate(lines):
+            color = RIVAL if line.rival else MARK
+            axes.plot([line.low, line.high], [place] * 2, color=color, lw=5, alpha=0.35, zorder=2)
+            axes.plot([line.value], [place], "o", color=color, ms=5.5, zorder=3)
+        axes.axvline(0, color=SOFT, lw=1.2, zorder=1)
+        axes.set_yticks(range(len(lines)), [line.label for line in lines])
+        axes.set_ylim(len(lines) - 0.4, -0.6)
+        axes.grid(visible=False, axis="y")
+        axes.set_xlabel(axis)
+        axes.annotate(
+            zero, (0, -0.6), (0, 3), textcoords="offset points", ha="center", color=SOFT, size=8
+        )
+        axes.spines["left"].set_visible(False)
+        axes.locator_params(axis="x", nbins=6)
+        return picture(figure, name, text)
+
+
+def learning_curve(
+    name: str, text: str, points: Sequence[Point], levels: Sequence[tuple[str, float]]
+) -> Picture:
+    """NDCG@10 by the share of the households; ``levels`` are other models, as lines."""
+    known = [point for point in points if point.value is not None]
+    shares = sorted({point.share for point in known})
+    means = [np.mean([one.value for one in known if one.share == share]) for share in shares]
+    with drawn(2.9) as (figure, axes):
+        for label, level in levels:
+            axes.axhline(level, color=RIVAL, lw=1.4, ls=(0, (5, 3)))
+            axes.annotate(
+                label,
+                (1, level),
+                (0, 3),
+                textcoords="offset points",
+                ha="right",
+                size=8,
+                color=SOFT,
+            )
+        axes.plot(shares, means, color=MARK, lw=2)
+        drawn_points = [(one.share, one.value) for one in known]
+        axes.plot(*zip(*drawn_points, strict=True), "o", color=MARK, ms=4.5, alpha=0.55)
+        axes.set_xscale("log", base=2)
+        axes.minorticks_off()
+        axes.set_xticks(shares, [_amount(share, known) for share in shares])
+        axes.set_ylabel("NDCG@10 on test")
+        axes.margins(y=0.15)
+        return picture(figure, name, text)
+
+
+def _amount(share: float, points: Sequence[Point]) -> str:
+    redeemed = round(np.mean([one.redeemed for one in points if one.share == share]))
+    part = "all" if share == 1 else f"1/{round(1 / share)}"
+    return f"{part}\n{redeemed:,} redeemed"
+
+
+def calibration(name: str, text: str, bins: Sequence[tuple[float, float, int]]) -> Picture:
+    """How often pairs were redeemed beside how likely it was, with 95% Wilson intervals."""
+    expected, share, pairs = (np.array(column) for column in zip(*bins, strict=True))
+    low, high = wilson(share, pairs)
+    top = 1.1 * max(high.max(), expected.max())
+    with drawn(3.1) as (figure, axes):
+        axes.plot([0, top], [0, top], color=SOFT, lw=1.2, ls=(0, (5, 3)))
+        axes.vlines(expected, low, high, color=MARK, lw=5, alpha=0.35)
+        axes.plot(expected, share, "o", color=MARK, ms=5)
+        # Most pairs are hardly ever redeemed: on plain axes they would lie on one spot.
+        for setting in (axes.set_xscale, axes.set_yscale):
+            setting("function", functions=(np.sqrt, np.square))
+        axes.set_xlim(0, top)
+        axes.set_ylim(0, top)
+        ticks = _percents(top)
+        axes.set_xticks(ticks, [f"{tick:.4g}%" for tick in 100 * ticks])
+        axes.set_yticks(ticks, [f"{tick:.4g}%" for tick in 100 * ticks])
+        axes.set_xlabel("probability from the score")
+        axes.set_ylabel("redeemed")
+        return picture(figure, name, text)
+
+
+def _percents(top: float) -> np.ndarray:
+    """Round values from 0 to ``top`` that stand apart on a square-root axis."""
+    scale = 10.0 ** np.floor(np.log10(top))
+    steps = scale * np.array([0, 0.1, 0.5, 1, 2, 5])
+    return steps[steps <= top]
+
+
+def wilson(share: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """95% intervals of shares of counts (Wilson 1927)."""
+    z = 1.96
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    reach = z / (1 + z * z / count) * np.sqrt(share * (1 - share) / count + (z / 2 / count) ** 2)
+    return np.maximum(middle - reach, 0.0), middle + reach
+
+
+def swarm(name: str, text: str, found: Influence) -> Picture:
+    """The strongest inputs, a point a sampled pair: right of zero it moves the coupon up."""
+    names = found.strongest(SWARM_INPUTS)
+    with drawn(0.9 + 0.3 * len(names)) as (figure, axes):
+        axes.axvline(0, color=SOFT, lw=1.2)
+        for place, one in enumerate(names):
+            _row(axes, place, found, RANKER_INPUTS.index(one))
+        axes.set_yticks(range(len(names)), names)
+        axes.tick_params(axis="y", labelsize=8)
+        axes.set_ylim(len(names) - 0.4, -0.6)
+        axes.grid(visible=False, axis="x")
+        axes.spines["left"].set_visible(False)
+        axes.set_xlabel("effect on the score, beside the campaign's other coupons")
+        handles = [
+            axes.plot([], [], "o", color=color, ms=4, label=label)[0]
+            for color, label in (
+                (_LOW_TO_HIGH[0], "low value"),
+                (_LOW_TO_HIGH[-1], "high"),
+                (_UNKNOWN_VALUE, "unknown"),
+            )
+        ]
+        figure.legend(
+            handles=handles, loc="outside upper right", ncols=3, fontsize=8, handletextpad=0.1
+        )
+        return picture(figure, name, text)
+
+
+def _row(axes, place: int, found: Influence, column: int) -> None:
+    drawn_rows = np.random.default_rng(column).permutation(len(found.effects))[:SWARM_POINTS]
+    effect, value = found.effects[drawn_rows, column], found.values[drawn_rows, column]
+    offset = _spread(effect)
+    level = _levels(value)
+    for number, color in enumerate((_UNKNOWN_VALUE, *_LOW_TO_HIGH)):
+        here = level == number - 1
+        if here.any():
+            axes.plot(effect[here], place + offset[here], ".", color=color, ms=3.4, mew=0)
+
+
+def _levels(values: np.ndarray) -> np.ndarray:
+    """From 0 for the lowest values to 4 for the highest, -1 for unknown; equal ones alike."""
+    known = ~np.isnan(values)
+    levels = np.full(len(values), -1)
+    distinct, place = np.unique(values[known], return_inverse=True)
+    if len(distinct) > 1:
+        shares = np.searchsorted(np.sort(values[known]), distinct) / known.sum()
+        top = shares[-1] or 1.0
+        levels[known] = np.minimum((shares / top * 5).astype(int), 4)[place]
+    else:
+        levels[known] = 0
+    return levels
+
+
+def _spread(effect: np.ndarray, bins: int = 70) -> np.ndarray:
+    """Offsets that keep points of about the same effect apart, up to 0.4 of a line's height."""
+    reach = np.abs(effect).max() or 1.0
+    place = np.round(effect / reach * bins).astype(int)
+    offset = np.zeros(len(effect))
+    for one in np.unique(place):
+        here = np.flatnonzero(place == one)
+        steps = (np.arange(len(here)) + 1) // 2 * np.where(np.arange(len(here)) % 2, 1, -1)
+        offset[here] = 0.035 * steps
+    return np.clip(offset, -0.4, 0.4)

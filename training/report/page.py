@@ -1,0 +1,189 @@
+"""The report of a version for the reviewer: one HTML file that needs nothing else."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+from training.evaluate import PRIMARY, RANKER, Comparison
+from training.promotion import Decision
+from training.report import explained, results
+from training.report.contents import Part, Report
+from training.report.drawing import Picture
+from training.report.markup import bullets, note, pairs, paragraph, section, table
+from training.report.style import STYLE
+
+_OPENED = (
+    ("others", "Others"),
+    ("curve", "More data"),
+    ("slices", "Slices"),
+    ("fairness", "Fairness"),
+    ("calibration", "Calibration"),
+    ("influence", "What moves it"),
+    ("examples", "Examples"),
+    ("model", "The model"),
+    ("data", "Data"),
+    ("features", "Features"),
+    ("limits", "Limits"),
+)
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """The page, and its figures by themselves."""
+
+    html: str
+    pictures: Sequence[Picture]
+
+
+def render(report: Report) -> Rendered:
+    """The page as HTML, without scripts and without anything from outside."""
+    pictures: list[Picture] = []
+
+    def shown(picture: Picture) -> Picture:
+        pictures.append(picture)
+        return picture
+
+    body = (
+        f"<h1>{escape(report.title)}</h1>",
+        paragraph(_lead(report), "lead"),
+        _decision(report.decision),
+        _tiles(report),
+        _contents(),
+        results.others(report, shown),
+        results.curve(report, shown),
+        results.slices(report, shown),
+        results.fairness(report, shown),
+        results.calibrated(report, shown),
+        explained.influence(report, shown),
+        explained.examples(report.examples),
+        _model(report),
+        section("data", "What it was trained on", pairs([*report.facts.items()]), _data(report)),
+        explained.features(report.features),
+        section("limits", "Known limits", bullets(report.limits)),
+    )
+    return Rendered(_page(report.title, "\n".join(body)), pictures)
+
+
+def _page(title: str, body: str) -> str:
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}'
+        '</title><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<style>{STYLE}</style></head>\n<body><main>{body}</main></body></html>\n"
+    )
+
+
+def _lead(report: Report) -> str:
+    test = next(one for one in report.parts if one.name == "test")
+    when = f", {test.start:%d %b %Y} to {test.end:%d %b %Y}" if test.start and test.end else ""
+    return (
+        f"Measured on {test.groups:,} exposures that it has not seen{when}. Promoting it would "
+        f"replace {_replaced(report.opponent)}."
+    )
+
+
+def _replaced(opponent: str) -> str:
+    if opponent == results.CHAMPION:
+        return "the champion"
+    return f"the plain rule {opponent.replace('_', ' ')}, as there is no champion"
+
+
+def _decision(decision: Decision) -> str:
+    kind, word = ("good", "passed") if decision.passed else ("bad", "not passed")
+    checks = "".join(
+        f'<li class="{"good" if check.held else "bad"}"><span class="mark" aria-label='
+        f'"{"held" if check.held else "not held"}">{"✓" if check.held else "✗"}</span>'
+        f"<span>{escape(check.name[:1].upper() + check.name[1:])}<br>"
+        f"<small>{escape(check.reason)}</small></span></li>"
+        for check in decision.checks
+    )
+    return (
+        f'<section id="gate" class="gate {kind}"><h2>Gate {word}</h2><p>{_verdict(decision)}</p>'
+        f'<ul class="checks">{checks}</ul></section>'
+    )
+
+
+def _verdict(decision: Decision) -> str:
+    said = {
+        "better": "it is better than the champion beyond chance",
+        "not_worse": "it is no worse than the champion, and not surely better",
+        "worse": "it may be worse than the champion",
+        "no_champion": "there is no champion to hold it against",
+    }
+    return f"Verdict: <b>{escape(decision.verdict)}</b> — {said.get(decision.verdict, '')}."
+
+
+def _tiles(report: Report) -> str:
+    own = next(one for one in report.standings if one.model == RANKER)
+    both = (report.evaluation.against_champion, report.evaluation.against_rule)
+    tiles = [_tile(f"{own.metrics[PRIMARY]:.3f}", "NDCG@10 of this version")]
+    tiles += [_difference(one) for one in both if one is not None]
+    tiles.append(_tile(f"{own.metrics['recall@10']:.0%}", "of redeemed coupons in the first ten"))
+    tiles.append(_tile(f"{own.metrics['hit_rate@1']:.0%}", "of households: first one redeemed"))
+    return f'<div class="tiles">{"".join(tiles)}</div>'
+
+
+def _difference(measured: Comparison) -> str:
+    about = (
+        f"against {measured.other.replace('_', ' ')} ({measured.other_value:.3f}); 95% from "
+        f"{measured.low:+.3f} to {measured.high:+.3f}, {measured.groups:,} groups of "
+        f"{measured.users:,} households"
+    )
+    return _tile(f"{measured.difference:+.3f}", about)
+
+
+def _tile(value: str, about: str) -> str:
+    return f'<div class="tile"><b>{escape(value)}</b><span>{escape(about)}</span></div>'
+
+
+def _contents() -> str:
+    links = "".join(f'<a href="#{name}">{text}</a>' for name, text in _OPENED)
+    return f'<nav aria-label="Sections">{links}</nav>'
+
+
+def _model(report: Report) -> str:
+    settings = dict(report.settings)
+    rising = settings.pop("rising", "")
+    rows = [[escape(name), escape(str(value))] for name, value in settings.items()]
+    about = (
+        "Gradient-boosted trees (XGBoost) that learn the order of the coupons within an exposure. "
+        "They start from the margin log(1 + own purchases of the covered products), with ties by "
+        "popularity, and learn what to add to it: where they have learned nothing, the plain rule "
+        "is what is left. Own purchases can only raise a score (monotone constraints)."
+    )
+    objective = [
+        ("Objective", str(settings.get("objective", "not recorded"))),
+        ("Base margin", "own_purchases, log(1 + score of the plain rule)"),
+        ("Monotone", str(rising) or _rising(report)),
+    ]
+    return section(
+        "model",
+        "What the model is",
+        paragraph(about),
+        pairs(objective),
+        table(["setting", "value"], rows, "settings"),
+    )
+
+
+def _rising(report: Report) -> str:
+    return ", ".join(one.name for one in report.features if one.rising) or "none"
+
+
+def _data(report: Report) -> str:
+    explain = (
+        "Training knows what was settled before the first test exposure; a coupon still open then "
+        "is left out, not counted as unredeemed. Train and valid are both learned from."
+    )
+    return _parts(report.parts) + note(explain)
+
+
+def _parts(parts: Sequence[Part]) -> str:
+    rows = [
+        [
+            escape(each.name),
+            f"{each.start:%Y-%m-%d}" if each.start else "",
+            f"{each.end:%Y-%m-%d}" if each.end else "",
+            *(f"{count:,}" for count in (each.groups, each.pairs, each.redeemed)),
+        ]
+        for each in parts
+    ]
+    return table(["", "first exposure", "last exposure", "groups", "pairs", "redeemed"], rows)
