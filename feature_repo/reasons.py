@@ -236,7 +236,7 @@ def _counted(count: float, never: str, said: str) -> str:
     whole = 0 if _unknown(count) else round(count)
     if whole <= 0:
         return never
-    return said.format("once" if whole == 1 else f"{whole:,} times")
+    return said.format({1: "once", 2: "twice"}.get(whole, f"{whole:,} times"))
 
 
 def _ago(days: float) -> str:

@@ -40,17 +40,13 @@ def pick_examples(frame: RankingFrame, scores: np.ndarray, seed: int) -> tuple[E
         return ()
     first = np.array([np.flatnonzero(frame.label[rows] > 0)[0] + 1 for rows in ordered])
     bought = np.nan_to_num(column(frame, "purchase_count_all")[[rows[0] for rows in ordered]])
-    fitting = {
-        HIT: first == first.min(),
-        MISS: first > WITHIN if (first > WITHIN).any() else first == first.max(),
-        SHORT: bought < COLD if (bought < COLD).any() else bought == bought.min(),
-    }
-    draw, taken, found = np.random.default_rng(seed), set(), []
-    for kind, fits in fitting.items():
-        left = [one for one in np.flatnonzero(fits) if one not in taken]
-        if left:
-            one = left[draw.integers(len(left))]
-            taken.add(one)
+    # How far each group is from what the example is to show; those that show it are equally near.
+    far = {HIT: first, MISS: -np.minimum(first, WITHIN + 1), SHORT: np.maximum(bought, COLD - 1)}
+    draw, left, found = np.random.default_rng(seed), np.arange(len(ordered)), []
+    for kind, distance in far.items():
+        if len(left):
+            one = draw.choice(left[distance[left] == distance[left].min()])
+            left = left[left != one]
             ranks = sorted({*range(1, min(SHOWN, len(ordered[one])) + 1), int(first[one])})
             found.append(Example(kind, ordered[one], tuple(ranks), int(first[one])))
     return tuple(found)

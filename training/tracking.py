@@ -46,13 +46,9 @@ logger = logging.getLogger(__name__)
 
 PREDICTIONS = "predictions.parquet"
 """The file among a run's artifacts with every model's score of every test pair."""
-
 LEARNING = "learning.json"
-"""The file among a run's artifacts with what only training could measure."""
-
-FIGURES = "figures"
-
-SEARCH = "tune"
+"""The file with what only training could measure."""
+FIGURES, SEARCH = "figures", "tune"
 
 
 class TrackingError(Exception):
@@ -165,8 +161,7 @@ class Tracking:
                 return Learning.from_json(file.read_text())
             except (ValueError, KeyError, TypeError) as error:
                 raise TrackingError(
-                    f"Expected {LEARNING} of {RANKER_MODEL} version {version} to hold a learning "
-                    f"curve, got other data ({error}): train it again."
+                    f"{LEARNING} of version {version} is damaged ({error}): train it again."
                 ) from error
 
     def require(self, version: str) -> None:

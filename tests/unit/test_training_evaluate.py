@@ -1,5 +1,7 @@
 """The comparison of models and what it says of sure and unsure differences."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -186,3 +188,25 @@ def test_slice_without_a_redeemed_coupon_is_there_without_a_comparison():
     found = evaluate.compare_slices(FRAME, PERFECT, "random", RULES["random"], {"kind": parts})
     assert [(one.part, one.against is None) for one in found] == [("none", True), ("some", False)]
     assert found[0].groups == 0
+
+
+def test_standings_are_by_the_primary_metric_and_the_ranker_is_beside_every_other():
+    scores = {"ranker": PERFECT, "shuffled": _shuffled(), **RULES}
+    found = evaluate.standings(FRAME, scores)
+    values = [one.metrics["ndcg@10"] for one in found]
+    assert values == sorted(values, reverse=True) and found[0].model == "ranker"
+    assert {one.model for one in found} == set(scores)
+    by_model = {one.model: one.against for one in found}
+    assert by_model.pop("ranker") is None
+    alone = evaluate.evaluate(FRAME, PERFECT, RULES)
+    assert by_model["own_purchases"] == alone.against_rule
+    assert all(one.low > 0 and one.other == name for name, one in by_model.items())
+
+
+def test_scores_come_back_from_the_table_of_the_same_pairs_alone():
+    table = evaluate.predictions_table(FRAME, {"ranker": PERFECT, **RULES})
+    found = evaluate.scores_of(table, FRAME)
+    assert set(found) == {"ranker", *RULES}
+    np.testing.assert_array_equal(found["popularity"], RULES["popularity"])
+    other = replace(FRAME, coupon_id=FRAME.coupon_id[::-1])
+    assert evaluate.scores_of(table, other) == {}

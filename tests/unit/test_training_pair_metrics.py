@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.pair_metrics import calibrated, calibration, pair_metrics
+from training.pair_metrics import calibrated, calibration, cross_calibrated, pair_metrics
 
 
 @settings(deadline=None)
@@ -38,3 +38,22 @@ def test_bins_hold_equal_numbers_and_leave_out_what_has_no_probability():
     probability = np.array([np.nan, 0.4, 0.1, 0.2, 0.3])
     found = calibration(np.array([1, 1, 0, 0, 1]), probability, bins=2)
     assert found == [(pytest.approx(0.15), 0.0, 2), (pytest.approx(0.35), 1.0, 2)]
+
+
+def test_each_half_of_the_users_is_calibrated_on_the_other():
+    rng = np.random.default_rng(0)
+    users = np.repeat(np.array([f"u{n}" for n in range(200)], object), 20)
+    score = rng.normal(size=4000)
+    label = (rng.random(4000) < 1 / (1 + np.exp(2 - score))).astype(int)
+    found = cross_calibrated(users, label, score, seed=0)
+    assert not np.isnan(found).any()
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(2 - score)), atol=0.08)
+    changed = label.copy()
+    changed[users == "u7"] = 1 - changed[users == "u7"]
+    moved = cross_calibrated(users, changed, score, seed=0) != found
+    assert not moved[users == "u7"].any() and 0.4 < moved.mean() < 0.6
+
+
+def test_without_a_redeemed_pair_there_is_no_probability():
+    users = np.array(["a", "b", "c", "d"], object)
+    assert np.isnan(cross_calibrated(users, np.zeros(4), np.arange(4.0), seed=0)).all()

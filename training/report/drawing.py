@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTH = 4.7
+WIDTH = 4.4
 """Inches. Drawn for a phone: on a wide page the same figure is shown somewhat larger."""
 
 INK, SOFT, LINE, MARK, RIVAL, CARD = (
@@ -46,7 +46,7 @@ _SETTINGS = {
     "svg.fonttype": "none",
     "svg.hashsalt": "clipwise",
     "font.family": "DejaVu Sans",
-    "font.size": 9,
+    "font.size": 9.5,
     "text.color": INK,
     "axes.labelcolor": SOFT,
     "axes.edgecolor": LINE,

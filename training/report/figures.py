@@ -136,7 +136,7 @@ def swarm(name: str, text: str, found: Influence) -> Picture:
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.grid(visible=False, axis="x")
         axes.spines["left"].set_visible(False)
-        axes.set_xlabel("effect on the score, beside the campaign's other coupons")
+        axes.set_xlabel("effect on the score")
         handles = [
             axes.plot([], [], "o", color=color, ms=4, label=label)[0]
             for color, label in (

@@ -35,10 +35,10 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "") ->
     )
 
 
-def pairs(items: Sequence[tuple[str, str]]) -> str:
+def pairs(items: Sequence[tuple[str, str]], kind: str = "") -> str:
     """Names and what they are, one line each."""
     lines = (f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in items)
-    return f"<dl>{''.join(lines)}</dl>"
+    return f"<dl{_class(kind)}>{''.join(lines)}</dl>"
 
 
 def bullets(sentences: Sequence[str]) -> str:

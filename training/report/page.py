@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from training.evaluate import PRIMARY, RANKER, Comparison
+from training.evaluate import CHAMPION, PRIMARY, RANKER, Comparison
 from training.promotion import Decision
 from training.report import explained, results
 from training.report.contents import Part, Report
@@ -74,17 +74,15 @@ def _page(title: str, body: str) -> str:
 
 def _lead(report: Report) -> str:
     test = next(one for one in report.parts if one.name == "test")
-    when = f", {test.start:%d %b %Y} to {test.end:%d %b %Y}" if test.start and test.end else ""
-    return (
-        f"Measured on {test.groups:,} exposures that it has not seen{when}. Promoting it would "
-        f"replace {_replaced(report.opponent)}."
+    days = [f"{day:%d %b %Y}" for day in (test.start, test.end) if day]
+    when = f", {' to '.join(dict.fromkeys(days))}" if days else ""
+    other = report.opponent.replace("_", " ")
+    against = (
+        "It is held against the champion, which it would replace."
+        if report.opponent == CHAMPION
+        else f"There is no champion: it is held against {other}, the best plain rule here."
     )
-
-
-def _replaced(opponent: str) -> str:
-    if opponent == results.CHAMPION:
-        return "the champion"
-    return f"the plain rule {opponent.replace('_', ' ')}, as there is no champion"
+    return f"Measured on {test.groups:,} exposures that it has not seen{when}. {against}"
 
 
 def _decision(decision: Decision) -> str:
@@ -92,7 +90,7 @@ def _decision(decision: Decision) -> str:
     checks = "".join(
         f'<li class="{"good" if check.held else "bad"}"><span class="mark" aria-label='
         f'"{"held" if check.held else "not held"}">{"✓" if check.held else "✗"}</span>'
-        f"<span>{escape(check.name[:1].upper() + check.name[1:])}<br>"
+        f"<span>{escape(check.name[:1].upper() + check.name[1:])}"
         f"<small>{escape(check.reason)}</small></span></li>"
         for check in decision.checks
     )
@@ -141,31 +139,26 @@ def _contents() -> str:
 
 
 def _model(report: Report) -> str:
-    settings = dict(report.settings)
-    rising = settings.pop("rising", "")
-    rows = [[escape(name), escape(str(value))] for name, value in settings.items()]
     about = (
         "Gradient-boosted trees (XGBoost) that learn the order of the coupons within an exposure. "
-        "They start from the margin log(1 + own purchases of the covered products), with ties by "
-        "popularity, and learn what to add to it: where they have learned nothing, the plain rule "
-        "is what is left. Own purchases can only raise a score (monotone constraints)."
+        "They start from a margin, log(1 + the plain rule's score), which is what the household "
+        "bought of the covered products with ties by popularity, and learn what to add to it: "
+        "where they have learned nothing, the plain rule is what is left."
     )
-    objective = [
-        ("Objective", str(settings.get("objective", "not recorded"))),
-        ("Base margin", "own_purchases, log(1 + score of the plain rule)"),
-        ("Monotone", str(rising) or _rising(report)),
-    ]
+    rising = [one.name for one in report.features if one.rising]
+    constraint = (
+        f"More of these can only raise a score (monotone constraints): {', '.join(rising)}."
+        if rising
+        else "No input is constrained."
+    )
+    settings = [(name, text) for name, text in report.settings.items() if name != "rising"]
     return section(
         "model",
         "What the model is",
         paragraph(about),
-        pairs(objective),
-        table(["setting", "value"], rows, "settings"),
+        paragraph(constraint),
+        pairs(settings, "compact"),
     )
-
-
-def _rising(report: Report) -> str:
-    return ", ".join(one.name for one in report.features if one.rising) or "none"
 
 
 def _data(report: Report) -> str:

@@ -7,6 +7,7 @@ from html import escape
 from training.baselines import PLAIN_RULES
 from training.evaluate import CHAMPION, PRIMARY, RANKER, Standing
 from training.fairness import Gap
+from training.promotion import Gate
 from training.report import figures
 from training.report.contents import Report
 from training.report.drawing import Picture
@@ -18,6 +19,8 @@ Shown = Callable[[Picture], Picture]
 BESIDE = ("ndcg@10", "recall@10", "hit_rate@1", "mrr")
 ALL = ("ndcg@10", "ndcg@5", "map@10", "mrr", "precision@10", "recall@10", "f1@10")
 ALL += ("hit_rate@1", "hit_rate@10", "coverage@10")
+
+LEAST_GROUPS = Gate().least_slice_groups
 
 NOT_KEPT = (
     "The run that trained this version kept no {}: train it again with `clipwise train` to see it."
@@ -115,8 +118,8 @@ def curve(report: Report, shown: Shown) -> str:
         f"{rule.other_value:.3f}."
     )
     about = (
-        "The same ranker, learned from a part of the households. They are drawn at random, three "
-        "times each, so that every part sees the same weeks and campaigns and only the amount "
+        "The same ranker, learned from a part of the households. They are drawn at random, twice "
+        "each, so that every part sees the same weeks and campaigns and only the amount "
         "differs; the line joins the means. While it still rises at the right end, more "
         "redemptions will help more than other settings."
     )
@@ -217,9 +220,7 @@ def fairness(report: Report, shown: Shown) -> str:
     ]
     drawn = figures.intervals("fairness", f"Gaps in NDCG@10: {told}.", lines, "gap in NDCG@10")
     none = f"No gap differs from that of {other} beyond chance."
-    some = "Beyond chance another than that of {}: {}.".format(
-        other, ", ".join(gap.slicing for gap in widened)
-    )
+    some = f"Beyond chance it differs from that of {other} in: {_widened(widened)}."
     return section(
         "fairness",
         title,
@@ -227,7 +228,17 @@ def fairness(report: Report, shown: Shown) -> str:
         figure(shown(drawn)),
         paragraph(some if widened else none),
         table(head, rows),
-        note("Households of whom nothing is known are in neither group."),
+        note(
+            "Households of whom nothing is known are in neither group. A group of fewer than "
+            f"{LEAST_GROUPS} exposures with a redeemed coupon says little."
+        ),
+    )
+
+
+def _widened(gaps: Sequence[Gap]) -> str:
+    return ", ".join(
+        f"{gap.slicing} ({gap.widened:+.3f} for {gap.parts[0]} beside {gap.parts[1]})"
+        for gap in gaps
     )
 
 

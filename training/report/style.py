@@ -26,14 +26,15 @@ nav{display:flex;flex-wrap:wrap;gap:4px 16px;margin:0 0 18px;font-size:14px}
 .good{--tone:var(--good)}.bad{--tone:var(--bad)}
 .checks{list-style:none;padding:0;margin:14px 0 0}
 .checks li{display:grid;grid-template-columns:22px 1fr;margin:8px 0}
-.checks .mark{color:var(--tone);font-weight:700}.checks small{color:var(--soft);font-size:14px}
+.checks .mark{color:var(--tone);font-weight:700}
+.checks small{display:block;color:var(--soft);font-size:14px}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:12px;
 margin:0 0 18px}
 .tile{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:14px 18px}
 .tile b{display:block;font-size:26px;line-height:1.25;font-variant-numeric:tabular-nums}
 .tile span{color:var(--soft);font-size:13.5px;line-height:1.35;display:block}
 figure{margin:6px 0 14px}
-figure svg{display:block;width:100%;max-width:590px;height:auto;margin:0 auto}
+figure svg{display:block;width:100%;max-width:560px;height:auto;margin:0 auto}
 .wide{overflow-x:auto;margin:0 0 12px}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:15px}
 th,td{padding:6px 10px;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
@@ -43,7 +44,8 @@ th:first-child{text-align:left;padding-left:0}td b{color:var(--mark)}
 .own th,.own td{font-weight:700}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:4px 20px;margin:0 0 16px}
 dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
-.bars td:last-child{width:40%;min-width:90px}
+.bars td:last-child{width:40%;min-width:60px}
+.compact{grid-template-columns:repeat(2,max-content 1fr)}
 .bar{display:block;height:9px;border-radius:5px;background:var(--mark)}
 .features td:nth-child(2){white-space:normal;min-width:230px;text-align:left;color:var(--soft);
 font-size:13.5px;line-height:1.4}
@@ -63,6 +65,8 @@ border-top:1px dashed var(--line)}
 .why .against b{color:var(--bad)}
 @media(max-width:560px){main{padding:24px 12px 48px}section{padding:16px 14px}
 h1{font-size:24px}dl{grid-template-columns:1fr;gap:0}dd{margin:0 0 8px}
+table{font-size:14px}th,td{padding:5px 7px}th:first-child{white-space:normal}
+.compact{grid-template-columns:max-content 1fr;gap:2px 16px}.compact dd{margin:0}
 .tiles{grid-template-columns:1fr 1fr;gap:8px}.tile{padding:10px 12px}.tile b{font-size:21px}}
 @media print{body{background:none}section{break-inside:avoid}nav{display:none}}
 """
