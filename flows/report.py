@@ -190,7 +190,7 @@ def _named(covers: tuple[int, list[str], list[str]] | None) -> str:
         return "Products without a name"
     count, names, _ = covers
     more = f" and {count - len(names):,} more" if count > len(names) else ""
-    return f"{', '.join(names)}{more}"
+    return f"{' · '.join(names)}{more}"
 
 
 def _features(found: Influence, ranker: ChampionRanker, rising: str) -> list[Feature]:

@@ -60,11 +60,13 @@ def retrain(
 
 def beside(home: Path, trial: Trial, config: RankerConfig) -> Baselines:
     """What the textbook's recommenders and classifiers score the test pairs."""
+    # A run of campaigns is scored at once, so its later coupons have to be there from its start.
+    announced = int(trial.test.as_of.max())
     return baselines_beside(
         concatenated(trial.train, trial.valid),
         trial.test,
         config,
-        lambda start: purchases_before(Lake(home), trial.state, start),
+        lambda start: purchases_before(Lake(home), trial.state, start, announced),
         config.seed,
         lambda done, total: tell("baselines", done, total),
     )

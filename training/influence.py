@@ -9,7 +9,7 @@ from feature_repo.reasons import CODES, REASON_CODES, Effects, effects_by_code
 from feature_repo.transforms.request import RANKER_INPUTS
 from training.frame import RankingFrame, group_sizes, groups, take
 
-PAIRS = 4_000
+PAIRS = 10_000
 """About so many pairs, in whole groups, are explained."""
 
 Explain = Callable[[np.ndarray], Effects]

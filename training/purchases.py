@@ -46,13 +46,19 @@ class Purchases:
         return np.where((row < 0) | (column < 0), 0.0, scores[row, column])
 
 
-def purchases_before(lake: Lake, state: State, start: int) -> Purchases:
-    """What a state of the lake says was known before an instant (int64 microseconds)."""
-    at = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=start)
-    then = replace(state, watermark=min(at, state.watermark))
+def purchases_before(
+    lake: Lake, state: State, start: int, announced: int | None = None
+) -> Purchases:
+    """What a state of the lake says was known before an instant (int64 microseconds).
+
+    Coupons and products are those that were announced before ``announced``, by default the same
+    instant: a later campaign is no part of what was bought, and is planned before it starts.
+    """
+    at, planned = (_instant(one) for one in (start, start if announced is None else announced))
 
     def known(table: str) -> str:
-        return f"({lake.known_sql(table, then)})"
+        upto = at if table == "events" else planned
+        return f"({lake.known_sql(table, replace(state, watermark=min(upto, state.watermark)))})"
 
     bought = query(
         "SELECT user_id, product_id, count(*)::DOUBLE AS bought, sum(2.0 ** "
@@ -67,6 +73,10 @@ def purchases_before(lake: Lake, state: State, start: int) -> Purchases:
         f"FROM {known('products')} ORDER BY product_id"
     )
     return _arranged(bought, covered, texts)
+
+
+def _instant(microseconds: int) -> datetime:
+    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=microseconds)
 
 
 def _arranged(bought, covered, texts) -> Purchases:

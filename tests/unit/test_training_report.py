@@ -165,7 +165,7 @@ def test_page_has_every_section_and_the_links_lead_to_them():
         "Number 2 of 2",
         "content: empty vocabulary",
         "1/8",
-        "30 redeemed",
+        "redeemed coupons learned from",
         "history: cold (31)",
         "history: heavy",
         "age (+0.080 for 45 and over beside under 45)",

@@ -19,7 +19,7 @@ LIMITS: tuple[str, ...] = (
     "Groups are one campaign each; whether scores compare across campaigns is not measured here.",
     "Only groups with a redeemed coupon have a value; coverage counts all groups.",
     "Equal scores are ordered by the first 8 bytes of BLAKE2b of coupon_id, as the service does.",
-    "One test window is one season: `clipwise backtest` ranks every campaign, each by what was "
+    "One test window is one season: clipwise backtest ranks every campaign, each by what was "
     "known before it.",
     "The intervals know chance among households, not that another season may differ, and the more "
     "of them are read, the more lie beside zero by chance.",

@@ -10,6 +10,7 @@ from training.report import figures
 from training.report.contents import ExampleCoupon, Feature, Report, WorkedExample
 from training.report.drawing import Picture
 from training.report.markup import bar, figure, folded, note, paragraph, section, table
+from training.slices import COLD
 
 
 def influence(report: Report, shown: Callable[[Picture], Picture]) -> str:
@@ -74,9 +75,15 @@ def examples(found: Sequence[WorkedExample]) -> str:
 
 
 def _example(one: WorkedExample) -> str:
-    fits = {HIT: one.first_redeemed == 1, MISS: one.first_redeemed > WITHIN}
+    fits = {
+        HIT: one.first_redeemed == 1,
+        MISS: one.first_redeemed > WITHIN,
+        SHORT: one.purchases < COLD,
+    }
     nearest = f"The nearest to a {one.kind}: a redeemed coupon came at rank {one.first_redeemed}."
-    title = _TOLD[one.kind] if fits.get(one.kind, True) else nearest
+    if one.kind == SHORT:
+        nearest = "The shortest history of those that are left."
+    title = _TOLD[one.kind] if fits[one.kind] else nearest
     facts = (
         f"Household {one.user_id}, campaign {one.campaign_id}, {one.when:%d %b %Y}: "
         f"{one.candidates:,} coupons to order, {one.purchases:,} purchases known before."

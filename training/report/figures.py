@@ -47,7 +47,7 @@ def intervals(
             zero, (0, -0.6), (0, 3), textcoords="offset points", ha="center", color=SOFT, size=8
         )
         axes.spines["left"].set_visible(False)
-        axes.locator_params(axis="x", nbins=6)
+        axes.locator_params(axis="x", nbins=5)
         return picture(figure, name, text)
 
 
@@ -76,7 +76,10 @@ def learning_curve(
         axes.set_xscale("log", base=2)
         axes.minorticks_off()
         axes.set_xticks(shares, [_amount(share, known) for share in shares])
+        axes.set_xlabel("households, and redeemed coupons learned from")
         axes.set_ylabel("NDCG@10 on test")
+        axes.yaxis.set_major_formatter("{x:.3f}")
+        axes.locator_params(axis="y", nbins=6)
         axes.margins(y=0.15)
         return picture(figure, name, text)
 
@@ -84,7 +87,7 @@ def learning_curve(
 def _amount(share: float, points: Sequence[Point]) -> str:
     redeemed = round(np.mean([one.redeemed for one in points if one.share == share]))
     part = "all" if share == 1 else f"1/{round(1 / share)}"
-    return f"{part}\n{redeemed:,} redeemed"
+    return f"{part}\n{redeemed:,}"
 
 
 def calibration(name: str, text: str, bins: Sequence[tuple[float, float, int]]) -> Picture:

@@ -115,8 +115,15 @@ def _tiles(report: Report) -> str:
     both = (report.evaluation.against_champion, report.evaluation.against_rule)
     tiles = [_tile(f"{own.metrics[PRIMARY]:.3f}", "NDCG@10 of this version")]
     tiles += [_difference(one) for one in both if one is not None]
-    tiles.append(_tile(f"{own.metrics['recall@10']:.0%}", "of redeemed coupons in the first ten"))
-    tiles.append(_tile(f"{own.metrics['hit_rate@1']:.0%}", "of households: first one redeemed"))
+    tiles.append(
+        _tile(f"{own.metrics['recall@10']:.0%}", "of redeemed coupons are among the first ten")
+    )
+    tiles.append(
+        _tile(
+            f"{own.metrics['hit_rate@1']:.0%}",
+            "of exposures with a redemption: the first coupon was it",
+        )
+    )
     return f'<div class="tiles">{"".join(tiles)}</div>'
 
 

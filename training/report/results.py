@@ -213,9 +213,9 @@ def fairness(report: Report, shown: Shown) -> str:
     head = [
         "",
         "groups",
-        "ranker's gap",
-        escape(f"gap of {other}"),
-        "ranker's less other's",
+        "ranker",
+        escape(other),
+        "difference",
         "95% interval",
     ]
     drawn = figures.intervals("fairness", f"Gaps in NDCG@10: {told}.", lines, "gap in NDCG@10")
