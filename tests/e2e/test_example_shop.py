@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -14,6 +15,21 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+FIGURES = {"others", "learning_curve", "slices", "fairness", "calibration", "influence"}
+REPORTED = {
+    "gate": r"not passed.*Enough groups",
+    "others": r"Number \d+ of 16 .*random forest 0\.\d{3}",
+    "curve": r"1/8.*all",
+    "slices": r"age: under 45.*redeemed coupon: never bought",
+    "fairness": r"income: 50,000 and over less under 50,000 \d+ / \d+",
+    "calibration": r"average precision 0\.\d{3}",
+    "influence": r"own purchases \d+\.\d%",
+    "examples": r"A hit: a redeemed coupon came first.*Val Doux.*redeemed.*Bought",
+    "model": r"rank:.*learning_rate",
+    "data": r"model file [0-9a-f]{64}.*Lake version 1,.*commit [0-9a-f]{40}.*train 2025-03-17",
+    "features": r"user_purchase_stats.*Number of rows of events",
+    "limits": r"not at random",
+}
 CLIPWISE = Path(sys.executable).with_name("clipwise")
 
 
@@ -146,8 +162,21 @@ def test_training_leaves_predictions_and_a_report(home):
     predictions = pq.read_table(home / "reports" / "predictions.parquet")
     assert predictions.column_names == columns
     models = set(predictions["model"].to_pylist())
-    assert models == {"ranker", "random", "popularity", "own_purchases", "own_spend"}
-    assert (home / "reports" / "training_report.html").read_text().startswith("<!doctype html>")
+    assert models > {"ranker", "random", "popularity", "own_purchases", "own_spend", "content"}
+
+
+def test_report_has_every_section_with_what_was_measured(home):
+    page = (home / "reports" / "training_report.html").read_text()
+    assert page == next(home.glob("mlartifacts/*/artifacts/training_report.html")).read_text()
+    found = {
+        match[1]: " ".join(re.sub(r"<[^>]+>", " ", match[2]).split())
+        for match in re.finditer(r'<section id="(\w+)"[^>]*>(.*?)</section>', page, re.S)
+    }
+    for section, said in REPORTED.items():
+        assert re.search(said, found[section]), (section, found[section][:400])
+    figures = {file.stem for file in home.glob("mlartifacts/*/artifacts/figures/*.svg")}
+    assert figures == FIGURES and page.count('role="img"') == len(FIGURES)
+    assert json.loads(next(home.glob("mlartifacts/*/artifacts/learning.json")).read_text())["curve"]
 
 
 def test_backtest_ranks_the_ranker_beside_the_textbook_and_keeps_every_score(home):
@@ -218,6 +247,17 @@ def test_rule_serves_while_there_is_no_champion(service):
     assert call(service, "/v1/model")[1]["is_champion"] is False
 
 
+def test_answer_explains_itself_if_asked(service):
+    _, plain, _ = ask(service)
+    _, told, _ = ask(service, explain=True)
+    assert all(one["reasons"] == [] for one in plain["recommendations"])
+    for one in told["recommendations"]:
+        assert {"code", "text", "effect"} == set(one["reasons"][0])
+        assert sum(reason["effect"] for reason in one["reasons"]) == pytest.approx(one["score"])
+    first = told["recommendations"][0]["reasons"][0]
+    assert first["code"] == "own_purchases" and first["text"].startswith("Bought ")
+
+
 def test_expired_coupons_are_never_shown(service):
     _, answer, _ = ask(service, k=100)
     assert answer["removed"]["expired"] == 4
@@ -272,7 +312,10 @@ def test_forced_promotion_is_on_the_record_and_the_running_service_takes_it(home
         if call(service, "/v1/model")[1]["is_champion"]:
             break
         time.sleep(0.2)
-    assert ask(service)[1]["model"] == {"name": "coupon_ranker", "version": "1"}
+    told = ask(service, explain=True)[1]
+    assert told["model"] == {"name": "coupon_ranker", "version": "1"}
+    reasons = [reason for one in told["recommendations"] for reason in one["reasons"]]
+    assert reasons and all((one["effect"] < 0) == ("Against it" in one["text"]) for one in reasons)
     assert "names no champion before" in clipwise(home, "rollback", "--reason", "no", code=1)
     assert [change["how"] for change in audited(home)] == ["forced"]
     assert "the shop opens tomorrow" in clipwise(home, "audit")

@@ -20,9 +20,12 @@ from flows.retrain import write_predictions
 from flows.trial import Trial
 from serving.errors import ModelError
 from training.baselines import plain_rules
+from training.contenders import Baselines
 from training.frame import NEVER, RankingFrame, concatenated
+from training.learning_curve import Point
 from training.ranker import RankerConfig, fit, predict
-from training.records import Lineage, TrainingRun
+from training.records import Learning, Lineage, TrainingRun
+from training.tracking import TrackingError
 
 START = datetime(2017, 10, 1, tzinfo=UTC)
 CONFIG = RankerConfig(
@@ -239,3 +242,39 @@ def test_version_that_cannot_be_loaded_has_no_answer_of_the_gate(home, model):
         judge(home, version, TRIAL, scores)
     assert not {"gate", "verdict"} & {*tags(home, version)}
     assert not (run_folder(home, version) / "gate.json").exists()
+
+
+def test_run_keeps_the_page_its_figures_and_what_only_training_could_measure(home, model):
+    found = judged(home, model)
+    folder = run_folder(home, found.version)
+    page = (folder / "training_report.html").read_text()
+    assert page == found.report.read_text() and f"version {found.version}" in page
+    figures = {file.stem for file in (folder / "figures").glob("*.svg")}
+    assert figures >= {"others", "slices", "calibration", "influence"}
+    # This run was logged without a curve and without baselines, and the page owns up to it.
+    assert "kept no learning curve" in page and "kept no scores of the textbook" in page
+    assert "A hit: a redeemed coupon came first." in page and "category purchase" not in page
+    assert "category_purchase_share" in page and "user_purchase_stats" in page
+
+
+def test_repeated_gate_shows_the_curve_and_the_baselines_that_the_run_kept(home, model):
+    curve = (Point(0.5, 0, 75, 150, 0.8), Point(1.0, 0, 150, 300, 0.9))
+    scores = predict(model, TEST.inputs)
+    others = Baselines({"content": scores[::-1]}, {"hybrid": "no words at all"})
+    learning = home / "learning.json"
+    learning.write_text(Learning(curve, others.left_out).to_json())
+    files = (write_predictions(home, TRIAL, scores, others), learning)
+    params = asdict(CONFIG) | {"test_start": START.isoformat()}
+    lineage = Lineage(STATE.number, STATE.watermark, "coupon_ranker_v1", None)
+    version = store(home).log(model, TrainingRun(params, lineage, files))
+    for _ in range(2):
+        page = judge(home, version, TRIAL, scores).report.read_text()
+        assert "Number 1 of 5" in page and "hybrid: no words at all" in page
+        assert "0.800 with one half, 0.900 with all" in page
+
+
+def test_damaged_learning_of_a_run_is_one_sentence(home, model):
+    version, scores = logged(home, model)
+    (run_folder(home, version) / "learning.json").write_text('{"curve": 1}')
+    with pytest.raises(TrackingError, match="damaged .*train it again"):
+        judge(home, version, TRIAL, scores)

@@ -74,3 +74,13 @@ def test_a_request_holds_every_campaign_that_reached_the_user_by_then():
 
 
 LATE = {"created_timestamp": day(7)}
+
+
+def test_coupons_announced_later_can_be_there_without_later_purchases(lake):
+    late = [{"coupon_id": "c2", "product_id": "p1"} | {"event_timestamp": day(15)}]
+    land(lake, {"coupon_products": rows("coupon_products", *late)})
+    state = lake.state()
+    assert purchases_before(lake, state, us(11)).coupons == {"c1": 0}
+    known = purchases_before(lake, state, us(11), us(16))
+    assert known.coupons == {"c1": 0, "c2": 1}
+    assert known.count.toarray().tolist() == [[2, 0]]
