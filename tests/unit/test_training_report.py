@@ -123,7 +123,10 @@ def _report(passed=True) -> Report:
         ),
         calibration=Calibration([(0.01, 0.02, 500), (0.1, 0.08, 500)], 0.875, 0.125),
         influence=_influence(),
-        examples=[WorkedExample("miss", "900", "18", when, 208, 7, 12, [coupon])],
+        examples=[
+            WorkedExample("miss", "900", "18", when, 208, 7, 12, [coupon]),
+            WorkedExample("hit", EVIL, EVIL, when, 208, 7, 1, [coupon]),
+        ],
         features=[
             Feature("own_purchase_count", "at request time", "Number of purchases.",
                     "own_purchases", True, 0.75, 0.5),
@@ -243,6 +246,11 @@ def test_champion_is_what_a_version_is_held_against():
     evaluation = Evaluation(report.evaluation.table, report.evaluation.against_rule, champion)
     text = _text(replace(report, evaluation=evaluation, opponent="champion"))
     assert "held against the champion, which it would replace" in text and "+0.050" in text
+
+
+def test_figures_in_a_picture_are_not_cut_short():
+    (curve,) = (one for one in rendered().pictures if one.name == "learning_curve")
+    assert ">own purchases 0.500<" in curve.svg and ">0.200<" in curve.svg
 
 
 def test_same_report_gives_the_same_page():

@@ -120,7 +120,7 @@ def _themed(svg: str, name: str, text: str) -> str:
     body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<style.*?</style>", "", body, flags=re.S)
     # Several figures share a page, so their ids must not meet.
     body = re.sub(r'(\bid="|url\(#|xlink:href="#)', rf"\g<1>{name}-", body)
-    body = re.sub(r"(\d+\.\d\d)\d+", r"\1", body)
+    body = re.sub(r'"[^"]*"', _shorter, body)
     body = body.replace("'DejaVu Sans'", "inherit").replace("DejaVu Sans", "inherit")
     for color, value in LIGHT.items():
         body = body.replace(value, f"var(--{color})")
@@ -129,3 +129,8 @@ def _themed(svg: str, name: str, text: str) -> str:
         f'<svg viewBox="{box}" role="img" aria-label="{escape(text)}" style="{style}">'
         f"{re.sub(chr(10) + '+', chr(10), body).strip()}"
     )
+
+
+def _shorter(quoted: re.Match) -> str:
+    """An attribute whose places end at a hundredth of a point; what people read is no attribute."""
+    return re.sub(r"(\d+\.\d\d)\d+", r"\1", quoted[0])

@@ -65,7 +65,8 @@ border-top:1px dashed var(--line)}
 .why .against b{color:var(--bad)}
 @media(max-width:560px){main{padding:24px 12px 48px}section{padding:16px 14px}
 h1{font-size:24px}dl{grid-template-columns:1fr;gap:0}dd{margin:0 0 8px}
-table{font-size:14px}th,td{padding:5px 7px}th:first-child{white-space:normal}
+table{font-size:14px}th,td{padding:5px 7px}th:first-child{white-space:normal;
+min-width:118px}
 .compact{grid-template-columns:max-content 1fr;gap:2px 16px}.compact dd{margin:0}
 .tiles{grid-template-columns:1fr 1fr;gap:8px}.tile{padding:10px 12px}.tile b{font-size:21px}}
 @media print{body{background:none}section{break-inside:avoid}nav{display:none}}
