@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from feature_repo.contract import MINOR_UNITS
 from feature_repo.transforms.request import RANKER_INPUTS
 
 MOST_REASONS = 3
@@ -116,7 +117,9 @@ def _sentence(code: str, values: Mapping[str, float], effect: float) -> str:
 
 
 def _own_purchases(values: Mapping[str, float]) -> str:
-    return _counted(values["own_purchase_count"], "Never bought before", "Bought {} before")
+    said = _counted(values["own_purchase_count"], "Never bought before", "Bought {} before")
+    spent = values["own_spend"]
+    return f"{said}, for {_money(spent)} in all" if spent > 0 else said
 
 
 def _recent_purchase(values: Mapping[str, float]) -> str:
@@ -160,7 +163,7 @@ def _discount(values: Mapping[str, float]) -> str:
     typical = values["typical_discount_all"]
     if _unknown(typical) or typical == 0:
         return "The terms of its discount"
-    return f"Usually saves {typical / 100:,.2f}"
+    return f"Usually saves {_money(typical)}"
 
 
 def _scope(values: Mapping[str, float]) -> str:
@@ -229,6 +232,10 @@ _SENTENCES: Mapping[str, Callable[[Mapping[str, float]], str]] = {
 
 def _unknown(value: float) -> bool:
     return value != value
+
+
+def _money(minor: float) -> str:
+    return f"{minor / MINOR_UNITS:,.2f}"
 
 
 def _counted(count: float, never: str, said: str) -> str:

@@ -90,6 +90,11 @@ def said_of(values: np.ndarray, name: str) -> str:
     [
         ("own_purchase_share", {"own_purchase_count": 14}, "Bought 14 times before"),
         ("own_purchase_count", {"own_purchase_count": 1}, "Bought once before"),
+        (
+            "own_spend",
+            {"own_purchase_count": 2, "own_spend": 3210},
+            "Bought twice before, for 32.10 in all",
+        ),
         ("days_since_own_purchase", {"days_since_own_purchase": 5.8}, "Last bought 5 days ago"),
         ("brand_purchase_share", {"brand_purchase_count": 12}, "Bought its brand 12 times"),
         ("days_left", {"days_left": 3.2}, "Ends in 3 days"),

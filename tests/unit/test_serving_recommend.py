@@ -66,7 +66,7 @@ def test_asked_to_explain_every_coupon_says_why_and_the_effects_make_the_score()
     online = FakeOnline({"900": buyer({"p-milk": 3}, campaign_ids=["1"])})
     milk, _, bread = recommender(online).recommend(ask(explain=True)).recommendations
     assert [(one.code, one.text) for one in milk.reasons] == [
-        ("own_purchases", "Bought 3 times before"),
+        ("own_purchases", "Bought 3 times before, for 3.00 in all"),
         ("popularity", "Bought by 5 shoppers"),
     ]
     assert sum(one.effect for one in milk.reasons) == pytest.approx(milk.score)

@@ -148,9 +148,10 @@ def _contents() -> str:
 def _model(report: Report) -> str:
     about = (
         "Gradient-boosted trees (XGBoost) that learn the order of the coupons within an exposure. "
-        "They start from a margin, log(1 + the plain rule's score), which is what the household "
-        "bought of the covered products with ties by popularity, and learn what to add to it: "
-        "where they have learned nothing, the plain rule is what is left."
+        "They start from the plain rule that serves without a champion, as the margin log(1 + what "
+        "the household spent on the covered products), with ties by how often it bought them and "
+        "by popularity. They learn what to add to it: where they have learned nothing, the rule is "
+        "what is left."
     )
     rising = [one.name for one in report.features if one.rising]
     constraint = (
