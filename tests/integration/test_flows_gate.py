@@ -269,7 +269,7 @@ def test_repeated_gate_shows_the_curve_and_the_baselines_that_the_run_kept(home,
     version = store(home).log(model, TrainingRun(params, lineage, files))
     for _ in range(2):
         page = judge(home, version, TRIAL, scores).report.read_text()
-        assert "Number 1 of 5" in page and "hybrid: no words at all" in page
+        assert "Number 1 of 6" in page and "hybrid: no words at all" in page
         assert "0.800 with one half, 0.900 with all" in page
 
 
