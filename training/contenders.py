@@ -36,13 +36,14 @@ class Baselines:
 
 
 def contenders(
-    config: RankerConfig, purchases: Callable[[int], Purchases], seed: int
+    config: RankerConfig, purchases: Callable[[int], Purchases], seed: int, remembered: int = 1
 ) -> dict[str, Scorer]:
     """The ranker first, then the rules, the textbook's recommenders and scikit-learn's models.
 
-    ``purchases`` gives what was known before an instant (int64 microseconds).
+    ``purchases`` gives what was known before an instant (int64 microseconds). Of the last
+    ``remembered`` folds purchases and scores are kept, to be asked for again.
     """
-    known = lru_cache(maxsize=REFRESHES)(purchases)
+    known = lru_cache(maxsize=remembered)(purchases)
     from_purchases = {
         "own_purchases_decayed": neighbors.decayed_purchases,
         "user_based_cosine": neighbors.user_based,
@@ -57,7 +58,7 @@ def contenders(
         scorers[name] = partial(_rule, name, seed)
     for name, score in from_purchases.items():
         # The hybrid asks again for what its parts said of the same folds.
-        scorers[name] = lru_cache(maxsize=REFRESHES)(partial(_of_purchases, known, score))
+        scorers[name] = lru_cache(maxsize=remembered)(partial(_of_purchases, known, score))
     parts = {name: scorers[name] for name in BLENDED}
     scorers["hybrid"] = partial(_hybrid, parts)
     for name in baselines.learned(seed):
@@ -79,7 +80,7 @@ def baselines_beside(
     before the first campaign of each of ``REFRESHES`` runs of campaigns. One that cannot learn from
     these data is left out with what it said of them.
     """
-    scorers = contenders(config, purchases, seed)
+    scorers = contenders(config, purchases, seed, REFRESHES)
     names = [name for name in scorers if name not in (RANKER, *baselines.PLAIN_RULES)]
     alone = set(baselines.learned(seed))
     runs = list(_runs(train, test))
