@@ -147,10 +147,7 @@ class Tracking:
             )
 
     def learning(self, version: str) -> Learning | None:
-        """What a version's run kept of its learning, or None if it kept nothing.
-
-        Raises TrackingError.
-        """
+        """What a version's run kept of its learning, or None. Raises TrackingError."""
         with self._connected() as mlflow, tempfile.TemporaryDirectory() as folder:
             client = mlflow.MlflowClient()
             run_id = _known(client, version).run_id
