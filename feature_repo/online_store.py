@@ -146,7 +146,7 @@ class GuardedSqliteOnlineStore(_Bulk, RowAge, SqliteOnlineStore):
 
     def read_mark(self, config: RepoConfig, view: FeatureView) -> Mark | None:
         """The mark of the view's materialization, if its rows were brought here by one."""
-        return sqlite_guard.read_mark(self._get_conn(config), _table_of(config, view))
+        return sqlite_guard.read_mark(self._get_conn(config), table_of(config, view))
 
     def take(self, config: RepoConfig, view: FeatureView, mark: Mark, held: Mark | None) -> bool:
         """Begin a run in place of the mark that was read; False if that has moved since."""
@@ -161,7 +161,7 @@ class GuardedSqliteOnlineStore(_Bulk, RowAge, SqliteOnlineStore):
         self, config: RepoConfig, view: FeatureView, mark: Mark | None = None
     ) -> Iterator[tuple[Any, str]]:
         """The connection and the view's table, all or nothing; a mark moves with the rest."""
-        connection, table = self._get_conn(config), _table_of(config, view)
+        connection, table = self._get_conn(config), table_of(config, view)
         with self._writing, sqlite_guard.transaction(connection):
             sqlite_guard.make_stamps(connection, table)
             if mark is not None:
@@ -176,7 +176,7 @@ class GuardedSqliteOnlineStore(_Bulk, RowAge, SqliteOnlineStore):
         """The further columns of Feast's table that its settings ask for."""
         settings, extra = config.online_store, {}
         numbers = settings.enable_openai_compatible_store
-        connection, table = self._get_conn(config), _table_of(config, view)
+        connection, table = self._get_conn(config), table_of(config, view)
         if numbers and self._check_table_has_value_num(connection, table):
             extra["value_num"] = value_numbers(rows)
         if settings.vector_enabled:
@@ -193,7 +193,7 @@ class GuardedSqliteOnlineStore(_Bulk, RowAge, SqliteOnlineStore):
             return rows
         version = config.entity_key_serialization_version
         encoded = {row: serialize_entity_key(keys[row], version) for row in near}
-        connection, table = self._get_conn(config), _table_of(config, view)
+        connection, table = self._get_conn(config), table_of(config, view)
         exact = sqlite_guard.exact_events(connection, table, list(encoded.values()))
         return [(exact.get(encoded.get(row), at), values) for row, (at, values) in enumerate(rows)]
 
@@ -211,7 +211,7 @@ class GuardedSqliteOnlineStore(_Bulk, RowAge, SqliteOnlineStore):
             config, tables_to_delete, tables_to_keep, entities_to_delete, entities_to_keep, partial
         )
         for view in tables_to_delete:
-            sqlite_guard.drop_stamps(self._get_conn(config), _table_of(config, view))
+            sqlite_guard.drop_stamps(self._get_conn(config), table_of(config, view))
 
     def teardown(
         self, config: RepoConfig, tables: Sequence[FeatureView], entities: Sequence[Entity]
@@ -299,6 +299,6 @@ class GuardedRedisOnlineStore(_Bulk, RowAge, RedisOnlineStore):
         return redis_guard.Place.of(self._get_client(config.online_store), config, view)
 
 
-def _table_of(config: RepoConfig, view: FeatureView) -> str:
+def table_of(config: RepoConfig, view: FeatureView) -> str:
     """The name of a view's table in SQLite."""
     return _table_id(config.project, view, config.registry.enable_online_feature_view_versioning)

@@ -4,6 +4,7 @@ A store that is "ours" has our online store and engine; a "plain" one has Feast'
 data.
 """
 
+import asyncio
 import shutil
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from feature_logs import moment
@@ -116,6 +118,30 @@ def refs_of(store, key: str) -> list[str]:
 def online(store, key: str, ids, refs) -> dict:
     found = store.get_online_features(refs, [{key: one} for one in ids]).to_dict()
     return {name: [_plain(value) for value in values] for name, values in found.items()}
+
+
+def read_alone(store, key: str, ids, refs) -> dict:
+    """What ``online`` gives, read by the reader that a service has for one entity a request."""
+    from feature_repo.online.entity_reader import entity_reader
+
+    features: dict[str, list[str]] = {}
+    for view, feature in (ref.split(":") for ref in refs):
+        features.setdefault(view, []).append(feature)
+
+    async def read() -> list:
+        reader = entity_reader(store, key, features)
+        try:
+            return [await reader.read(one) for one in ids]
+        finally:
+            await reader.close()
+
+    rows = asyncio.run(read())
+    columns = {name: [_listed(row[name]) for row in rows] for name in rows[0]}
+    return {key: list(ids)} | columns
+
+
+def _listed(value):
+    return value.tolist() if isinstance(value, np.ndarray) else value
 
 
 def offline(store, key: str, ids, refs, t: int) -> dict:

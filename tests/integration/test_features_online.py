@@ -13,6 +13,7 @@ from online_stores import (
     online,
     opened,
     place_of,
+    read_alone,
     redis_server,
     refs_of,
     written,
@@ -87,7 +88,9 @@ def forgotten(store) -> Path:
 def same(store, t: int) -> None:
     for key, ids in KEYS.items():
         refs = refs_of(store, key)
-        assert online(store, key, ids, refs) == offline(store, key, ids, refs, t), key
+        found = online(store, key, ids, refs)
+        assert found == offline(store, key, ids, refs, t), key
+        assert read_alone(store, key, ids, refs) == found, key
 
 
 @settings(
