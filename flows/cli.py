@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from flows import review, study
+from flows.keys import keys
 from flows.study import Version
 
 app = typer.Typer(
@@ -22,6 +23,7 @@ app = typer.Typer(
 
 features = typer.Typer(help="Look into the published features.", no_args_is_help=True)
 app.add_typer(features, name="features")
+app.add_typer(keys, name="keys")
 
 
 class Source(StrEnum):
@@ -181,15 +183,20 @@ def serve(
 
     from flows import show
     from flows.steps import prepare_environment
+    from serving.logs import log_to_stderr
     from serving.main import load_settings, serve
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    log_to_stderr()
     for chatty in ("alembic", "feast", "mlflow"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     home = prepare_environment()
     clock = "replay, at the lake's watermark" if replay else "wall clock"
-    show.errors.print(f"Serving on http://{host}:{port} ({clock}); state in {home}")
-    serve(load_settings(host=host, port=port, replay=replay))
+    serve(
+        load_settings(host=host, port=port, replay=replay),
+        lambda url: show.console.print(
+            f"Serving on {url} ({clock}); state in {home}", soft_wrap=True
+        ),
+    )
 
 
 @features.command()

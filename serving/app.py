@@ -1,6 +1,5 @@
 """The HTTP door: routes of the contract, and nothing that decides."""
 
-import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -9,19 +8,22 @@ from datetime import datetime
 from fastapi import FastAPI, Request, Response
 from fastapi_offline import FastAPIOffline
 from starlette.concurrency import run_in_threadpool
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from feature_repo.names import RANKER_SERVICE
 from serving.background import Background
 from serving.candidates import IndexSlot
 from serving.clock import Clock
 from serving.decisions import DecisionLog
-from serving.errors import PROBLEM_JSON, NotReady
+from serving.doors import Doors, Keys
+from serving.envelope import Envelope
+from serving.errors import NotReady
 from serving.events import Inbox
+from serving.limits import Rates
 from serving.metrics import Metrics
 from serving.model import ModelSlot
 from serving.online import Freshness
-from serving.problems import BodyLimit, install_problems
+from serving.pages import CONTRACT_PROBLEMS, add_page, describe_keys, problems
+from serving.problems import install_problems
 from serving.recommend import Recommender
 from serving.schemas import (
     ClockState,
@@ -29,14 +31,13 @@ from serving.schemas import (
     EventReceipt,
     ModelName,
     ModelState,
-    Problem,
     Readiness,
     RecommendationAnswer,
     RecommendationRequest,
 )
+from serving.settings import Limits
+from serving.traces import Traces
 from serving.webhook import Webhook
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Service:
     """Everything the routes need, built by the composition root.
 
     ``timer`` gives seconds that only grow, for measuring how long an answer took. Without a
-    ``webhook`` the service takes no notices of the registry.
+    ``webhook`` the service takes no notices of the registry; without ``traces`` it makes none.
     """
 
     recommender: Recommender
@@ -57,8 +58,10 @@ class Service:
     background: Background
     clock: Clock
     timer: Callable[[], float]
-    max_body_bytes: int
+    keys: Keys
+    limits: Limits
     webhook: Webhook | None = None
+    traces: Traces | None = None
 
 
 def create_app(service: Service) -> FastAPI:
@@ -71,45 +74,47 @@ def create_app(service: Service) -> FastAPI:
         yield
         service.background.stop()
         service.decisions.close()
+        if service.traces is not None:
+            service.traces.close()
 
-    # Swagger UI comes from the package: the page at /docs needs no network.
+    # The files of the API page come from the package: it needs no network.
     app = FastAPIOffline(
         title="Clipwise",
         summary="Decides which coupon to show to whom.",
         version="1",
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
     )
     install_problems(app)
-    app.add_middleware(BodyLimit, limit=service.max_body_bytes)
-    app.add_middleware(RequestLog, metrics=service.metrics, timer=service.timer)
     _add_contract(app, service)
     _add_state(app, service)
     if service.webhook is not None:
         _add_webhook(app, service.webhook)
+    add_page(app)
+    describe_keys(app)
+    _add_doors(app, service)
     return app
 
 
-def _problems(**reasons: str) -> dict[int, dict]:
-    content = {PROBLEM_JSON: {"schema": Problem.model_json_schema()}}
-    return {
-        int(status.removeprefix("s")): {"description": reason, "content": content}
-        for status, reason in reasons.items()
-    }
-
-
-_REFUSALS = _problems(
-    s413="The body is too large.",
-    s422="The request does not follow the contract.",
-    s503="The service cannot answer now.",
-)
+def _add_doors(app: FastAPI, service: Service) -> None:
+    """What stands around the routes; what is added last is passed first."""
+    rates, paths = Rates(service.timer), {route.path for route in app.routes}
+    app.add_middleware(Doors, keys=service.keys, rates=rates, limits=service.limits)
+    app.add_middleware(
+        Envelope,
+        paths=paths,
+        metrics=service.metrics,
+        timer=service.timer,
+        traces=service.traces,
+    )
 
 
 def _add_contract(app: FastAPI, service: Service) -> None:
     @app.post(
         "/v1/recommendations",
-        responses=_REFUSALS,
+        responses=CONTRACT_PROBLEMS,
         response_model_exclude_none=True,
         summary="Rank the coupons that this user may see",
     )
@@ -118,7 +123,7 @@ def _add_contract(app: FastAPI, service: Service) -> None:
         service.metrics.answer(answer)
         return answer
 
-    @app.post("/v1/events", responses=_REFUSALS, summary="Take in what users did")
+    @app.post("/v1/events", responses=CONTRACT_PROBLEMS, summary="Take in what users did")
     def take_events(batch: EventBatch) -> EventReceipt:
         receipt = service.inbox.take(batch.events, service.clock.now())
         service.metrics.events(receipt)
@@ -132,7 +137,7 @@ def _add_state(app: FastAPI, service: Service) -> None:
 
     @app.get(
         "/readyz",
-        responses=_problems(s503="The service cannot recommend yet."),
+        responses=problems(s503="The service cannot recommend yet."),
         summary="Whether it can recommend, and by what",
     )
     def ready() -> Readiness:
@@ -151,7 +156,7 @@ def _add_webhook(app: FastAPI, webhook: Webhook) -> None:
     @app.post(
         "/v1/registry-webhook",
         status_code=204,
-        responses=_problems(s401="The signature is not accepted."),
+        responses=problems(s401="The signature is not accepted."),
         summary="Look at the champion now, because the registry says that it changed",
     )
     async def registry_webhook(request: Request) -> None:
@@ -203,34 +208,3 @@ def model_state(models: ModelSlot) -> ModelState:
         problem=models.problem,
         feature_service=RANKER_SERVICE,
     )
-
-
-class RequestLog:
-    """Times each request, counts it, and logs one line that says nothing about the user."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics, timer: Callable[[], float]) -> None:
-        self._app = app
-        self._metrics = metrics
-        self._timer = timer
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        begun, status = self._timer(), 500
-
-        async def watched(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, watched)
-        finally:
-            self._note(scope, status, self._timer() - begun)
-
-    def _note(self, scope: Scope, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "unknown")
-        self._metrics.request(route, status, seconds)
-        log.info("%s %s %d in %.1f ms", scope["method"], route, status, 1000 * seconds)

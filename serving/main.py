@@ -1,28 +1,39 @@
 """Puts the service together: the only place in serving that reads the environment and the clock."""
 
+import logging
 import os
 import time
-import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import FastAPI
 
+from serving.addresses import in_url, is_loopback, listener
 from serving.app import Service, create_app
 from serving.audit import AuditLog
 from serving.background import Background
 from serving.candidates import IndexSlot
 from serving.clock import Clock
+from serving.connections import bounded_by
 from serving.decisions import DecisionLog
+from serving.errors import CannotListen
 from serving.events import Inbox
+from serving.keys import KeyFile, WatchedKeys
+from serving.logs import current_request_id
 from serving.metrics import Metrics
 from serving.model import ModelSlot
 from serving.online import FeastOnline
 from serving.recommend import Recommender
 from serving.registry import MlflowRegistry
-from serving.settings import Settings, settings_from_environment
+from serving.settings import Limits, Settings, settings_from_environment
+from serving.stages import Stopwatch
+from serving.traces import Traces, otlp_traces
 from serving.webhook import Webhook
+
+log = logging.getLogger(__name__)
+
+_LAST_ANSWERS_SECONDS = 10
 
 # The tools read these at their import, which is why that happens late.
 _DEFAULTS = {
@@ -32,6 +43,8 @@ _DEFAULTS = {
     # A registry that is down must not hold up what serves meanwhile.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    # Whose traces these are.
+    "OTEL_SERVICE_NAME": "clipwise",
 }
 
 
@@ -40,18 +53,36 @@ def load_settings(**overrides: object) -> Settings:
     return settings_from_environment(os.environ, **overrides)
 
 
-def serve(settings: Settings) -> None:
-    """Answer requests until the process is stopped."""
+def serve(settings: Settings, listening: Callable[[str], None]) -> None:
+    """Answer requests until the process is stopped; ``listening`` hears under which address.
+
+    Raises CannotListen and KeysFailed before anything heavy is done.
+    """
     import uvicorn
 
-    uvicorn.run(
-        build(settings),
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-    )
+    keys = KeyFile(settings.home).read()
+    if not len(keys) and not is_loopback(settings.host):
+        raise CannotListen(
+            f"Without an API key the service listens on this machine alone, and {settings.host} is "
+            "reached from others; make a key by `clipwise keys add`, or leave --host out."
+        )
+    with listener(settings.host, settings.port) as socket:
+        listening(f"http://{in_url(settings.host)}:{socket.getsockname()[1]}")
+        config = uvicorn.Config(build(settings), **server_options(settings.limits))
+        uvicorn.Server(config).run(sockets=[socket])
+
+
+def server_options(limits: Limits) -> dict[str, Any]:
+    """What uvicorn is told beside where to listen."""
+    return {
+        "http": bounded_by(limits),
+        "ws": "none",
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        "proxy_headers": False,
+        "timeout_graceful_shutdown": _LAST_ANSWERS_SECONDS,
+    }
 
 
 def build(settings: Settings) -> FastAPI:
@@ -76,7 +107,9 @@ def assemble(settings: Settings, lake: Any, online: FeastOnline) -> Service:
     models = ModelSlot(registry)
     audit = AuditLog(settings.home, registry, _wall)
     decisions = DecisionLog(settings.home / "decisions", settings.decisions)
-    champion = (models.refresh, audit.look)
+    metrics = Metrics(decisions, lambda: models.current)
+    traces = otlp_traces() if settings.traced else None
+    champion = (models.refresh, audit.look, metrics.look)
     refresh = (online.refresh, index.refresh, *champion)
     return Service(
         recommender=Recommender(
@@ -86,19 +119,22 @@ def assemble(settings: Settings, lake: Any, online: FeastOnline) -> Service:
             ranker=lambda: models.current,
             decisions=decisions,
             clock=clock,
-            new_id=lambda: uuid.uuid4().hex,
+            new_id=current_request_id,
+            watch=_stopwatch(metrics, traces),
         ),
         index=index,
         models=models,
         freshness=online,
         decisions=decisions,
         inbox=Inbox(settings.home / "inbox.db"),
-        metrics=Metrics(decisions, lambda: models.current),
+        metrics=metrics,
         background=Background(settings.poll_seconds, *refresh),
         clock=clock,
         timer=time.perf_counter,
-        max_body_bytes=settings.max_body_bytes,
+        keys=WatchedKeys(KeyFile(settings.home), log.warning, not is_loopback(settings.host)),
+        limits=settings.limits,
         webhook=_webhook(settings, Background(settings.poll_seconds, *champion)),
+        traces=traces,
     )
 
 
@@ -119,6 +155,13 @@ def _webhook(settings: Settings, champion: Background) -> Webhook | None:
     if settings.webhook_secret is None:
         return None
     return Webhook(settings.webhook_secret, champion.run_once, time.time)
+
+
+def _stopwatch(metrics: Metrics, traces: Traces | None) -> Callable[[], Stopwatch]:
+    """Measures in nanoseconds of Unix time that no change of the clock disturbs."""
+    since = time.time_ns() - time.perf_counter_ns()
+    listeners = (metrics.watched,) if traces is None else (metrics.watched, traces.stages)
+    return lambda: Stopwatch(lambda: since + time.perf_counter_ns(), listeners)
 
 
 def _clock(lake: Any, online: FeastOnline, replay: bool) -> Clock:

@@ -1,23 +1,44 @@
-"""What Prometheus sees of the service. No label carries anything about a user."""
+"""What Prometheus sees of the service. No label carries anything about a user.
 
-from collections.abc import Callable, Iterator
+Every figure is a counter, a gauge or a histogram of one worker. Those of several workers add up:
+with the same empty folder in ``PROMETHEUS_MULTIPROC_DIR`` when they start, each shows the sum.
+"""
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.values import MutexValue, ValueClass
 
 from serving.decisions import DecisionLog
+from serving.logs import dropped_lines
 from serving.model import Ranker
 from serving.schemas import EventReceipt, RecommendationAnswer
+from serving.stages import STAGES, Stopwatch
+
+# Decided when the library is imported. The variable alone says nothing: Feast sets it later on.
+_SHARED = ValueClass is not MutexValue
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_STAGE_SECONDS = (0.00005, 0.0001, 0.00025, 0.0005, *_SECONDS)
+_CANDIDATES = (0, 1, 10, 30, 100, 300, 1_000, 3_000, 10_000)
 
 
 class Metrics:
     """Counters and histograms of one service, in a registry of their own."""
 
     def __init__(self, decisions: DecisionLog, ranker: Callable[[], Ranker]) -> None:
-        self._registry = registry = CollectorRegistry()
-        registry.register(_State(decisions, ranker))
+        self._registry = CollectorRegistry()
+        self._decisions = decisions
+        self._ranker = ranker
+        self._model = ranker()
+        self._counted = dict.fromkeys(("dropped", "written", "lines"), 0)
+        self._count_requests()
+        self._count_answers()
+        self._count_state()
+
+    def _count_requests(self) -> None:
+        registry = self._registry
         self._seconds = Histogram(
             "clipwise_request_seconds",
             "Time from a request's arrival to its answer.",
@@ -25,6 +46,23 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        stages = Histogram(
+            "clipwise_stage_seconds",
+            "Time that a stage of a recommendation took.",
+            ("stage",),
+            buckets=_STAGE_SECONDS,
+            registry=registry,
+        )
+        self._stages = {stage: stages.labels(stage) for stage in STAGES}
+        self._candidates = Histogram(
+            "clipwise_candidates",
+            "Coupons that can reach the user of a request, before the rules.",
+            buckets=_CANDIDATES,
+            registry=registry,
+        )
+
+    def _count_answers(self) -> None:
+        registry = self._registry
         self._shown = Counter(
             "clipwise_coupons_shown", "Coupons in the answers.", registry=registry
         )
@@ -40,9 +78,34 @@ class Metrics:
         )
         self._events = Counter("clipwise_events", "Events sent.", ("outcome",), registry=registry)
 
+    def _count_state(self) -> None:
+        registry = self._registry
+        self._lost = Counter("clipwise_decisions_dropped", "Decisions lost.", registry=registry)
+        self._kept = Counter(
+            "clipwise_decisions_written", "Decisions in a file.", registry=registry
+        )
+        self._lines = Counter(
+            "clipwise_log_lines_dropped", "Log lines that nobody took.", registry=registry
+        )
+        self._swaps = Counter("clipwise_model_swaps", "Changes of ranker.", registry=registry)
+        self._info = Gauge(
+            "clipwise_model_info",
+            "The ranker in use: how many workers rank by it.",
+            ("name", "version"),
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self._info.labels(self._model.name, self._model.version).set(1)
+
     def request(self, route: str, status: int, seconds: float) -> None:
         """Count a request by the route's template, never by the path that came."""
         self._seconds.labels(route, str(status)).observe(seconds)
+
+    def watched(self, watch: Stopwatch) -> None:
+        """Count a recommendation's candidates and how long its stages took."""
+        self._candidates.observe(watch.candidate_count)
+        for lap in watch.laps:
+            self._stages[lap.stage].observe((lap.ended - lap.begun) / 1e9)
 
     def answer(self, answer: RecommendationAnswer) -> None:
         """Count what an answer shows and what was removed for it."""
@@ -59,28 +122,26 @@ class Metrics:
         self._events.labels("duplicate").inc(receipt.duplicate)
         self._events.labels("rejected").inc(receipt.rejected)
 
+    def look(self) -> None:
+        """Count what others hold or count themselves. Call it every few seconds."""
+        self._catch_up("dropped", self._decisions.dropped, self._lost)
+        self._catch_up("written", self._decisions.written, self._kept)
+        self._catch_up("lines", dropped_lines(), self._lines)
+        before, self._model = self._model, self._ranker()
+        if self._model is not before:
+            self._swaps.inc()
+            self._info.labels(before.name, before.version).set(0)
+            self._info.labels(self._model.name, self._model.version).set(1)
+
     def text(self) -> bytes:
         """All of it in Prometheus' text format."""
-        return generate_latest(self._registry)
+        self.look()
+        if not _SHARED:
+            return generate_latest(self._registry)
+        everybody = CollectorRegistry()
+        MultiProcessCollector(everybody)
+        return generate_latest(everybody)
 
-
-class _State:
-    """Reads at each scrape what others count or hold."""
-
-    def __init__(self, decisions: DecisionLog, ranker: Callable[[], Ranker]) -> None:
-        self._decisions = decisions
-        self._ranker = ranker
-
-    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
-        yield CounterMetricFamily(
-            "clipwise_decisions_dropped", "Decisions lost.", value=self._decisions.dropped
-        )
-        yield CounterMetricFamily(
-            "clipwise_decisions_written", "Decisions in a file.", value=self._decisions.written
-        )
-        ranker = self._ranker()
-        model = GaugeMetricFamily(
-            "clipwise_model_info", "The ranker in use.", labels=("name", "version")
-        )
-        model.add_metric((ranker.name, ranker.version), 1)
-        yield model
+    def _catch_up(self, name: str, total: int, counter: Counter) -> None:
+        counter.inc(total - self._counted[name])
+        self._counted[name] = total

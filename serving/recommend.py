@@ -26,6 +26,7 @@ from serving.schemas import (
     RecommendationAnswer,
     RecommendationRequest,
 )
+from serving.stages import Unwatched, Watch
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ class Recommender:
     """Decides for one request at a time; everything it needs is handed in.
 
     ``index`` and ``ranker`` are asked once a request, so that a swap never tears one apart.
-    ``new_id`` names requests.
+    ``new_id`` names requests. ``watch`` gives one that hears of a request's stages.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Recommender:
         decisions: DecisionSink,
         clock: Clock,
         new_id: Callable[[], str],
+        watch: Callable[[], Watch] = Unwatched,
     ) -> None:
         self._users = users
         self._freshness = freshness
@@ -66,6 +68,7 @@ class Recommender:
         self._decisions = decisions
         self._clock = clock
         self._new_id = new_id
+        self._watch = watch
 
     def recommend(self, request: RecommendationRequest) -> RecommendationAnswer:
         """Read the user, form the candidates, apply the rules, score, rank, and log the decision.
@@ -73,13 +76,17 @@ class Recommender:
         Raises AsOfRefused if the request names an instant this service cannot decide for, and
         NotReady if there is no candidate index yet.
         """
+        watch = self._watch()
         instant = self._clock.instant(request.as_of, self._freshness.watermark())
         index, ranker = self._ready_index(), self._ranker()
         user = self._users.user(request.user_id)
+        watch.lap("read_user")
         reachable = index.candidates(user["campaign_ids"])
         situation = Situation(index, microseconds(instant), redemptions(user))
         rows, removed = apply_rules(situation, reachable)
-        ranking = score_and_rank(request, user, index, rows, situation.as_of, ranker)
+        watch.candidates(len(reachable))
+        watch.lap("rules")
+        ranking = score_and_rank(request, user, index, rows, situation.as_of, ranker, watch)
         answer = RecommendationAnswer(
             request_id=self._new_id(),
             user_id=request.user_id,
@@ -90,7 +97,10 @@ class Recommender:
             removed=removed,
             reason=None if len(rows) else _why_nothing(len(reachable)),
         )
+        watch.lap("answer")
         self._decisions.record(decision(request, answer, index, rows, ranking, situation.as_of))
+        watch.lap("log")
+        watch.finish()
         return answer
 
     def _ready_index(self) -> CandidateIndex:
@@ -110,6 +120,7 @@ def score_and_rank(
     rows: np.ndarray,
     as_of: int,
     ranker: Ranker,
+    watch: Watch,
 ) -> Ranking:
     """The ``k`` best of the candidate rows for the user and cart at ``as_of`` (microseconds)."""
     if not len(rows):
@@ -117,8 +128,11 @@ def score_and_rank(
     columns = {name: [value] for name, value in user.items()}
     cart = [item.priced() for item in request.cart]
     inputs = ranker_inputs(columns, index.coupons, rows, np.array([as_of]), [cart])[0]
+    watch.lap("features")
     scores = np.asarray(ranker.score(inputs), dtype=np.float64)
+    watch.lap("score")
     best = rank(scores, index.coupon_id[rows], request.k, index.ties[rows])
+    watch.lap("rank")
     return Ranking(rows[best], scores[best], inputs[best])
 
 

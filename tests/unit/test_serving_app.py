@@ -21,10 +21,13 @@ from serving.background import Background
 from serving.candidates import IndexSlot
 from serving.clock import Clock
 from serving.errors import PROBLEM_JSON, StorageFailed
+from serving.keys import Key, KeyRing
+from serving.logs import JsonLines
 from serving.metrics import Metrics
 from serving.model import ModelSlot
 from serving.recommend import Recommender
 from serving.schemas import EventReceipt
+from serving.settings import Limits
 from serving.webhook import Webhook, sign
 
 ASK = {"user_id": "900", "placement": "home", "k": 10, "cart": [], "explain": False}
@@ -41,7 +44,17 @@ class FakeInbox:
         return EventReceipt(accepted=len(batch), duplicate=0, rejected=0, rejections=())
 
 
-def service(online=None, inbox=None, registry=None, broken=False) -> Service:
+class FakeKeys:
+    """Keys that do not change; without any nobody needs one."""
+
+    def __init__(self, *keys: Key):
+        self.required, self._ring = bool(keys), KeyRing(keys)
+
+    def current(self) -> KeyRing:
+        return self._ring
+
+
+def service(online=None, inbox=None, registry=None, broken=False, keys=()) -> Service:
     online = online or FakeOnline({"900": user(campaign_ids=["1"])}, stale=())
     decisions, clock = FakeLog(), Clock(lambda: WATERMARK, replay=True)
     columns = columns_of(coupon("milk", "1"), coupon("old", "1", valid_to_timestamp=0))
@@ -66,7 +79,8 @@ def service(online=None, inbox=None, registry=None, broken=False) -> Service:
         background=Background(60, index.refresh, models.refresh),
         clock=clock,
         timer=lambda: 0.0,
-        max_body_bytes=2_000,
+        keys=FakeKeys(*keys),
+        limits=Limits(max_body_bytes=2_000),
     )
 
 
@@ -257,10 +271,22 @@ def test_metrics_count_requests_by_route_and_show_nothing_of_the_user():
 
 
 def test_a_request_is_one_log_line_without_the_user(caplog):
-    caplog.set_level("INFO", logger="serving.app")
-    post(service(), json=ASK)
-    messages = [record.getMessage() for record in caplog.records if record.name == "serving.app"]
-    assert messages == ["POST /v1/recommendations 200 in 0.0 ms"]
+    caplog.set_level("INFO")
+    caplog.handler.setFormatter(JsonLines())
+    post(service(), path="/v1/recommendations?user_id=900", json=ASK)
+    ours = [line for line in caplog.text.splitlines() if '"logger": "serving' in line]
+    assert not any("user_id" in line for line in ours)
+    line = json.loads(ours[-1])
+    assert line.pop("time").endswith("+00:00") and len(line.pop("request_id")) == 32
+    assert line == {
+        "level": "info",
+        "logger": "serving.envelope",
+        "message": "answered",
+        "method": "POST",
+        "route": "/v1/recommendations",
+        "status": 200,
+        "ms": 0.0,
+    }
 
 
 def test_openapi_shows_the_contract_with_examples_and_problem_documents():
@@ -269,7 +295,8 @@ def test_openapi_shows_the_contract_with_examples_and_problem_documents():
     assert request["examples"][0]["user_id"] == "900"
     assert request["additionalProperties"] is False
     answers = document["paths"]["/v1/recommendations"]["post"]["responses"]
-    assert set(answers) == {"200", "413", "422", "503"}
+    statuses = {"200", "400", "401", "403", "408", "413", "422", "429", "503"}
+    assert set(answers) == statuses
     assert list(answers["422"]["content"]) == ["application/problem+json"]
     assert "HTTPValidationError" not in json.dumps(document)
 

@@ -1,0 +1,131 @@
+"""The service's log: one JSON object a line, each with the id of the request it is about.
+
+No line says anything about a user: requests are named by their id and the route's template. What
+fails while one is answered is logged by its type and place alone, since the message of an exception
+may repeat what the client sent.
+"""
+
+import json
+import logging
+import queue
+import re
+import sys
+import threading
+import traceback
+import uuid
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import TextIO
+
+REQUEST_ID_HEADER = "x-request-id"
+
+_SANE = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+_WAITING = 10_000
+_CLOSE_SECONDS = 2.0
+
+_request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+
+
+def begin_request(sent: bytes | None) -> str:
+    """Name the request that is answered from here on: as its client did, if that is sane."""
+    name = sent.decode() if sent and _SANE.fullmatch(sent) else uuid.uuid4().hex
+    _request_id.set(name)
+    return name
+
+
+def current_request_id() -> str:
+    """The id of the request that is answered here, or a new one outside any."""
+    return _request_id.get() or uuid.uuid4().hex
+
+
+class JsonLines(logging.Formatter):
+    """Formats a record as one line of JSON; ``extra={"fields": {...}}`` adds to it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        request_id = _request_id.get()
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if request_id is not None:
+            line["request_id"] = request_id
+        line |= getattr(record, "fields", {})
+        if record.exc_info and record.exc_info[1]:
+            line |= _failure(record.exc_info[1], with_message=request_id is None)
+        return json.dumps(line, default=str)
+
+
+def _failure(error: BaseException, with_message: bool) -> dict[str, object]:
+    frames = traceback.extract_tb(error.__traceback__)
+    kind = type(error)
+    found: dict[str, object] = {
+        "error": f"{kind.__module__}.{kind.__qualname__}",
+        "trace": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
+    }
+    if with_message:
+        found["error_message"] = str(error)
+    cause = error.__cause__ or error.__context__
+    if cause is not None:
+        found["cause"] = _failure(cause, with_message)
+    return found
+
+
+class UnhurriedLines(logging.Handler):
+    """Writes lines from a thread of its own, so that nobody waits for who reads them.
+
+    A reader that stops reading costs lines, which are counted in ``dropped``, and no request.
+    """
+
+    def __init__(self, stream: TextIO, waiting: int = _WAITING) -> None:
+        super().__init__()
+        self._stream = stream
+        self._lines: queue.Queue[str | None] = queue.Queue(waiting)
+        self.dropped = 0
+        self._thread = threading.Thread(target=self._write, name="log", daemon=True)
+        self._thread.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Format the record here, where its request is known, and leave it to the thread."""
+        try:
+            self._lines.put_nowait(self.format(record))
+        except queue.Full:
+            self.dropped += 1
+        except Exception:
+            self.handleError(record)
+
+    def close(self) -> None:
+        """Write what waits, for at most two seconds."""
+        if self._thread.is_alive():
+            try:
+                self._lines.put(None, timeout=_CLOSE_SECONDS)
+                self._thread.join(_CLOSE_SECONDS)
+            except queue.Full:
+                pass
+        super().close()
+
+    def _write(self) -> None:
+        while (line := self._lines.get()) is not None:
+            try:
+                self._stream.write(line + "\n")
+                if self._lines.empty():
+                    self._stream.flush()
+            except (OSError, ValueError):
+                self.dropped += 1
+
+
+def log_to_stderr() -> None:
+    """Send everything from INFO on to standard error, as JSON lines. For entry points."""
+    handler = UnhurriedLines(sys.stderr)
+    handler.setFormatter(JsonLines())
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+
+
+def dropped_lines() -> int:
+    """How many lines nobody took."""
+    handlers = logging.getLogger().handlers
+    return sum(one.dropped for one in handlers if isinstance(one, UnhurriedLines))

@@ -1,0 +1,70 @@
+"""How long each stage of a request took, measured once and told to whoever wants to know."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+STAGES = ("read_user", "rules", "features", "score", "rank", "answer", "log")
+"""What a recommendation goes through, in this order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lap:
+    """A stage, and when it began and ended, in nanoseconds of the laps' timer."""
+
+    stage: str
+    begun: int
+    ended: int
+
+
+class Watch(Protocol):
+    """Hears of a request's stages as they end."""
+
+    def lap(self, stage: str) -> None:
+        """The stage ended now; it began when the one before it ended."""
+
+    def candidates(self, count: int) -> None:
+        """So many coupons can reach the user."""
+
+    def finish(self) -> None:
+        """The request was answered."""
+
+
+class Unwatched:
+    """Measures nothing."""
+
+    def lap(self, stage: str) -> None:
+        return None
+
+    def candidates(self, count: int) -> None:
+        return None
+
+    def finish(self) -> None:
+        return None
+
+
+class Stopwatch:
+    """Measures a request's stages by ``timer`` (nanoseconds) and tells them to ``listeners``."""
+
+    def __init__(
+        self,
+        timer: Callable[[], int],
+        listeners: Sequence[Callable[["Stopwatch"], None]],
+    ) -> None:
+        self._timer = timer
+        self._listeners = listeners
+        self._begun = timer()
+        self.laps: list[Lap] = []
+        self.candidate_count = 0
+
+    def lap(self, stage: str) -> None:
+        ended = self._timer()
+        self.laps.append(Lap(stage, self._begun, ended))
+        self._begun = ended
+
+    def candidates(self, count: int) -> None:
+        self.candidate_count = count
+
+    def finish(self) -> None:
+        for listener in self._listeners:
+            listener(self)
