@@ -5,7 +5,7 @@ from typing import Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.errors import KeyRefused, Refusal, ScopeRefused, TooLarge, TooMany
+from serving.errors import KeyRefused, Refusal, ScopeRefused, TooMany, TooSlow
 from serving.keys import Key, KeyRing
 from serving.limits import CLOSE, Gone, Rates, announced, discard, too_large, whole_body
 from serving.problems import refusal_answer
@@ -97,7 +97,7 @@ class Doors:
             seconds, most = self._limits.body_seconds, self._limits.max_body_bytes
             closing = not await discard(receive, seconds, most)
         answer = refusal_answer(refusal, CLOSE if closing else {})
-        if not isinstance(refusal, TooLarge):
+        if isinstance(refusal, TooSlow) or not closing:
             await answer(scope, receive, send)
             return
         await answer(scope, receive, _left_open(send))

@@ -181,7 +181,7 @@ class WatchedKeys:
 
 
 def _digest(token: str) -> str:
-    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
+    return hashlib.sha256(token.encode()).hexdigest()
 
 
 def _checked(name: str, scopes: Collection[str], per_second: float | None) -> tuple[str, ...]:

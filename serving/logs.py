@@ -7,12 +7,12 @@ may repeat what the client sent.
 
 import json
 import logging
-import queue
 import re
 import sys
 import threading
 import traceback
 import uuid
+from collections import deque
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TextIO
@@ -20,7 +20,6 @@ from typing import TextIO
 REQUEST_ID_HEADER = "x-request-id"
 
 _SANE = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
-_WAITING = 10_000
 _CLOSE_SECONDS = 2.0
 
 _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
@@ -73,46 +72,59 @@ def _failure(error: BaseException, with_message: bool) -> dict[str, object]:
 
 
 class UnhurriedLines(logging.Handler):
-    """Writes lines from a thread of its own, so that nobody waits for who reads them.
+    """Writes lines in batches from a thread of its own: nobody waits for who reads them.
 
-    A reader that stops reading costs lines, which are counted in ``dropped``, and no request.
+    A reader that stops reading costs lines, which are counted in ``dropped``, and no request. An
+    error is written at once, all else within ``seconds``.
     """
 
-    def __init__(self, stream: TextIO, waiting: int = _WAITING) -> None:
+    def __init__(self, stream: TextIO, waiting: int = 10_000, seconds: float = 0.2) -> None:
         super().__init__()
         self._stream = stream
-        self._lines: queue.Queue[str | None] = queue.Queue(waiting)
+        self._most = waiting
+        self._seconds = seconds
+        self._lines: deque[str] = deque()
+        self._wake = threading.Event()
+        self._closing = False
         self.dropped = 0
-        self._thread = threading.Thread(target=self._write, name="log", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Format the record here, where its request is known, and leave it to the thread."""
-        try:
-            self._lines.put_nowait(self.format(record))
-        except queue.Full:
+        if len(self._lines) >= self._most:
             self.dropped += 1
+            return
+        try:
+            self._lines.append(self.format(record))
         except Exception:
             self.handleError(record)
+        if record.levelno >= logging.ERROR:
+            self._wake.set()
 
     def close(self) -> None:
         """Write what waits, for at most two seconds."""
-        if self._thread.is_alive():
-            try:
-                self._lines.put(None, timeout=_CLOSE_SECONDS)
-                self._thread.join(_CLOSE_SECONDS)
-            except queue.Full:
-                pass
+        self._closing = True
+        self._wake.set()
+        self._thread.join(_CLOSE_SECONDS)
         super().close()
 
+    def _run(self) -> None:
+        while not self._closing:
+            self._wake.wait(self._seconds)
+            self._wake.clear()
+            self._write()
+        self._write()
+
     def _write(self) -> None:
-        while (line := self._lines.get()) is not None:
-            try:
-                self._stream.write(line + "\n")
-                if self._lines.empty():
-                    self._stream.flush()
-            except (OSError, ValueError):
-                self.dropped += 1
+        lines = [self._lines.popleft() for _ in range(len(self._lines))]
+        if not lines:
+            return
+        try:
+            self._stream.write("\n".join(lines) + "\n")
+            self._stream.flush()
+        except (OSError, ValueError):
+            self.dropped += len(lines)
 
 
 def log_to_stderr() -> None:

@@ -1,0 +1,250 @@
+"""Clients that take their time, send too much, or do not listen, against a real server."""
+
+import http.client
+import socket
+import threading
+import time
+from typing import NamedTuple
+
+import pytest
+import uvicorn
+
+from serving.addresses import in_url, is_loopback, listener
+from serving.connections import bounded_by
+from serving.doors import Doors
+from serving.errors import CannotListen
+from serving.keys import KeyRing
+from serving.limits import Rates
+from serving.settings import Limits
+
+LIMITS = Limits(max_body_bytes=1_000, head_seconds=0.5, body_seconds=0.5, write_seconds=0.5)
+HUGE = 50 * 1_048_576
+
+
+class _Locked:
+    """Keys of which nobody holds one; /open asks for none."""
+
+    required = True
+
+    def current(self) -> KeyRing:
+        return KeyRing()
+
+
+async def _app(scope, receive, send) -> None:
+    """Answers with the size of the body, or at /static-offline-docs/large with 50 MB."""
+    message = await receive()
+    large = scope["path"].endswith("large")
+    body = b"x" * HUGE if large else str(len(message["body"])).encode()
+    headers = [(b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    for start in range(0, len(body), 65_536):
+        part, more = body[start : start + 65_536], start + 65_536 < len(body)
+        await send({"type": "http.response.body", "body": part, "more_body": more})
+
+
+class Address(NamedTuple):
+    """Where a server listens, and its open connections."""
+
+    host: str
+    port: int
+    connections: set
+
+
+@pytest.fixture(scope="module")
+def server():
+    """A server on a free port, in a thread."""
+    doors = Doors(_app, _Locked(), Rates(time.monotonic), LIMITS)
+    with listener("127.0.0.1", 0) as bound:
+        config = uvicorn.Config(
+            doors, http=bounded_by(LIMITS), log_config=None, lifespan="off", ws="none"
+        )
+        running = uvicorn.Server(config)
+        thread = threading.Thread(target=running.run, kwargs={"sockets": [bound]})
+        thread.start()
+        while not running.started:
+            time.sleep(0.01)
+        yield Address(*bound.getsockname(), running.server_state.connections)
+        running.should_exit = True
+        thread.join(10)
+        assert not thread.is_alive(), "a client held up the end of the server"
+
+
+@pytest.fixture
+def raw(server):
+    with socket.create_connection(server[:2], timeout=10) as connection:
+        yield connection
+
+
+def head(path: str = "/healthz", **headers: str) -> bytes:
+    lines = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join([f"POST {path} HTTP/1.1", "Host: shop", *lines, "", ""]).encode()
+
+
+def answered(server) -> int:
+    """The status of a plain request, which others must not hold up."""
+    connection = http.client.HTTPConnection(*server[:2], timeout=5)
+    connection.request("GET", "/healthz")
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
+def until_closed(connection: socket.socket) -> bytes:
+    parts = []
+    try:
+        while part := connection.recv(65_536):
+            parts.append(part)
+    except ConnectionResetError:
+        pass
+    return b"".join(parts)
+
+
+def trickle(connection: socket.socket, data: bytes) -> None:
+    """Send a byte each 20 ms until the other side has enough of it."""
+    try:
+        for byte in data:
+            connection.sendall(bytes([byte]))
+            time.sleep(0.02)
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+
+
+def test_head_that_trickles_is_given_up(server, raw):
+    begun = time.monotonic()
+    sender = threading.Thread(target=trickle, args=(raw, head(x="y" * 400)))
+    sender.start()
+    assert answered(server) == 200
+    said = until_closed(raw)
+    assert said.startswith(b"HTTP/1.1 408 ") and b"application/problem+json" in said
+    assert time.monotonic() - begun < 5
+    sender.join()
+
+
+def test_second_head_that_trickles_is_given_up_too(server, raw):
+    raw.sendall(head(content_length="0"))
+    assert raw.recv(65_536).startswith(b"HTTP/1.1 200")
+    raw.sendall(b"POST /healthz HT")
+    assert until_closed(raw).startswith(b"HTTP/1.1 408 ")
+
+
+def test_connection_that_says_nothing_is_closed_without_a_word(raw):
+    assert until_closed(raw) == b""
+
+
+def test_body_that_trickles_is_given_up(server, raw):
+    raw.sendall(head(content_length="500"))
+    sender = threading.Thread(target=trickle, args=(raw, b"x" * 500))
+    sender.start()
+    assert answered(server) == 200
+    assert until_closed(raw).startswith(b"HTTP/1.1 408 ")
+    sender.join()
+
+
+def test_head_without_end_is_refused(raw):
+    raw.sendall(b"GET /healthz HTTP/1.1\r\n")
+    try:
+        for number in range(5_000):
+            raw.sendall(f"X-{number}: {'y' * 50}\r\n".encode())
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+    assert not until_closed(raw).startswith(b"HTTP/1.1 200")
+
+
+def test_what_is_no_http_is_a_problem(raw):
+    raw.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+    said = until_closed(raw)
+    assert said.startswith(b"HTTP/1.1 400 ") and b"application/problem+json" in said
+
+
+def test_fifty_megabytes_are_refused_and_the_client_can_read_why(server):
+    connection = http.client.HTTPConnection(*server[:2], timeout=20)
+    connection.request("POST", "/healthz", body=b"x" * HUGE)
+    assert connection.getresponse().status == 413
+    connection.close()
+
+
+def test_fifty_megabytes_in_chunks_are_refused_and_the_client_can_read_why(server):
+    connection = http.client.HTTPConnection(*server[:2], timeout=20)
+    chunks = (b"x" * 65_536 for _ in range(HUGE // 65_536))
+    connection.request("POST", "/healthz", body=chunks, encode_chunked=True)
+    assert connection.getresponse().status == 413
+    connection.close()
+
+
+def test_client_that_asks_first_sends_no_large_body(raw):
+    raw.sendall(head(content_length=str(HUGE), expect="100-continue"))
+    said = raw.recv(65_536)
+    assert said.startswith(b"HTTP/1.1 413 ") and b"100 Continue" not in said
+
+
+def test_client_that_asks_first_may_send_a_small_body(raw):
+    raw.sendall(head(content_length="3", expect="100-continue"))
+    assert raw.recv(65_536).startswith(b"HTTP/1.1 100 Continue")
+    raw.sendall(b"abc")
+    assert raw.recv(65_536).endswith(b"\r\n\r\n3")
+
+
+def test_connection_stays_after_a_refusal(server):
+    connection = http.client.HTTPConnection(*server[:2], timeout=5)
+    for _ in range(3):
+        connection.request("POST", "/v1/events", body=b"x" * 900)
+        answer = connection.getresponse()
+        assert answer.status == 401 and answer.headers["connection"] is None and answer.read()
+    own = connection.sock
+    assert own is not None
+    connection.close()
+
+
+def test_refused_client_with_a_large_body_can_read_why(server):
+    connection = http.client.HTTPConnection(*server[:2], timeout=20)
+    connection.request("POST", "/v1/events", body=b"x" * (HUGE // 10))
+    assert connection.getresponse().status == 401
+    connection.close()
+
+
+def test_client_that_does_not_read_is_dropped_and_holds_up_nobody(server, raw):
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    raw.sendall(b"GET /static-offline-docs/large HTTP/1.1\r\nHost: shop\r\n\r\n")
+    assert raw.recv(1)
+    begun = time.monotonic()
+    while server.connections and time.monotonic() - begun < 5:
+        assert answered(server) == 200
+        time.sleep(0.05)
+    assert not server.connections
+
+
+def test_chunked_requests_of_the_right_size_are_taken(server):
+    connection = http.client.HTTPConnection(*server[:2], timeout=5)
+    connection.request("POST", "/healthz", body=(b"x" * 10 for _ in range(9)), encode_chunked=True)
+    assert connection.getresponse().read() == b"90"
+    connection.close()
+
+
+def test_taken_port_is_one_sentence(server):
+    with pytest.raises(CannotListen, match=r"^Port \d+ of 127.0.0.1 is in use; .*--port"):
+        listener(*server[:2])
+
+
+@pytest.mark.parametrize("host", ["no such host", "192.0.2.1", "x" * 300])
+def test_address_that_is_not_ours_is_one_sentence(host):
+    with pytest.raises(CannotListen):
+        listener(host, 0)
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("", False),
+        ("::", False),
+        ("192.168.1.2", False),
+        ("shop.example", False),
+    ],
+)
+def test_loopback_is_known(host, loopback):
+    assert is_loopback(host) is loopback
+    assert in_url(host) == (f"[{host}]" if ":" in host else host)

@@ -1,0 +1,124 @@
+"""A whole service of stand-ins, and how a test calls it."""
+
+import asyncio
+from datetime import datetime
+
+import httpx
+from serving_fakes import (
+    WATERMARK,
+    FakeLog,
+    FakeOnline,
+    FakeRegistry,
+    columns_of,
+    coupon,
+    user,
+)
+
+from serving.app import Service, create_app
+from serving.background import Background
+from serving.candidates import IndexSlot
+from serving.clock import Clock
+from serving.errors import StorageFailed
+from serving.keys import Key, KeyRing
+from serving.metrics import Metrics
+from serving.model import ModelSlot
+from serving.recommend import Recommender
+from serving.schemas import EventReceipt
+from serving.settings import Limits
+from serving.stages import Unwatched
+
+ASK = {"user_id": "900", "placement": "home", "k": 10, "cart": [], "explain": False}
+
+
+class FakeInbox:
+    def __init__(self, failing: bool = False):
+        self.failing, self.batches = failing, []
+
+    def take(self, batch, arrived: datetime) -> EventReceipt:
+        if self.failing:
+            raise StorageFailed("The events could not be stored.")
+        self.batches.append((batch, arrived))
+        return EventReceipt(accepted=len(batch), duplicate=0, rejected=0, rejections=())
+
+
+class FakeKeys:
+    """Keys that do not change; without any nobody needs one."""
+
+    def __init__(self, *keys: Key):
+        self.required, self._ring = bool(keys), KeyRing(keys)
+
+    def current(self) -> KeyRing:
+        return self._ring
+
+
+def service(
+    online=None,
+    inbox=None,
+    registry=None,
+    broken=False,
+    keys=(),
+    limits=None,
+    traces=None,
+    watch=Unwatched,
+) -> Service:
+    online = online or FakeOnline({"900": user(campaign_ids=["1"])}, stale=())
+    decisions, clock = FakeLog(), Clock(lambda: WATERMARK, replay=True)
+    columns = columns_of(coupon("milk", "1"), coupon("old", "1", valid_to_timestamp=0))
+    index = IndexSlot(lambda: columns, online.watermark)
+    models = ModelSlot(registry or FakeRegistry())
+    return Service(
+        recommender=Recommender(
+            users=None if broken else online,
+            freshness=online,
+            index=lambda: index.current,
+            ranker=lambda: models.current,
+            decisions=decisions,
+            clock=clock,
+            new_id=lambda: "request-1",
+            watch=watch,
+        ),
+        index=index,
+        models=models,
+        freshness=online,
+        decisions=decisions,
+        inbox=inbox or FakeInbox(),
+        metrics=Metrics(decisions, lambda: models.current),
+        background=Background(60, index.refresh, models.refresh),
+        clock=clock,
+        timer=lambda: 0.0,
+        keys=FakeKeys(*keys),
+        limits=limits or Limits(max_body_bytes=2_000),
+        traces=traces,
+    )
+
+
+def call(service: Service, *requests: tuple) -> list[httpx.Response]:
+    """The answers of a running service; a request is (method, path, keywords of httpx)."""
+
+    async def run() -> list[httpx.Response]:
+        app = create_app(service)
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://shop") as client,
+        ):
+            return [await client.request(method, path, **more) for method, path, more in requests]
+
+    return asyncio.run(run())
+
+
+def post(service: Service, path: str = "/v1/recommendations", **more) -> httpx.Response:
+    return call(service, ("POST", path, more))[0]
+
+
+def get(service: Service, path: str) -> httpx.Response:
+    return call(service, ("GET", path, {}))[0]
+
+
+def assert_problem(answer: httpx.Response, status: int) -> dict:
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    document = answer.json()
+    assert document["status"] == status
+    assert {"type", "title", "status", "detail"} <= set(document)
+    return document
