@@ -20,8 +20,9 @@ _REQUEST_ID = {
     "name": REQUEST_ID_HEADER.title(),
     "in": "header",
     "required": False,
-    "description": "Your name for this request, new for each; without one it gets one.",
-    "schema": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"},
+    "description": "Your name for this request, new for each: up to 128 letters, digits and . _ : "
+    "- in it. Without one, or with another, it gets one.",
+    "schema": {"type": "string"},
 }
 
 
