@@ -15,7 +15,8 @@ from flows.ingest import ingest
 from flows.materialize import materialize
 from flows.recommend import recommend
 from flows.retrain import Retrained, retrain
-from flows.steps import prepare_environment, run, tracking_uri
+from flows.steps import now, prepare_environment, run, tracking_uri
+from serving.keys import KeyFile
 
 REASON = "demo"
 HOUSEHOLDS = 3
@@ -90,11 +91,11 @@ def households(lake: Lake) -> list[str]:
 
 def _request(home, user: str) -> None:
     body = {"user_id": user, "placement": "home", "k": 3}
-    with served(home) as url:
+    with served(home) as url, _key(home) as key:
         request = urllib.request.Request(
             f"{url}/v1/recommendations",
             json.dumps(body).encode(),
-            {"Content-Type": "application/json"},
+            {"Content-Type": "application/json"} | key,
         )
         with urllib.request.urlopen(request, timeout=30) as answer:
             status, text = answer.status, json.load(answer)
@@ -125,6 +126,20 @@ def served(home) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join()
+
+
+@contextmanager
+def _key(home) -> Iterator[dict[str, str]]:
+    """The header for a service that asks for a key because there are some; gone afterwards."""
+    file = KeyFile(home)
+    if not file.exists():
+        yield {}
+        return
+    key, token = file.add("demo", ["recommend"], now())
+    try:
+        yield {"Authorization": f"Bearer {token}"}
+    finally:
+        file.revoke(key.id)
 
 
 class DemoFailed(Exception):

@@ -1,5 +1,8 @@
 from pathlib import Path
 
+import pytest
+
+from serving.errors import SettingsRefused
 from serving.settings import settings_from_environment
 
 
@@ -35,3 +38,21 @@ def test_webhook_secret_comes_from_the_environment_and_is_never_shown():
     assert settings.webhook_secret == "s3cret" and "s3cret" not in repr(settings)
     for environ in ({}, {"CLIPWISE_WEBHOOK_SECRET": ""}):
         assert settings_from_environment(environ).webhook_secret is None
+
+
+def test_rate_of_a_key_comes_from_the_environment():
+    assert settings_from_environment({}).limits.per_second == 1_000
+    for text, rate in (("5.5", 5.5), ("0", 0)):
+        assert settings_from_environment({"CLIPWISE_RATE_LIMIT": text}).limits.per_second == rate
+
+
+@pytest.mark.parametrize("text", ["many", "-1", "nan", "inf"])
+def test_rate_that_makes_no_sense_is_one_sentence(text):
+    with pytest.raises(SettingsRefused, match="CLIPWISE_RATE_LIMIT"):
+        settings_from_environment({"CLIPWISE_RATE_LIMIT": text})
+
+
+@pytest.mark.parametrize("name", ["ENDPOINT", "TRACES_ENDPOINT"])
+def test_traces_are_made_if_a_collector_is_named(name):
+    assert not settings_from_environment({}).traced
+    assert settings_from_environment({f"OTEL_EXPORTER_OTLP_{name}": "http://c:4318"}).traced
