@@ -6,7 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 HOSTILE = (
@@ -58,11 +58,11 @@ def _value(request: Request, chance: random.Random) -> Request:
 
 def _places(content: Any) -> Iterator[tuple[Any, Any]]:
     """Every place of a JSON document: a holder and an index or key in it."""
-    inner = content.items() if isinstance(content, dict) else enumerate(content)
-    for place, value in list(inner) if isinstance(content, dict | list) else ():
+    if not isinstance(content, dict | list):
+        return
+    for place, value in content.items() if isinstance(content, dict) else enumerate(content):
         yield content, place
-        if isinstance(value, dict | list):
-            yield from _places(value)
+        yield from _places(value)
 
 
 def _bytes(request: Request, chance: random.Random) -> Request:
@@ -119,5 +119,8 @@ class Sender:
             self._connection.close()
             return 0
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._connection.close()

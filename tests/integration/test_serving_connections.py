@@ -147,7 +147,8 @@ def test_head_without_end_is_refused(raw):
             raw.sendall(f"X-{number}: {'y' * 50}\r\n".encode())
     except (BrokenPipeError, ConnectionResetError):
         pass
-    assert not until_closed(raw).startswith(b"HTTP/1.1 200")
+    # Cut off while it sends, a client may not get to read why.
+    assert until_closed(raw)[:13] in (b"HTTP/1.1 431 ", b"")
 
 
 def test_what_is_no_http_is_a_problem(raw):
