@@ -189,6 +189,8 @@ def serve(
     log_to_stderr()
     for chatty in ("alembic", "feast", "mlflow"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # A collector that is down is one error a batch, not one more for each attempt.
+    logging.getLogger("opentelemetry").setLevel(logging.ERROR)
     home = prepare_environment()
     clock = "replay, at the lake's watermark" if replay else "wall clock"
     serve(

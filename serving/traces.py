@@ -4,11 +4,14 @@ Configured by OpenTelemetry's own variables, of which ``OTEL_EXPORTER_OTLP_ENDPO
 traces alone must be set; nothing of it is imported otherwise. No span carries anything of a user.
 """
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from serving.stages import Stopwatch
+
+_CLOSE_SECONDS = 2.0
 
 
 class Traces:
@@ -61,8 +64,10 @@ class Traces:
             span.end(end_time=lap.ended)
 
     def close(self) -> None:
-        """Send what waits, and stop."""
-        self._provider.shutdown()
+        """Send what waits, for at most two seconds: a collector that is down holds up nobody."""
+        ending = threading.Thread(target=self._provider.shutdown, name="traces", daemon=True)
+        ending.start()
+        ending.join(_CLOSE_SECONDS)
 
 
 def otlp_traces() -> Traces:
@@ -71,6 +76,6 @@ def otlp_traces() -> Traces:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    provider = TracerProvider()
+    provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return Traces(provider)

@@ -1,9 +1,11 @@
 """What leaves the service for others to look at: traces to a collector, figures of many workers."""
 
 import http.server
+import socket
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -53,6 +55,19 @@ def test_traces_reach_the_collector_that_the_environment_names(collector, monkey
     assert service["service.name"] == "clipwise"
     spans = [span.name for scope in resource.scope_spans for span in scope.spans]
     assert spans == ["score", "POST /v1/recommendations"]
+
+
+def test_collector_that_is_down_holds_up_neither_requests_nor_the_end(monkeypatch):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url)
+        begun, traces = time.monotonic(), otlp_traces()
+        for _ in range(1_000):
+            with traces.request("POST", "/v1/recommendations", {}, "r") as span:
+                traces.answered(span, 200)
+        traces.close()
+    assert time.monotonic() - begun < 10
 
 
 _WORKER = """
