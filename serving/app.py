@@ -16,7 +16,7 @@ from serving.clock import Clock
 from serving.decisions import DecisionLog
 from serving.doors import Doors, Keys
 from serving.envelope import Envelope
-from serving.errors import NotReady
+from serving.errors import NotReady, SignatureRefused
 from serving.events import Inbox
 from serving.limits import Rates
 from serving.metrics import Metrics
@@ -137,7 +137,7 @@ def _add_state(app: FastAPI, service: Service) -> None:
 
     @app.get(
         "/readyz",
-        responses=problems(s503="The service cannot recommend yet."),
+        responses=problems((NotReady, "The service cannot recommend yet.")),
         summary="Whether it can recommend, and by what",
     )
     def ready() -> Readiness:
@@ -156,7 +156,7 @@ def _add_webhook(app: FastAPI, webhook: Webhook) -> None:
     @app.post(
         "/v1/registry-webhook",
         status_code=204,
-        responses=problems(s401="The signature is not accepted."),
+        responses=problems((SignatureRefused, "The signature is not accepted.")),
         summary="Look at the champion now, because the registry says that it changed",
     )
     async def registry_webhook(request: Request) -> None:

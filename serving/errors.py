@@ -2,6 +2,7 @@
 
 ServingError
   AsOfRefused         the request names an instant this service cannot decide for   422
+  InvalidRequest      the request does not follow the contract                      422
   NotReady            the service lacks something it needs to answer                503
   StorageFailed       what was sent could not be stored durably                     503
   SignatureRefused    a notice that nobody with the secret has signed               401
@@ -41,6 +42,14 @@ class AsOfRefused(ServingError):
     status = 422
     slug = "as-of-refused"
     title = "This instant cannot be decided for"
+
+
+class InvalidRequest(ServingError):
+    """The request does not follow the contract; the problem's ``errors`` names each place."""
+
+    status = 422
+    slug = "invalid-request"
+    title = "Invalid request"
 
 
 class NotReady(ServingError):

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import re
 from typing import Any
 
@@ -10,7 +11,18 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.responses import HTMLResponse
 
 from serving.doors import OPEN_FOLDER, SCOPE_OF
-from serving.errors import PROBLEM_JSON
+from serving.errors import (
+    PROBLEM_JSON,
+    InvalidRequest,
+    KeyRefused,
+    NotReady,
+    ScopeRefused,
+    ServingError,
+    TooLarge,
+    TooMany,
+    TooSlow,
+    problem,
+)
 from serving.logs import REQUEST_ID_HEADER
 from serving.schemas import Problem
 
@@ -26,27 +38,30 @@ _REQUEST_ID = {
 }
 
 
-def problems(**reasons: str) -> dict[int, dict]:
-    """The problem documents of a route for FastAPI, by ``s`` and the status."""
-    return {int(status.removeprefix("s")): _response(reason) for status, reason in reasons.items()}
-
-
-def _response(reason: str) -> dict[str, Any]:
-    content = {PROBLEM_JSON: {"schema": Problem.model_json_schema()}}
-    return {"description": reason, "content": content}
+def problems(*cases: tuple[type[ServingError] | int, str]) -> dict[int, dict[str, Any]]:
+    """The problem documents of a route: an error, or a bare status, and when it comes."""
+    found = {}
+    for kind, reason in cases:
+        status, slug, title = (
+            (kind, None, None) if isinstance(kind, int) else (kind.status, kind.slug, kind.title)
+        )
+        example = json.loads(problem(status, reason, slug, title))
+        content = {PROBLEM_JSON: {"schema": Problem.model_json_schema(), "example": example}}
+        found[status] = {"description": reason, "content": content}
+    return found
 
 
 CONTRACT_PROBLEMS = problems(
-    s400="The body could not be read.",
-    s408="The body did not arrive in time.",
-    s413="The body is too large.",
-    s422="The request does not follow the contract.",
-    s503="The service cannot answer now; send the request again later.",
+    (400, "The body could not be read."),
+    (TooSlow, "The body did not arrive in time."),
+    (TooLarge, "The body is too large."),
+    (InvalidRequest, "The request does not follow the contract."),
+    (NotReady, "The service cannot answer now; send the request again later."),
 )
 _KEY_PROBLEMS = problems(
-    s401="There is no API key, or one that is not known.",
-    s403="The API key does not have the scope of this path.",
-    s429="The key made too many requests; Retry-After says when to come again.",
+    (KeyRefused, "There is no API key, or one that is not known."),
+    (ScopeRefused, "The API key does not have the scope of this path."),
+    (TooMany, "The key made too many requests; Retry-After says when to come again."),
 )
 
 

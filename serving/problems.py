@@ -7,7 +7,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from serving.errors import PROBLEM_JSON, Refusal, ServingError, problem
+from serving.errors import PROBLEM_JSON, InvalidRequest, Refusal, ServingError, problem
 
 log = logging.getLogger(__name__)
 
@@ -16,6 +16,8 @@ _DETAILS = {
     404: "There is no such path; /docs lists those there are.",
     405: "This path does not take this method; the header Allow names those it takes.",
 }
+
+_SOON = {"retry-after": "1"}
 
 
 def install_problems(app: FastAPI) -> None:
@@ -42,7 +44,7 @@ def _answer(body: bytes, status: int, headers: Mapping[str, str] | None = None) 
 
 def _serving_error(request: Request, error: ServingError) -> Response:
     body = problem(error.status, str(error), error.slug, error.title)
-    return _answer(body, error.status)
+    return _answer(body, error.status, _SOON if error.status == 503 else None)
 
 
 def _validation_error(request: Request, error: RequestValidationError) -> Response:
@@ -51,7 +53,8 @@ def _validation_error(request: Request, error: RequestValidationError) -> Respon
         for entry in error.errors()
     ]
     detail = "The request does not follow the contract; errors names each place, /docs shows it."
-    return _answer(problem(422, detail, "invalid-request", "Invalid request", errors), 422)
+    kind = InvalidRequest
+    return _answer(problem(kind.status, detail, kind.slug, kind.title, errors), kind.status)
 
 
 def _http_error(request: Request, error: HTTPException) -> Response:

@@ -260,6 +260,25 @@ class Rejection(_Closed):
 class EventReceipt(_Closed):
     """What became of a batch. A duplicate was already here with the same content."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "accepted": 1,
+                    "duplicate": 0,
+                    "rejected": 1,
+                    "rejections": [
+                        {
+                            "index": 1,
+                            "event_id": "shop-2",
+                            "reason": "event_timestamp lies in the future",
+                        }
+                    ],
+                }
+            ]
+        }
+    )
+
     accepted: int
     duplicate: int
     rejected: int

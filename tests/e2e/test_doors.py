@@ -1,8 +1,10 @@
 """Who comes in and what is seen of it: a real service with keys, from outside."""
 
+import http.client
 import json
 import os
 import random
+import socket
 import subprocess
 import sys
 import threading
@@ -286,6 +288,19 @@ def fuzz(service: Running, sender: Sender, token: str) -> None:
     for operation in posts:
         for mode in modes:
             seed(2017)(chosen(given(operation.as_strategy(generation_mode=mode))(send)))()
+
+
+def test_what_is_no_request_or_too_large_is_refused_by_the_service_itself(service):
+    netloc = service.url.removeprefix("http://")
+    host, port = netloc.split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as raw:
+        raw.sendall(b"HELO shop\r\n\r\n")
+        assert b"application/problem+json" in raw.recv(65_536)
+    connection = http.client.HTTPConnection(netloc, timeout=20)
+    connection.request("POST", "/v1/registry-webhook", body=b"x" * 50 * 1_048_576)
+    answer = connection.getresponse()
+    assert answer.status == 413 and json.load(answer)["type"].endswith("too-large")
+    connection.close()
 
 
 def test_fuzzed_requests_never_make_the_service_fail(home, service):

@@ -113,6 +113,7 @@ def test_service_without_materialized_features_is_not_ready_but_alive():
     )
     assert "clipwise materialize" in assert_problem(ready, 503)["detail"]
     assert_problem(asked, 503)
+    assert asked.headers["retry-after"] == "1"
     assert alive.json() == {"status": "ok"}
 
 
