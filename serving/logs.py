@@ -22,6 +22,9 @@ REQUEST_ID_HEADER = "x-request-id"
 _SANE = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _CLOSE_SECONDS = 2.0
 
+# json.dumps would make an encoder for every line.
+_in_json = json.JSONEncoder(default=str).encode
+
 _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 
@@ -53,7 +56,7 @@ class JsonLines(logging.Formatter):
         line |= getattr(record, "fields", {})
         if record.exc_info and record.exc_info[1]:
             line |= _failure(record.exc_info[1], with_message=request_id is None)
-        return json.dumps(line, default=str)
+        return _in_json(line)
 
 
 def _failure(error: BaseException, with_message: bool) -> dict[str, object]:
