@@ -1,16 +1,21 @@
 """What a user has to do with a coupon: own purchases in its scope, and the cart."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from itertools import chain
 
 import numpy as np
 
 from feature_repo.transforms.arithmetic import days_between, decay, numbers, ratio
-from feature_repo.transforms.scope import Scope, covered
+from feature_repo.transforms.scope import Scope, ScopeStack, covered, hits
 
 HISTORY_HALF_LIFE_DAYS = 90
 KINDS = ("product", "category", "brand")
+PREFIXES = ("own", "category", "brand")
+"""What the inputs of each kind are named after."""
+
+_PARTS = ("history", "recent")
+_FIELDS = ("counts", "decayed_90d", "last_timestamps", "coupon_counts", "amounts")
 
 
 @dataclass(frozen=True)
@@ -22,94 +27,103 @@ class CartLine:
     unit_price: float
 
 
+@dataclass(frozen=True)
+class _Entries:
+    """What users bought, an entry an id: kind after kind, in each the history first.
+
+    ``layer`` is kind x users + user; ``newer`` marks what came since midnight. ``weight`` is
+    decayed to the instant asked for, ``last`` is -inf where there is none.
+    """
+
+    layer: np.ndarray
+    newer: np.ndarray
+    ids: tuple[list[str], ...]
+    count: np.ndarray
+    weight: np.ndarray
+    last: np.ndarray
+    coupon_count: np.ndarray
+    amount: np.ndarray
+
+
 def affinity(
-    users: Mapping[str, Sequence],
-    scopes: Mapping[str, Scope],
-    candidates: np.ndarray,
-    as_of: np.ndarray,
+    users: Mapping[str, Sequence], scopes: ScopeStack, candidates: np.ndarray, as_of: np.ndarray
 ) -> dict[str, np.ndarray]:
     """What each user bought of each candidate's products, categories and brands.
 
-    ``scopes`` maps product, category and brand, in this order, to what the coupons cover. Every
-    value has shape ``(users, candidates)``.
+    ``scopes`` has a layer for each of KINDS. Every value has shape ``(users, candidates)``.
     """
-    shape = (len(as_of), len(candidates))
-    out: dict[str, np.ndarray] = {}
-    totals = np.zeros(len(as_of))
-    for kind, scope in scopes.items():
-        entries = _history(users, kind, as_of)
-        hits = covered(scope, candidates, entries["owner"], entries["id"])
-        decayed = _cleared(partial(hits.total, shape=shape), entries["decayed"])
-        if kind == "product":
-            totals = _total_weight(entries["owner"], entries["decayed"], len(as_of))
-            last = hits.latest(entries["last"], entries["newer"], shape)
-            out["own_product_count"] = hits.distinct(entries["count"], shape)
-            out["own_coupon_use_count"] = hits.total(entries["coupon_count"], shape)
-            out["days_since_own_purchase"] = days_between(last, as_of[:, None])
-        prefix = "own" if kind == "product" else kind
-        out[f"{prefix}_purchase_count"] = hits.total(entries["count"], shape)
-        out[f"{prefix}_spend"] = hits.total(entries["amount"], shape)
-        out[f"{prefix}_purchase_decayed_90d"] = decayed
-        out[f"{prefix}_purchase_share"] = ratio(decayed, totals[:, None])
+    entries = _entries(users, as_of)
+    every = hits(scopes, candidates, entries.layer, scopes.columns(entries.ids))
+    shape = (len(KINDS), len(as_of), len(candidates))
+    counts, spend = (every.total(of, shape) for of in (entries.count, entries.amount))
+    decayed = _without_residue(lambda of: every.total(of, shape), entries.weight)
+    shares = ratio(decayed, _whole(entries, len(as_of))[None, :, None])
+    out = {}
+    for place, prefix in enumerate(PREFIXES):
+        out[f"{prefix}_purchase_count"] = counts[place]
+        out[f"{prefix}_spend"] = spend[place]
+        out[f"{prefix}_purchase_decayed_90d"] = decayed[place]
+        out[f"{prefix}_purchase_share"] = shares[place]
+    own = every.before(len(entries.ids[0]))
+    last = own.latest(entries.last, entries.newer, shape[1:])
+    out["own_product_count"] = own.distinct(entries.count, entries.newer, shape[1:])
+    out["own_coupon_use_count"] = own.total(entries.coupon_count, shape[1:])
+    out["days_since_own_purchase"] = days_between(last, as_of[:, None])
     return out
 
 
-def _total_weight(owner: np.ndarray, weights: np.ndarray, count: int) -> np.ndarray:
+def _entries(users: Mapping[str, Sequence], as_of: np.ndarray) -> _Entries:
+    """What was known at midnight, then what came since.
+
+    An id may stand in both parts: hits add what belongs to one id, but for the last purchase,
+    which the ``newer`` entry knows alone.
+    """
+    user_count = len(as_of)
+    names = [(f"{part}_{kind}", kind, part) for kind in KINDS for part in _PARTS]
+    lists = {name: users[f"{name}_ids"] for name, _, _ in names}
+    sizes = [0 if ids is None else len(ids) for of in lists.values() for ids in of]
+    own = np.arange(user_count)
+    layers = [KINDS.index(kind) * user_count + own for _, kind, _ in names]
+    ages = [days_between(numbers(users[f"{p}_reference_timestamp"]), as_of) for p in _PARTS]
+    factors = np.tile(decay(np.concatenate(ages), HISTORY_HALF_LIFE_DAYS), len(KINDS))
+    newer = np.repeat([part == "recent" for _, _, part in names], user_count)
+    values = {field: _flat(users[f"{n}_{field}"] for n, _, _ in names) for field in _FIELDS}
+    last = values["last_timestamps"]
+    return _Entries(
+        layer=np.repeat(np.concatenate(layers), sizes),
+        newer=np.repeat(newer, sizes),
+        ids=tuple(_of_kind(kind, lists) for kind in KINDS),
+        count=values["counts"],
+        weight=values["decayed_90d"] * np.repeat(factors, sizes),
+        last=np.where(last > 0, last, -np.inf),
+        coupon_count=values["coupon_counts"],
+        amount=values["amounts"],
+    )
+
+
+def _of_kind(kind: str, lists: Mapping[str, Sequence]) -> list[str]:
+    of = (ids for part in _PARTS for ids in lists[f"{part}_{kind}"] if ids is not None)
+    return list(chain.from_iterable(of))
+
+
+def _flat(columns: Iterable[Sequence]) -> np.ndarray:
+    parts = [values for column in columns for values in column if values is not None]
+    return np.concatenate(parts, dtype=np.float64) if parts else np.empty(0)
+
+
+def _whole(entries: _Entries, user_count: int) -> np.ndarray:
     """The weight of all that each user bought."""
-    return _cleared(partial(np.bincount, owner, minlength=count), weights)
+    own = slice(len(entries.ids[0]))
+    layer, weight = entries.layer[own], entries.weight[own]
+    return _without_residue(lambda of: np.bincount(layer, of, minlength=user_count), weight)
 
 
-def _cleared(total: Callable[[np.ndarray], np.ndarray], weights: np.ndarray) -> np.ndarray:
+def _without_residue(total: Callable[[np.ndarray], np.ndarray], weights: np.ndarray) -> np.ndarray:
     """Sums of weights; what rounding left of purchases that were taken back is 0."""
     sums = total(weights)
     if not (weights < 0).any():
         return sums
     return np.where(np.abs(sums) > 1e-9 * total(np.abs(weights)), sums, 0.0)
-
-
-_HISTORY_FIELDS = ("count", "decayed", "last", "coupon_count", "amount")
-
-
-def _history(users: Mapping[str, Sequence], kind: str, as_of: np.ndarray) -> dict[str, np.ndarray]:
-    """A user's entries of one kind: what was known at midnight, then what came since.
-
-    An id may stand in both parts: hits add what belongs to one id, but for the last purchase,
-    which the ``newer`` entry knows alone.
-    """
-    parts = [
-        _entries(users, f"{view}_{kind}", users[f"{view}_reference_timestamp"], as_of)
-        for view in ("history", "recent")
-    ]
-    fields = {
-        field: np.concatenate([part[field] for part in parts])
-        for field in ("owner", "id", *_HISTORY_FIELDS)
-    }
-    old, new = (len(part["owner"]) for part in parts)
-    return fields | {"newer": np.repeat([False, True], [old, new])}
-
-
-def _entries(
-    users: Mapping[str, Sequence], prefix: str, reference: Sequence, as_of: np.ndarray
-) -> dict[str, np.ndarray]:
-    lists = [() if ids is None else ids for ids in users[f"{prefix}_ids"]]
-    owner = np.repeat(np.arange(len(lists)), [len(ids) for ids in lists])
-    weights = _flat(users[f"{prefix}_decayed_90d"], np.float64)
-    last = _flat(users[f"{prefix}_last_timestamps"], np.float64)
-    age = days_between(numbers(reference), as_of)
-    return {
-        "owner": owner,
-        "id": _flat(lists, object),
-        "count": _flat(users[f"{prefix}_counts"], np.float64),
-        "decayed": weights * decay(age[owner], HISTORY_HALF_LIFE_DAYS),
-        "last": np.where(last > 0, last, -np.inf),
-        "coupon_count": _flat(users[f"{prefix}_coupon_counts"], np.float64),
-        "amount": _flat(users[f"{prefix}_amounts"], np.float64),
-    }
-
-
-def _flat(lists: Sequence, dtype: type) -> np.ndarray:
-    parts = [np.asarray(values, dtype=dtype) for values in lists if values is not None]
-    return np.concatenate(parts) if parts else np.empty(0, dtype=dtype)
 
 
 def cart_overlap(
@@ -124,11 +138,11 @@ def cart_overlap(
         return {"cart_covered_quantity": np.zeros(shape), "cart_covered_amount": np.zeros(shape)}
     owner = np.repeat(np.arange(user_count), [len(cart) for cart in carts])
     lines = [line for cart in carts for line in cart]
-    ids = np.array([line.product_id for line in lines], dtype=object)
+    ids = [line.product_id for line in lines]
     quantity = np.array([line.quantity for line in lines], dtype=np.float64)
     price = np.array([line.unit_price for line in lines], dtype=np.float64)
-    hits = covered(products, candidates, owner, ids)
+    inside = covered(products, candidates, owner, ids)
     return {
-        "cart_covered_quantity": hits.total(quantity, shape),
-        "cart_covered_amount": hits.total(quantity * price, shape),
+        "cart_covered_quantity": inside.total(quantity, shape),
+        "cart_covered_amount": inside.total(quantity * price, shape),
     }

@@ -12,7 +12,7 @@ import numpy as np
 
 from feature_repo.transforms.affinity import KINDS, CartLine, affinity, cart_overlap
 from feature_repo.transforms.arithmetic import days_between, decay, numbers, ratio
-from feature_repo.transforms.scope import Scope
+from feature_repo.transforms.scope import Scope, ScopeStack
 
 SPEND_HALF_LIFE_DAYS = 30
 
@@ -126,15 +126,26 @@ RANKER_INPUTS: tuple[str, ...] = (
 
 _POSITION = {name: position for position, name in enumerate(RANKER_INPUTS)}
 
+_COUPON_COLUMNS = (*_COUPON_NUMBERS, *_CAMPAIGN_TYPES, "code_redemption_rate_all")
+_COUPON_POSITIONS = [_POSITION[name] for name in _COUPON_COLUMNS]
+
 
 @dataclass(frozen=True)
 class Coupons:
-    """Coupons as arrays: ``n`` ids, ``n`` values a column, and what they cover by kind."""
+    """Coupons as arrays: ``n`` ids, and what they cover by kind, in the order of KINDS.
+
+    ``inputs`` (float32, n x columns) holds the ranker inputs that are a coupon's alone.
+    """
 
     coupon_id: np.ndarray
-    numbers: Mapping[str, np.ndarray]
+    inputs: np.ndarray
     valid_to: np.ndarray
-    scopes: Mapping[str, Scope]
+    scopes: ScopeStack
+
+    @property
+    def products(self) -> Scope:
+        """Which products the coupons cover."""
+        return self.scopes.scopes[KINDS.index("product")]
 
 
 def coupons_from_columns(columns: Mapping[str, Sequence]) -> Coupons:
@@ -143,12 +154,15 @@ def coupons_from_columns(columns: Mapping[str, Sequence]) -> Coupons:
     Raises KeyError if a column of the feature service is missing.
     """
     kinds = np.asarray(columns["campaign_type"], dtype=object)
-    flags = {name: (kinds == kind).astype(np.float64) for name, kind in _CAMPAIGN_TYPES.items()}
+    own = {name: numbers(columns[name]) for name in _COUPON_NUMBERS}
+    own |= {name: kinds == kind for name, kind in _CAMPAIGN_TYPES.items()}
+    redeemed, exposed = own["code_redemption_count_all"], own["code_exposure_count_all"]
+    own["code_redemption_rate_all"] = ratio(redeemed, exposed)
     return Coupons(
         coupon_id=np.asarray(columns["coupon_id"], dtype=object),
-        numbers={name: numbers(columns[name]) for name in _COUPON_NUMBERS} | flags,
+        inputs=np.stack([own[name] for name in _COUPON_COLUMNS], axis=1).astype(np.float32),
         valid_to=numbers(columns["valid_to_timestamp"]),
-        scopes={kind: Scope.from_lists(columns[f"scope_{kind}_ids"]) for kind in KINDS},
+        scopes=ScopeStack.of([Scope.from_lists(columns[f"scope_{kind}_ids"]) for kind in KINDS]),
     )
 
 
@@ -173,26 +187,18 @@ def ranker_inputs(
     def put(name: str, values: np.ndarray) -> None:
         out[:, :, _POSITION[name]] = values
 
-    for name in _USER_NUMBERS:
-        put(name, numbers(users[name])[:, None])
-    for name, values in coupons.numbers.items():
-        put(name, values[candidates][None, :])
+    known = np.array([users[name] for name in _USER_NUMBERS], dtype=np.float64)
+    out[:, :, : len(_USER_NUMBERS)] = known.T[:, None, :]
+    out[:, :, _COUPON_POSITIONS] = coupons.inputs[candidates][None]
     for name, values in _user_recency(users, instants).items():
         put(name, values[:, None])
     put("days_left", days_between(instants[:, None], coupons.valid_to[candidates][None, :]))
-    put("code_redemption_rate_all", _rate(coupons, candidates)[None, :])
     for name, values in affinity(users, coupons.scopes, candidates, instants).items():
         put(name, values)
-    for name, values in cart_overlap(
-        coupons.scopes["product"], candidates, carts, len(instants)
-    ).items():
+    overlap = cart_overlap(coupons.products, candidates, carts, len(instants))
+    for name, values in overlap.items():
         put(name, values)
     return out
-
-
-def _rate(coupons: Coupons, candidates: np.ndarray) -> np.ndarray:
-    redeemed = coupons.numbers["code_redemption_count_all"][candidates]
-    return ratio(redeemed, coupons.numbers["code_exposure_count_all"][candidates])
 
 
 def _user_recency(users: Mapping[str, Sequence], as_of: np.ndarray) -> dict[str, np.ndarray]:
