@@ -7,8 +7,10 @@ happened or takes effect, and ``created_timestamp``, when we learned it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
+
+from feature_repo.names import PLACEMENTS
+from feature_repo.raw_table import LARGEST, Column, Parent, Table, limit, money, times
 
 SCHEMA_VERSION = 1
 
@@ -19,81 +21,15 @@ AUDIENCES = ("targeted", "open")
 # So many minor units (cents) make a major one.
 MINOR_UNITS = 100
 
-# The largest amount or quantity of one row: sums over nine million such rows still fit 64 bits.
-LARGEST = 10**12
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column: its type (string, int64, float64, bool or timestamp), meaning and bounds.
-
-    ``unit`` is "cents" for money, "percent or cents" where the row's discount_type decides.
-    """
-
-    name: str
-    type: str
-    meaning: str
-    nullable: bool = False
-    minimum: int | None = None
-    maximum: int | None = None
-    allowed: tuple[str, ...] | None = None
-    unit: str | None = None
-
-
-@dataclass(frozen=True)
-class Parent:
-    """A column whose value must exist in a column of another table."""
-
-    column: str
-    table: str
-    parent_column: str
-
-
-@dataclass(frozen=True)
-class Table:
-    """A raw table: ``key`` names the columns that identify a row apart from its corrections."""
-
-    name: str
-    meaning: str
-    key: tuple[str, ...]
-    columns: tuple[Column, ...]
-    parents: tuple[Parent, ...] = ()
-    ordered: tuple[tuple[str, str], ...] = ()
-    partitioned: bool = False
-
-    @property
-    def column_names(self) -> tuple[str, ...]:
-        return tuple(column.name for column in self.columns)
-
-    def column(self, name: str) -> Column:
-        return next(column for column in self.columns if column.name == name)
-
-
-def _times(happened: str) -> tuple[Column, Column]:
-    return (
-        Column("event_timestamp", "timestamp", happened),
-        Column(
-            "created_timestamp",
-            "timestamp",
-            "When we learned the row. Equals event_timestamp where the source does not say.",
-        ),
-    )
-
-
-def _money(name: str, meaning: str) -> Column:
-    shown = f"{meaning}, in minor units (cents)."
-    return Column(name, "int64", shown, True, 0, LARGEST, unit="cents")
-
-
 USERS = Table(
     "users",
     "A shopper or household, and what is known about it.",
     ("user_id",),
     (
         Column("user_id", "string", "Identifies the user."),
-        *_times("When this description of the user took effect."),
+        *times("When this description of the user took effect."),
         Column("age_min", "int64", "Lower bound of the age band, in years.", True, 0, 150),
-        _money("income_min", "Lower bound of yearly income"),
+        money("income_min", "Lower bound of yearly income"),
         Column("household_size", "int64", "People in the household.", True, 1, 100),
         Column("kids_count", "int64", "Children in the household.", True, 0, 100),
         Column("is_homeowner", "bool", "Whether the household owns its home.", True),
@@ -107,7 +43,7 @@ PRODUCTS = Table(
     ("product_id",),
     (
         Column("product_id", "string", "Identifies the product."),
-        *_times("When this description of the product took effect."),
+        *times("When this description of the product took effect."),
         Column("name", "string", "What a person would call it.", True),
         Column("department", "string", "Coarsest level of the assortment.", True),
         Column("category", "string", "Level below the department.", True),
@@ -122,7 +58,7 @@ COUPONS = Table(
     ("coupon_id",),
     (
         Column("coupon_id", "string", "Identifies the coupon, unique over all campaigns."),
-        *_times("When the coupon was announced, before its first exposure."),
+        *times("When the coupon was announced, before its first exposure."),
         Column("coupon_code", "string", "The bare code as printed; may return in other campaigns."),
         Column("campaign_id", "string", "The campaign that carries the coupon."),
         Column("campaign_type", "string", "The retailer's class of the campaign.", True),
@@ -143,7 +79,7 @@ COUPONS = Table(
             LARGEST,
             unit="percent or cents",
         ),
-        _money("min_spend", "Cart value from which the coupon applies"),
+        money("min_spend", "Cart value from which the coupon applies"),
         Column("valid_from", "timestamp", "First instant at which it can be used."),
         Column("valid_to", "timestamp", "First instant at which it can no longer be used."),
         Column("per_user_limit", "int64", "Most redemptions by one user; null: no limit.", True, 1),
@@ -158,12 +94,77 @@ COUPON_PRODUCTS = Table(
     (
         Column("coupon_id", "string", "The coupon."),
         Column("product_id", "string", "A product it covers."),
-        *_times("When the pair was announced."),
+        *times("When the pair was announced."),
     ),
     parents=(
         Parent("coupon_id", "coupons", "coupon_id"),
         Parent("product_id", "products", "product_id"),
     ),
+)
+
+COUPON_TERMS = Table(
+    "coupon_terms",
+    "What limits the use of a coupon, as far as the retailer states it. Nobody needs this table.",
+    ("coupon_id",),
+    (
+        Column("coupon_id", "string", "The coupon."),
+        *times("When these terms of the coupon took effect."),
+        Column(
+            "placements",
+            "string",
+            "Where it may be shown, as in 'home cart'; null: everywhere.",
+            True,
+            allowed=PLACEMENTS,
+            several=True,
+        ),
+        limit("total_limit", "Most redemptions by all users together", 0),
+        limit("period_limit", "Most redemptions by one user within period_days"),
+        limit("period_days", "Length of the sliding period of period_limit, in days", 1, 36_500),
+        money(
+            "campaign_budget",
+            "Most that all coupons of its campaign may cost together; of several the smallest "
+            "counts",
+        ),
+        money("user_budget", "Most that the coupons of its campaign may cost for one user"),
+        money("max_discount", "Most that one use of the coupon takes off or pays back"),
+        Column(
+            "exclusivity_group",
+            "string",
+            "Of the coupons with the same text only the best is shown; null: none.",
+            True,
+        ),
+        limit("impression_limit", "Most answers within impression_days that show it to one user"),
+        limit("impression_days", "Length of the period of impression_limit, in days", 1, 36_500),
+        Column(
+            "min_margin",
+            "int64",
+            "Least part, in whole percent, of what is paid for the covered products that must be "
+            "left after their unit_cost; null: any.",
+            True,
+            0,
+            100,
+        ),
+        Column("gift_product_id", "string", "The product given, where it is a gift.", True),
+    ),
+    parents=(
+        Parent("coupon_id", "coupons", "coupon_id"),
+        Parent("gift_product_id", "products", "product_id"),
+    ),
+    together=(("period_limit", "period_days"), ("impression_limit", "impression_days")),
+)
+
+PRODUCT_TERMS = Table(
+    "product_terms",
+    "What a coupon for the product must respect, as far as the retailer states it. Nobody needs "
+    "this table.",
+    ("product_id",),
+    (
+        Column("product_id", "string", "The product."),
+        *times("When these terms of the product took effect."),
+        Column("stock", "int64", "Units that can be sold; null: enough.", True, 0, LARGEST),
+        money("unit_cost", "What one unit costs the retailer"),
+    ),
+    parents=(Parent("product_id", "products", "product_id"),),
 )
 
 EXPOSURES = Table(
@@ -174,7 +175,7 @@ EXPOSURES = Table(
         Column(
             "exposure_id", "string", "Identifies the exposure; training groups carry it as qid."
         ),
-        *_times("When the campaign reached the user."),
+        *times("When the campaign reached the user."),
         Column("user_id", "string", "Who was exposed."),
         Column("campaign_id", "string", "The campaign."),
     ),
@@ -191,16 +192,16 @@ EVENTS = Table(
     ("event_id",),
     (
         Column("event_id", "string", "Identifies the event."),
-        *_times("When it happened."),
+        *times("When it happened."),
         Column("user_id", "string", "Who did it."),
         Column("event_type", "string", "What was done.", allowed=EVENT_TYPES),
         Column("product_id", "string", "The product; null for a search.", True),
         Column("basket_id", "string", "The basket or visit it belongs to.", True),
         Column("quantity", "int64", "Units; 0 is legal.", True, 0, LARGEST),
-        _money("amount", "What the retailer received for the row"),
-        _money("retail_discount", "Discount by the retailer's own promotion"),
-        _money("coupon_discount", "Discount by a coupon"),
-        _money("coupon_match_discount", "What the retailer added to a coupon's discount"),
+        money("amount", "What the retailer received for the row"),
+        money("retail_discount", "Discount by the retailer's own promotion"),
+        money("coupon_discount", "Discount by a coupon"),
+        money("coupon_match_discount", "What the retailer added to a coupon's discount"),
     ),
     parents=(
         Parent("user_id", "users", "user_id"),
@@ -215,11 +216,11 @@ REDEMPTIONS = Table(
     ("redemption_id",),
     (
         Column("redemption_id", "string", "Identifies the redemption."),
-        *_times("When the coupon was used."),
+        *times("When the coupon was used."),
         Column("user_id", "string", "Who used it."),
         Column("coupon_id", "string", "The coupon used."),
         Column("basket_id", "string", "The basket it was used in, if known.", True),
-        _money("discount_amount", "What the coupon took off, if known"),
+        money("discount_amount", "What the coupon took off, if known"),
     ),
     parents=(
         Parent("user_id", "users", "user_id"),
@@ -236,6 +237,8 @@ TABLES: Mapping[str, Table] = MappingProxyType(
             PRODUCTS,
             COUPONS,
             COUPON_PRODUCTS,
+            COUPON_TERMS,
+            PRODUCT_TERMS,
             EXPOSURES,
             EVENTS,
             REDEMPTIONS,

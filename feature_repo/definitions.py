@@ -6,9 +6,15 @@ from feature_repo.views.coupon import (
     coupon_popularity_stats,
     coupon_redemption_stats,
     coupon_scope,
+    coupon_terms,
 )
-from feature_repo.views.product import product, product_details, product_sales_stats
-from feature_repo.views.services import coupon_ranker_v1
+from feature_repo.views.product import (
+    product,
+    product_details,
+    product_sales_stats,
+    product_terms,
+)
+from feature_repo.views.services import coupon_ranker_v1, coupon_terms_v1
 from feature_repo.views.user import (
     user,
     user_demographics,
@@ -26,9 +32,12 @@ __all__ = [
     "coupon_ranker_v1",
     "coupon_redemption_stats",
     "coupon_scope",
+    "coupon_terms",
+    "coupon_terms_v1",
     "product",
     "product_details",
     "product_sales_stats",
+    "product_terms",
     "user",
     "user_demographics",
     "user_exposure_stats",

@@ -1,6 +1,7 @@
 """The strings that more than one folder must spell alike."""
 
 RANKER_SERVICE = "coupon_ranker_v1"
+TERMS_SERVICE = "coupon_terms_v1"
 
 RANKER_MODEL = "coupon_ranker"
 CHAMPION = "champion"

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 LAST = 253_370_764_800_000_000
 """The first instant of the year 9999, in microseconds: no row is published from there on."""
 
-FORMAT = 4
+FORMAT = 5
 """A new number where the rows published for the same state change: they are built anew."""
 
 

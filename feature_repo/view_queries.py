@@ -134,6 +134,7 @@ def _write(script: _Script) -> None:
     script.views(
         {
             "product_details": lambda: product.details(raw["products"]),
+            "product_terms": lambda: product.terms(raw["product_terms"]),
             "product_sales_stats": lambda: product.sales_stats(by_user, raw["products"], stage),
         }
     )
@@ -141,6 +142,7 @@ def _write(script: _Script) -> None:
     script.views(
         {
             "coupon_details": lambda: coupon.details(raw["coupons"]),
+            "coupon_terms": lambda: coupon.terms(raw["coupon_terms"]),
             "coupon_scope": lambda: coupon.scope(covered, raw["coupons"], stage),
             "coupon_popularity_stats": lambda: coupon.popularity_stats(
                 by_user, covered, raw["coupons"], stage

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from prefect import flow
 
+from feature_repo.contract import TABLES
 from feature_repo.lake import Lake, instant
 from feature_repo.publication import published
 from feature_repo.sources import Batch, SourceError, complete_journey, files
@@ -13,7 +14,7 @@ from validation.docs import write_docs
 from validation.ingestion import Ingested, ingest_batch
 
 SOURCES = ("complete_journey", "files")
-VIEWS = 12
+VIEWS = 14
 FRESH_WITHIN = timedelta(days=2)
 
 
@@ -43,7 +44,7 @@ def ingest(
 
 def read(source: str, path: str | None) -> Batch:
     """The batch of a named source. Raises SourceError for an unknown one or a missing path."""
-    read_tables = _Count("read", 7)
+    read_tables = _Count("read", len(TABLES))
     if source == "complete_journey":
         return complete_journey.read(read_tables)
     if source != "files":

@@ -10,6 +10,7 @@ from feature_repo.contract import Parent, Table
 
 ROW = "_row"
 CONFLICT = "conflicting rows"
+CONTRADICTION = "contradiction"
 PURCHASE_LACKS = "purchase lacks"
 PURCHASE_NEEDS = ("product_id", "quantity", "amount")
 
@@ -85,7 +86,49 @@ def with_findings(table: Table, rows, conflicts, known: Mapping[Parent, object])
         )
     if table.name == "events":
         found = found.append_column(PURCHASE_LACKS, _purchase_lacks(rows))
+    if may_contradict(table):
+        found = found.append_column(CONTRADICTION, _contradictions(table, rows))
     return found
+
+
+def may_contradict(table: Table) -> bool:
+    """Whether the columns of one row of the table can contradict each other."""
+    return bool(table.together) or table.name == "coupons"
+
+
+def _contradictions(table: Table, rows):
+    """What about a row contradicts itself, joined by "; "."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    claims = {
+        f"{one} and {other} must be stated together": pc.xor(
+            pc.is_null(rows[one]), pc.is_null(rows[other])
+        )
+        for one, other in table.together
+    }
+    if table.name == "coupons":
+        claims |= _discount_contradictions(rows)
+    texts = [
+        pc.if_else(pc.fill_null(wrong, False), pa.scalar(f"{text}; "), pa.scalar(""))
+        for text, wrong in claims.items()
+    ]
+    joined = pc.utf8_rtrim(pc.binary_join_element_wise(*texts, ""), characters="; ")
+    return pc.if_else(pc.equal(joined, ""), pa.scalar(None, pa.string()), joined)
+
+
+def _discount_contradictions(rows) -> dict:
+    import pyarrow.compute as pc
+
+    kind = rows["discount_type"]
+    return {
+        "a percent discount must be at most 100": pc.and_(
+            pc.equal(kind, "percent"), pc.greater(rows["discount_value"], 100)
+        ),
+        "amount_off_over_threshold must have a min_spend": pc.and_(
+            pc.equal(kind, "amount_off_over_threshold"), pc.is_null(rows["min_spend"])
+        ),
+    }
 
 
 def _unknown_ids(ids, known):

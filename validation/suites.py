@@ -8,7 +8,15 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from feature_repo.contract import Column, Table
-from validation.findings import CONFLICT, PURCHASE_LACKS, PURCHASE_NEEDS, identity, unknown
+from validation.findings import (
+    CONFLICT,
+    CONTRADICTION,
+    PURCHASE_LACKS,
+    PURCHASE_NEEDS,
+    identity,
+    may_contradict,
+    unknown,
+)
 
 # A row that breaks several rules is filed under the first. unknown_parent comes last: a row that
 # is filed under it has no other fault and may land as soon as its parent does.
@@ -21,6 +29,7 @@ RULES = (
     "time_order",
     "in_the_future",
     "purchase_needs",
+    "contradiction",
     "conflict",
     "unknown_parent",
 )
@@ -111,7 +120,13 @@ def _value_expectations(column: Column) -> Iterator:
     import great_expectations.expectations as gxe
 
     name, came = column.name, f"but is {{{column.name}}}"
-    if column.allowed is not None:
+    if column.several:
+        words = ", ".join(column.allowed)
+        meta = _meta("allowed_values", name, f"{name} must be words of {words}, {came}")
+        one = f"({'|'.join(column.allowed)})"
+        regex = f"^{one}( {one})*$"
+        yield gxe.ExpectColumnValuesToMatchRegex(column=name, regex=regex, meta=meta)
+    elif column.allowed is not None:
         allowed = list(column.allowed)
         meta = _meta("allowed_values", name, f"{name} must be one of {', '.join(allowed)}, {came}")
         yield gxe.ExpectColumnValuesToBeInSet(column=name, value_set=allowed, meta=meta)
@@ -172,6 +187,13 @@ def _finding_expectations(table: Table) -> Iterator:
             PURCHASE_LACKS,
             f"a purchase must have {needs}, but lacks {{{PURCHASE_LACKS}}}",
             f"A purchase must have {needs}.",
+        )
+    if may_contradict(table):
+        yield _finding(
+            "contradiction",
+            CONTRADICTION,
+            f"{{{CONTRADICTION}}}",
+            "The columns of a row must not contradict each other.",
         )
 
 

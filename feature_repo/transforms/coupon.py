@@ -42,6 +42,12 @@ def details(coupons: ibis.Table) -> ibis.Table:
     )
 
 
+def terms(coupon_terms: ibis.Table) -> ibis.Table:
+    """The view ``coupon_terms``: what limits the use of the coupon."""
+    newest = newest_description(coupon_terms, "coupon_id")
+    return newest.drop("event_us", "created_us")
+
+
 def pairs(coupon_products: ibis.Table, attributes: ibis.Table) -> ibis.Table:
     """What each coupon covers and since when, with the first description of the product.
 

@@ -36,6 +36,12 @@ def details(products: ibis.Table) -> ibis.Table:
     return newest.select("product_id", "at", "department", "category", "brand", **named)
 
 
+def terms(product_terms: ibis.Table) -> ibis.Table:
+    """The view ``product_terms``: what a coupon for the product must respect."""
+    newest = newest_description(product_terms, "product_id")
+    return newest.drop("event_us", "created_us")
+
+
 def attributes(products: ibis.Table) -> ibis.Table:
     """Department, category and brand of a product by its first description, and since when."""
     return first_description(products, "product_id").select(

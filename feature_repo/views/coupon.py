@@ -115,4 +115,30 @@ coupon_redemption_stats = lake_view(
     },
 )
 
+_TERMS = "of the version of the coupon's coupon_terms, learned last, that counts at t"
+
+coupon_terms = lake_view(
+    coupon,
+    "coupon_terms",
+    "What limits the use of the coupon; published when it changes.",
+    {
+        name: (String, f"{name} {_TERMS}.")
+        for name in ("placements", "exclusivity_group", "gift_product_id")
+    }
+    | {
+        name: (Int64, f"{name} {_TERMS}.")
+        for name in (
+            "total_limit",
+            "period_limit",
+            "period_days",
+            "campaign_budget",
+            "user_budget",
+            "max_discount",
+            "impression_limit",
+            "impression_days",
+            "min_margin",
+        )
+    },
+)
+
 VIEWS = [coupon_details, coupon_scope, coupon_popularity_stats, coupon_redemption_stats]

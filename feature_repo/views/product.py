@@ -75,4 +75,16 @@ product_sales_stats = lake_view(
     },
 )
 
+_TERMS = "of the version of the product's product_terms, learned last, that counts at t"
+
+product_terms = lake_view(
+    product,
+    "product_terms",
+    "What a coupon for the product must respect; published when it changes.",
+    {
+        "stock": (Int64, f"stock {_TERMS}."),
+        "unit_cost": (Int64, f"unit_cost {_TERMS}, in minor units."),
+    },
+)
+
 VIEWS = [product_details, product_sales_stats]

@@ -2,14 +2,20 @@
 
 from feast import FeatureService
 
-from feature_repo.names import RANKER_SERVICE
+from feature_repo.names import RANKER_SERVICE, TERMS_SERVICE
 from feature_repo.transforms.request import DERIVED, RANKER_INPUTS
-from feature_repo.views import coupon, user
+from feature_repo.views import coupon, product, user
 
 coupon_ranker_v1 = FeatureService(
     name=RANKER_SERVICE,
     features=[*user.VIEWS, *coupon.VIEWS],
     description="All that ranker_inputs (feature_repo/transforms/request.py) reads.",
+)
+
+coupon_terms_v1 = FeatureService(
+    name=TERMS_SERVICE,
+    features=[coupon.coupon_terms, product.product_terms],
+    description="What the rules of the service (serving/rules.py) hold a coupon against.",
 )
 
 DERIVED_VIEW = "at request time"

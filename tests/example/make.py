@@ -231,6 +231,37 @@ def scope(coupon: Coupon) -> Iterator[dict]:
         }
 
 
+# What the retailer states of a few coupons: limits of summer, and where garden-8 may be shown.
+TERMS = {
+    "summer-11": {"total_limit": 200, "max_discount": Decimal("3.00"), "min_margin": 5},
+    "summer-12": {"campaign_budget": Decimal("500.00"), "user_budget": Decimal("20.00")},
+    "summer-9": {"gift_product_id": 1040},
+    "garden-7": {"period_limit": 1, "period_days": 30},
+    "garden-8": {"placements": "home cart checkout member campaign", "exclusivity_group": "milk"},
+}
+
+
+def coupon_terms(issued: list[Coupon]) -> list[dict]:
+    columns = dict.fromkeys(name for stated in TERMS.values() for name in stated)
+    starts = {coupon.coupon_id: coupon.campaign.starts for coupon in issued}
+    return [
+        {"coupon_id": one, "event_timestamp": starts[one] - timedelta(days=7)} | columns | stated
+        for one, stated in TERMS.items()
+    ]
+
+
+def product_terms(prices: dict[int, Decimal]) -> list[dict]:
+    return [
+        {
+            "product_id": product,
+            "event_timestamp": LAST - timedelta(days=1),
+            "stock": 7 * product % 50,
+            "unit_cost": (price * 6 / 10).quantize(Decimal("0.01")),
+        }
+        for product, price in prices.items()
+    ]
+
+
 def write_csv(folder: Path, name: str, rows: list[dict]) -> None:
     with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
@@ -253,7 +284,8 @@ def make(folder: Path) -> None:
         ]
         for person in people
     }
-    shop = Shop(random, offered, {one["product_id"]: one.pop("price") for one in shelf})
+    prices = {one["product_id"]: one.pop("price") for one in shelf}
+    shop = Shop(random, offered, prices)
     shop.run()
     pq.write_table(pa.Table.from_pylist(shelf), folder / "products.parquet")
     visits = [{"retail_discount": None, "coupon_discount": None} | one for one in shop.visits]
@@ -261,6 +293,8 @@ def make(folder: Path) -> None:
     write_csv(folder, "users", people)
     write_csv(folder, "coupons", [coupon_row(coupon) for coupon in issued])
     write_csv(folder, "coupon_products", [row for coupon in issued for row in scope(coupon)])
+    write_csv(folder, "coupon_terms", coupon_terms(issued))
+    write_csv(folder, "product_terms", product_terms(prices))
     write_csv(folder, "exposures", shown)
     write_csv(folder, "redemptions", shop.redemptions)
 

@@ -142,6 +142,35 @@ def _event(number: int):
     return versions(kinds.map(lambda row: {"event_id": f"e{number}"} | row))
 
 
+def _coupon_terms(name: str):
+    few = st.sampled_from((None, 1, 3))
+    columns = {
+        "placements": st.sampled_from((None, "home", "home cart")),
+        "total_limit": few,
+        "period_limit": few,
+        "period_days": few,
+        "campaign_budget": cents,
+        "user_budget": cents,
+        "max_discount": cents,
+        "exclusivity_group": st.sampled_from((None, "milk")),
+        "impression_limit": few,
+        "impression_days": few,
+        "min_margin": few,
+        "gift_product_id": st.sampled_from((None, "p1")),
+    }
+    return table({"coupon_id": name}, columns).map(_periods_with_a_limit)
+
+
+def _periods_with_a_limit(rows: list[dict]) -> list[dict]:
+    pairs = {"period_days": "period_limit", "impression_days": "impression_limit"}
+    return [row | {days: row[limit] and 7 for days, limit in pairs.items()} for row in rows]
+
+
+def _product_terms(name: str):
+    columns = {"stock": st.sampled_from((None, 0, 7)), "unit_cost": cents}
+    return table({"product_id": name}, columns)
+
+
 def _redemption(number: int):
     return table(
         {"redemption_id": f"r{number}", "basket_id": None},
@@ -184,6 +213,8 @@ def logs(events: int = 40):
             "products": _flat([_product(name) for name in PRODUCTS]),
             "coupons": _flat([_coupon(name) for name in COUPONS]),
             "coupon_products": _scope(),
+            "coupon_terms": _some(lambda i: _coupon_terms(COUPONS[i]), 0, len(COUPONS)),
+            "product_terms": _some(lambda i: _product_terms(PRODUCTS[i]), 0, len(PRODUCTS)),
             "exposures": _some(_exposure, 0, 6),
             "events": _some(_event, 5, events),
             "redemptions": _some(_redemption, 0, 12),

@@ -62,6 +62,8 @@ def whole_batch(number: int = 1) -> dict:
         "products": rows("products", {"product_id": f"p{n}", "name": "Milk, 1 l"} | at),
         "coupons": rows("coupons", coupon | validity | at),
         "coupon_products": rows("coupon_products", {"coupon_id": f"c{n}", "product_id": f"p{n}"}),
+        "coupon_terms": rows("coupon_terms", {"coupon_id": f"c{n}", "total_limit": 5} | at),
+        "product_terms": rows("product_terms", {"product_id": f"p{n}", "stock": 7} | at),
         "exposures": rows(
             "exposures", {"exposure_id": f"x{n}", "user_id": f"u{n}", "campaign_id": "k"}
         ),

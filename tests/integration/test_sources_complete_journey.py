@@ -38,7 +38,9 @@ def test_every_table_has_its_rows(batch):
 
 
 def test_every_table_is_in_the_contract_and_numbered(batch, heard):
-    assert list(batch.tables) == list(TABLES) == heard
+    # The data says nothing of what limits the use of a coupon.
+    stated = [name for name in TABLES if not name.endswith("_terms")]
+    assert list(batch.tables) == stated == heard
     for name, table in batch.tables.items():
         assert table.drop_columns(["_row"]).schema.equals(arrow_schema(TABLES[name]))
         numbers = asked("SELECT min(_row) AS a, max(_row) AS b FROM t", t=table)

@@ -37,6 +37,7 @@ def test_children_of_a_held_parent_wait_in_quarantine():
     assert [(row["table"], row["row_id"], row["rule"]) for row in held] == [
         ("coupons", "c2", "minimum"),
         ("coupon_products", "c2:p2", "unknown_parent"),
+        ("coupon_terms", "c2", "unknown_parent"),
         ("redemptions", "r2", "unknown_parent"),
     ]
 

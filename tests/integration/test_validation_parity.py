@@ -16,7 +16,7 @@ from validation.suites import RULES
 pytestmark = pytest.mark.filterwarnings("ignore:module 'sre_:DeprecationWarning")
 
 VALUES = {
-    "string": [None, "", "u0", "u1", "p9", "c0", "k1", "view", "purchase", "open", "gift"],
+    "string": [None, "", "u0", "u1", "p9", "c0", "k1", "view", "purchase", "open", "gift", "cart"],
     "int64": [None, -1, 0, 1, 101, 151],
     "bool": [None, True, False],
     "timestamp": [None, day(0), day(10), day(40), AS_OF, AS_OF + timedelta(microseconds=1)],
@@ -50,7 +50,9 @@ def faults(name: str, row: dict, known: dict[str, set]) -> set[str]:
             found |= set() if column.nullable else {"not_null"}
         elif column.name.endswith("_id") and value == "":
             found.add("not_empty")
-        elif column.allowed and value not in column.allowed:
+        elif column.allowed and not (set(value.split(" ")) if column.several else {value}) <= set(
+            column.allowed
+        ):
             found.add("allowed_values")
         elif column.minimum is not None and value < column.minimum:
             found.add("minimum")
@@ -66,10 +68,19 @@ def faults(name: str, row: dict, known: dict[str, set]) -> set[str]:
     needs = (row["product_id"], row["quantity"], row["amount"]) if name == "events" else ()
     if None in needs and row["event_type"] == "purchase":
         found.add("purchase_needs")
+    for one, other in TABLES[name].together:
+        if (row[one] is None) != (row[other] is None):
+            found.add("contradiction")
+    if name == "coupons" and _contradicts(row):
+        found.add("contradiction")
     for column, ids in known.items():
         if row[column] is not None and row[column] not in ids:
             found.add("unknown_parent")
     return found
+
+
+def _contradicts(coupon: dict) -> bool:
+    return coupon["discount_type"] == "percent" and (coupon["discount_value"] or 0) > 100
 
 
 def judged_by_hand(rows: dict[str, list[dict]]) -> tuple[dict, dict]:

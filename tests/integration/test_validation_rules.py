@@ -35,6 +35,21 @@ CASES = [
     ("users", {"created_timestamp": LATER}, "in_the_future", "created_timestamp must not be after"),
     ("events", {"amount": None}, "purchase_needs", "but lacks amount"),
     ("events", {"product_id": None, "quantity": None}, "purchase_needs", "product_id, quantity"),
+    ("coupons", {"discount_value": 101}, "contradiction", "a percent discount must be at most 100"),
+    (
+        "coupons",
+        {"discount_type": "amount_off_over_threshold"},
+        "contradiction",
+        "must have a min_spend",
+    ),
+    ("coupon_terms", {"period_days": None}, "contradiction", "period_limit and period_days must"),
+    ("coupon_terms", {"impression_days": 3}, "contradiction", "impression_days must be stated"),
+    ("coupon_terms", {"placements": "home roof"}, "allowed_values", "campaign, but is home roof"),
+    ("coupon_terms", {"placements": "home  cart"}, "allowed_values", "must be words of home, cart"),
+    ("coupon_terms", {"campaign_budget": -1}, "minimum", "campaign_budget must be at least 0"),
+    ("coupon_terms", {"min_margin": 101}, "maximum", "min_margin must be at most 100"),
+    ("coupon_terms", {"gift_product_id": "p9"}, "unknown_parent", "but p9 is not"),
+    ("product_terms", {"stock": -1}, "minimum", "stock must be at least 0, but is -1"),
     ("events", {"user_id": "u9"}, "unknown_parent", "known in users.user_id, but u9 is not"),
     ("events", {"product_id": "p9"}, "unknown_parent", "known in products.product_id"),
     ("coupon_products", {"product_id": "p9"}, "unknown_parent", "but p9 is not"),
@@ -46,7 +61,7 @@ CASES = [
 def test_the_one_bad_row_is_held_and_named(name, change, rule, said):
     rows = good_rows()
     rows[name][1] |= change
-    if name != "users" and name != "products" and name != "coupons":
+    if name not in ("users", "products", "coupons"):
         rows = {key: rows[key] for key in ("users", "products", "coupons", name)}
     else:
         rows = {name: rows[name]}

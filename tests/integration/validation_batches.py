@@ -21,6 +21,11 @@ def good_rows(count: int = 3) -> dict[str, list[dict]]:
         "products": [{"product_id": f"p{i}", "name": f"Milk {i}"} for i in range(count)],
         "coupons": [_coupon(i) for i in range(count)],
         "coupon_products": [{"coupon_id": f"c{i}", "product_id": f"p{i}"} for i in range(count)],
+        "coupon_terms": [
+            {"coupon_id": f"c{i}", "placements": "home cart", "period_limit": 2, "period_days": 7}
+            for i in range(count)
+        ],
+        "product_terms": [{"product_id": f"p{i}", "stock": i} for i in range(count)],
         "exposures": [
             {"exposure_id": f"x{i}", "user_id": f"u{i}", "campaign_id": "k1"} for i in range(count)
         ],

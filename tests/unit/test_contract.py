@@ -19,6 +19,8 @@ def test_the_tables_are_those_of_the_design():
         "products",
         "coupons",
         "coupon_products",
+        "coupon_terms",
+        "product_terms",
         "exposures",
         "events",
         "redemptions",
@@ -68,7 +70,9 @@ def test_parents_exist_and_come_before_their_children(table):
 
 @each_table
 def test_every_id_of_another_table_has_a_parent(table):
-    keys = {other.key[0]: other.name for other in TABLES.values() if len(other.key) == 1}
+    # A table of terms has the key of what the terms are of, which comes before it.
+    single = [other for other in TABLES.values() if len(other.key) == 1]
+    keys = {other.key[0]: other.name for other in reversed(single)}
     named = {parent.column for parent in table.parents}
     foreign = {name for name in table.column_names if keys.get(name, table.name) != table.name}
     assert foreign <= named
@@ -78,6 +82,12 @@ def test_every_id_of_another_table_has_a_parent(table):
 def test_ordered_pairs_are_columns_of_time(table):
     for pair in table.ordered:
         assert [table.column(name).type for name in pair] == ["timestamp", "timestamp"]
+
+
+@each_table
+def test_columns_that_are_stated_together_may_both_be_missing(table):
+    for pair in table.together:
+        assert all(table.column(name).nullable for name in pair)
 
 
 @each_column
