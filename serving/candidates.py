@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from feature_repo.names import COUPON
-from feature_repo.transforms.arithmetic import numbers
 from feature_repo.transforms.request import Coupons, coupons_from_columns
 from feature_repo.transforms.ties import tie_break
+from serving.terms import NO_TERMS, TermColumns, Terms, terms_from_columns
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +24,8 @@ _NEEDED = ("campaign_id", "valid_from_timestamp", "valid_to_timestamp")
 class CandidateIndex:
     """``n`` coupons as arrays of ``n``; a row is a position in them.
 
-    ``valid_from`` and ``valid_to`` are int64 microseconds since the epoch, UTC;
-    ``per_user_limit`` is NaN where there is none; ``ties`` orders equal scores.
+    ``valid_from`` and ``valid_to`` are int64 microseconds since the epoch, UTC; ``ties`` orders
+    equal scores.
     """
 
     coupons: Coupons
@@ -33,7 +33,7 @@ class CandidateIndex:
     campaign_id: np.ndarray
     valid_from: np.ndarray
     valid_to: np.ndarray
-    per_user_limit: np.ndarray
+    terms: Terms
     ties: np.ndarray
     row_of: Mapping[str, int]
     rows_of_campaign: Mapping[str, np.ndarray]
@@ -56,8 +56,8 @@ class CandidateIndex:
         return np.unique(np.concatenate([self.open_rows, *own]))
 
 
-def index_from_columns(columns: Columns) -> CandidateIndex:
-    """Arrange the coupon features that Feast returned, one entry a coupon.
+def index_from_columns(columns: Columns, given: TermColumns = NO_TERMS) -> CandidateIndex:
+    """Arrange the coupon features that Feast returned, one entry a coupon, and the terms given.
 
     A coupon without a campaign or validity is not known to the store yet and is left out.
     Raises KeyError if a column of the feature service is missing.
@@ -71,7 +71,7 @@ def index_from_columns(columns: Columns) -> CandidateIndex:
         campaign_id=campaign_id,
         valid_from=np.asarray(columns["valid_from_timestamp"], dtype=np.int64),
         valid_to=np.asarray(columns["valid_to_timestamp"], dtype=np.int64),
-        per_user_limit=numbers(columns["per_user_limit"]),
+        terms=terms_from_columns(columns, coupons.scopes["product"], given),
         ties=tie_break(coupons.coupon_id),
         row_of={coupon_id: row for row, coupon_id in enumerate(coupons.coupon_id)},
         rows_of_campaign=_rows_of(campaign_id),
@@ -106,9 +106,13 @@ class IndexSlot:
     """
 
     def __init__(
-        self, read_columns: Callable[[], Columns], materialized: Callable[[], Hashable | None]
+        self,
+        read_columns: Callable[[], Columns],
+        materialized: Callable[[], Hashable | None],
+        read_terms: Callable[[], TermColumns] = lambda: NO_TERMS,
     ) -> None:
         self._read_columns = read_columns
+        self._read_terms = read_terms
         self._materialized = materialized
         self._built_at: Hashable | None = None
         self._index: CandidateIndex | None = None
@@ -125,6 +129,6 @@ class IndexSlot:
             mark = self._materialized()
             if mark is None or mark == self._built_at:
                 return
-            index = index_from_columns(self._read_columns())
+            index = index_from_columns(self._read_columns(), self._read_terms())
             self._index, self._built_at = index, mark
             log.info("candidate index: %d coupons", len(index))

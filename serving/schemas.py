@@ -1,5 +1,6 @@
 """The HTTP contract: what a shop sends and what it gets back."""
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -9,6 +10,7 @@ from feature_repo.contract import EVENT_TYPES, MINOR_UNITS
 from feature_repo.names import PLACEMENTS
 from feature_repo.reasons import REASON_CODES
 from feature_repo.transforms.affinity import CartLine as PricedLine
+from serving.quotes import Quote
 
 MAX_CART_LINES = 500
 MAX_EVENTS = 1_000
@@ -19,7 +21,8 @@ _MAX_PRICE = 1_000_000_000
 
 Id = Annotated[str, Field(min_length=1, max_length=256)]
 Placement = Literal[PLACEMENTS]
-EventType = Literal[EVENT_TYPES]
+REDEMPTION = "redemption"
+EventType = Literal[*EVENT_TYPES, REDEMPTION]
 ReasonCode = Literal[REASON_CODES]
 
 
@@ -106,7 +109,10 @@ class Reason(_Closed):
 
 
 class Recommendation(_Closed):
-    """A coupon to show. ``reasons`` are there if the request says ``explain``, strongest first."""
+    """A coupon to show. ``reasons`` are there if the request says ``explain``, strongest first.
+
+    ``quote`` is absent where the retailer does not state what the coupon gives.
+    """
 
     coupon_id: str
     coupon_code: str
@@ -116,10 +122,15 @@ class Recommendation(_Closed):
     propensity: float
     valid_to: datetime
     reasons: tuple[Reason, ...] = ()
+    quote: Quote | None = None
 
 
 class RecommendationAnswer(_Closed):
-    """Ranked coupons, best first. ``reason`` is there only if there are none."""
+    """Ranked coupons, best first. ``reason`` is there only if there are none.
+
+    ``removed`` counts, by rule, the coupons that are not shown: ``audience`` those meant for
+    others, every other rule those that reach this user.
+    """
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -156,9 +167,12 @@ class RecommendationAnswer(_Closed):
                                     "effect": -0.08,
                                 },
                             ],
+                            "quote": asdict(
+                                Quote("percent", 20, 30, 0, 0, ("1095275",), 150, 0, False)
+                            ),
                         }
                     ],
-                    "removed": {"expired": 3, "usage_cap": 1},
+                    "removed": {"audience": 458, "expired": 3, "usage_cap": 1},
                 }
             ]
         }
@@ -177,6 +191,8 @@ class RecommendationAnswer(_Closed):
 class Event(_Closed):
     """Something a user did, as in the raw table ``events``. Money is in minor units (cents).
 
+    A redemption is a row of the raw table ``redemptions`` whose id is the event's: it names the
+    ``coupon_id`` and, if known, its ``discount_amount``.
     ``created_timestamp`` is when the sender learned it; without it, the instant it arrives here.
     """
 
@@ -192,6 +208,8 @@ class Event(_Closed):
     retail_discount: Count | None = None
     coupon_discount: Count | None = None
     coupon_match_discount: Count | None = None
+    coupon_id: Id | None = None
+    discount_amount: Count | None = None
 
 
 class EventBatch(_Closed):

@@ -1,17 +1,21 @@
 """Hand-written stand-ins for what surrounds a recommender: a user reader, a ranker, a log."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 
+from feature_repo.contract import COUPON_TERMS, PRODUCT_TERMS
+from feature_repo.raw_table import Table
 from feature_repo.transforms.request import coupons_from_columns, ranker_inputs
 from serving.candidates import CandidateIndex, index_from_columns
 from serving.clock import microseconds
 from serving.decisions import Decision
-from serving.errors import ModelError
+from serving.errors import ModelError, StorageFailed
+from serving.ledger import Claim, Redemption, Usage
+from serving.terms import TermColumns
 
 WATERMARK = datetime(2017, 12, 1, tzinfo=UTC)
 
@@ -62,6 +66,7 @@ def coupon(coupon_id: str, campaign_id: str, products: tuple[str, ...] = (), **k
         "campaign_id": campaign_id,
         "audience": "targeted",
         "per_user_limit": None,
+        "discount_type": None,
         "scope_product_ids": list(products),
         "valid_from_timestamp": microseconds(WATERMARK - timedelta(days=10)),
         "valid_to_timestamp": microseconds(WATERMARK + timedelta(days=10)),
@@ -73,8 +78,22 @@ def columns_of(*coupons: dict) -> dict[str, list]:
     return {name: [row[name] for row in coupons] for name in coupons[0]}
 
 
-def index_of(*coupons: dict) -> CandidateIndex:
-    return index_from_columns(columns_of(*coupons))
+def index_of(
+    *coupons: dict, terms: Mapping[str, dict] = {}, products: Mapping[str, dict] = {}
+) -> CandidateIndex:
+    """An index of these coupons, with terms by coupon id and by product id."""
+    given = TermColumns(
+        terms_columns("coupon_id", COUPON_TERMS, terms),
+        terms_columns("product_id", PRODUCT_TERMS, products),
+    )
+    return index_from_columns(columns_of(*coupons), given)
+
+
+def terms_columns(key: str, table: Table, terms: Mapping[str, dict]) -> dict[str, list]:
+    """Terms by id as columns, null where nothing is said."""
+    names = [name for name in table.column_names if name != key]
+    known = {name: [one.get(name) for one in terms.values()] for name in names}
+    return {key: list(terms)} | known
 
 
 @dataclass
@@ -145,3 +164,40 @@ def _or_raise(value: Any) -> Any:
     if isinstance(value, Exception):
         raise value
     return value
+
+
+@dataclass
+class FakeLedger:
+    """Knows what it is told, fails the claims it is told to, and keeps what it is given."""
+
+    known: Usage = field(default_factory=Usage)
+    refused: Mapping[str, str] = field(default_factory=dict)
+    broken: bool = False
+    asked: list[tuple] = field(default_factory=list)
+    claims: list[list[Claim]] = field(default_factory=list)
+    redeemed: dict[str, Redemption] = field(default_factory=dict)
+
+    def usage(self, user_id: str, since: int, until: int) -> Usage:
+        self._work()
+        self.asked.append((user_id, since, until))
+        return self.known
+
+    def claim(self, user_id: str, claims: Sequence[Claim], at: int) -> dict[str, str]:
+        self._work()
+        self.claims.append(list(claims))
+        ids = {claim.coupon_id for claim in claims}
+        return {one: rule for one, rule in self.refused.items() if one in ids}
+
+    def redeem(self, redemptions: Sequence[Redemption], corrects: bool = True) -> None:
+        self._work()
+        for one in redemptions:
+            if corrects or one.redemption_id not in self.redeemed:
+                self.redeemed[one.redemption_id] = one
+
+    def is_new(self) -> bool:
+        self._work()
+        return not self.redeemed
+
+    def _work(self) -> None:
+        if self.broken:
+            raise StorageFailed("The ledger could not be used.")
