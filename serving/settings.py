@@ -1,7 +1,9 @@
 """What a service needs to know about the machine it runs on."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 
 from feature_repo.home import REPOSITORY, resolve_home
@@ -18,6 +20,44 @@ class DecisionLogSettings:
     capacity: int = 5_000
     rows_per_file: int = 2_000
     flush_seconds: float = 10.0
+
+
+@dataclass(frozen=True)
+class RuleSettings:
+    """What a shop decides for all coupons.
+
+    ``holdout_share`` of the users, from 0 to 1, gets nothing, so that what coupons do can be
+    measured; ``holdout_salt`` draws other users. A coupon with a limit is reserved for the user who
+    saw it for ``reservation_seconds``. ``ledger_redis``, as host:port, keeps the ledger in Redis
+    instead of a file. Raises SettingsRefused for what cannot be.
+    """
+
+    holdout_share: float = 0.0
+    holdout_salt: str = ""
+    reservation_seconds: float = 900.0
+    ledger_redis: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.holdout_share <= 1:
+            raise SettingsRefused(
+                f"Expected a holdout share from 0 to 1, got {self.holdout_share}; 0.05 holds out "
+                "one user in twenty."
+            )
+        if not 0 < self.reservation_seconds < float("inf"):
+            raise SettingsRefused(
+                f"Expected reservations of more than 0 seconds, got {self.reservation_seconds}."
+            )
+
+        if not re.fullmatch(r"[^:\s]+:\d{1,5}", self.ledger_redis or "localhost:6379"):
+            raise SettingsRefused(
+                f"Expected the ledger's Redis as host:port, got {self.ledger_redis!r}; write it "
+                "like 127.0.0.1:6379."
+            )
+
+    def held_out(self, user_id: str) -> bool:
+        """Whether the user is in the holdout; always the same for the same salt."""
+        digest = blake2b(f"{self.holdout_salt}\0{user_id}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "big") < self.holdout_share * 2**64
 
 
 @dataclass(frozen=True)
@@ -56,6 +96,7 @@ class Settings:
     traced: bool = False
     limits: Limits = field(default_factory=Limits)
     decisions: DecisionLogSettings = field(default_factory=DecisionLogSettings)
+    rules: RuleSettings = field(default_factory=RuleSettings)
 
     @property
     def feature_repo(self) -> Path:
@@ -68,6 +109,7 @@ def settings_from_environment(environ: Mapping[str, str], **overrides: object) -
 
     Raises SettingsRefused.
     """
+    overrides.setdefault("rules", rules_from_environment(environ))
     overrides.setdefault("webhook_secret", environ.get("CLIPWISE_WEBHOOK_SECRET") or None)
     overrides.setdefault("limits", Limits(per_second=_rate(environ.get("CLIPWISE_RATE_LIMIT"))))
     overrides.setdefault("traced", any(environ.get(name) for name in _COLLECTORS))
@@ -75,6 +117,28 @@ def settings_from_environment(environ: Mapping[str, str], **overrides: object) -
     home = resolve_home(str(configured) if configured else None)
     uri = overrides.pop("tracking_uri", None) or environ.get("MLFLOW_TRACKING_URI")
     return Settings(home=home, tracking_uri=uri or f"sqlite:///{home}/mlflow.db", **overrides)
+
+
+def rules_from_environment(environ: Mapping[str, str]) -> RuleSettings:
+    """From ``CLIPWISE_HOLDOUT_SHARE``, ``CLIPWISE_HOLDOUT_SALT``, ``CLIPWISE_RESERVATION_SECONDS``
+    and ``CLIPWISE_LEDGER_REDIS``.
+
+    Raises SettingsRefused.
+    """
+
+    def number(name: str, default: float) -> float:
+        text = environ.get(name) or str(default)
+        try:
+            return float(text)
+        except ValueError:
+            raise SettingsRefused(f"{name} should be a number, got {text!r}.") from None
+
+    return RuleSettings(
+        number("CLIPWISE_HOLDOUT_SHARE", RuleSettings.holdout_share),
+        environ.get("CLIPWISE_HOLDOUT_SALT", ""),
+        number("CLIPWISE_RESERVATION_SECONDS", RuleSettings.reservation_seconds),
+        environ.get("CLIPWISE_LEDGER_REDIS") or None,
+    )
 
 
 def _rate(text: str | None) -> float:

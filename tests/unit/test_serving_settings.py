@@ -1,9 +1,10 @@
+import re
 from pathlib import Path
 
 import pytest
 
 from serving.errors import SettingsRefused
-from serving.settings import settings_from_environment
+from serving.settings import RuleSettings, settings_from_environment
 
 
 def test_home_moves_all_state():
@@ -38,6 +39,33 @@ def test_webhook_secret_comes_from_the_environment_and_is_never_shown():
     assert settings.webhook_secret == "s3cret" and "s3cret" not in repr(settings)
     for environ in ({}, {"CLIPWISE_WEBHOOK_SECRET": ""}):
         assert settings_from_environment(environ).webhook_secret is None
+
+
+def test_rules_of_the_shop_come_from_the_environment():
+    environ = {
+        "CLIPWISE_HOLDOUT_SHARE": "0.05",
+        "CLIPWISE_HOLDOUT_SALT": "spring",
+        "CLIPWISE_RESERVATION_SECONDS": "60",
+        "CLIPWISE_LEDGER_REDIS": "redis:6379",
+    }
+    rules = settings_from_environment(environ).rules
+    assert rules == RuleSettings(0.05, "spring", 60.0, "redis:6379")
+    assert settings_from_environment({"CLIPWISE_HOLDOUT_SHARE": ""}).rules == RuleSettings()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("CLIPWISE_HOLDOUT_SHARE", "5%", "CLIPWISE_HOLDOUT_SHARE should be a number, got '5%'"),
+        ("CLIPWISE_HOLDOUT_SHARE", "5", "Expected a holdout share from 0 to 1, got 5.0"),
+        ("CLIPWISE_HOLDOUT_SHARE", "nan", "Expected a holdout share from 0 to 1, got nan"),
+        ("CLIPWISE_LEDGER_REDIS", "redis", "Expected the ledger's Redis as host:port, got 'redis'"),
+        ("CLIPWISE_RESERVATION_SECONDS", "0", "Expected reservations of more than 0 seconds"),
+    ],
+)
+def test_setting_that_cannot_be_is_one_sentence(name, text, said):
+    with pytest.raises(SettingsRefused, match=re.escape(said)):
+        settings_from_environment({name: text})
 
 
 def test_rate_of_a_key_comes_from_the_environment():
