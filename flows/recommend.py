@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from feature_repo.lake import Lake, LakeError, State, instant, query
-from feature_repo.names import COUPON, USER
+from feature_repo.names import COUPON, PRODUCT, TERMS_SERVICE, USER
 from flows.materialize import apply
 from flows.steps import prepare_environment, tracking_uri
 from serving.candidates import index_from_columns
@@ -15,6 +15,7 @@ from serving.model import ModelSlot
 from serving.recommend import Recommender
 from serving.registry import MlflowRegistry
 from serving.schemas import RecommendationAnswer, RecommendationRequest
+from serving.terms import TermColumns
 from training.dataset import features_by_key
 
 
@@ -27,11 +28,24 @@ class OfflineFeatures:
 
     def user(self, user_id: str) -> Mapping[str, Any]:
         """Every user feature by name, None for what is unknown."""
-        return {name: values[0] for name, values in self._read(USER, [user_id]).items()}
+        columns = self._read(USER, [user_id], self._names[USER])
+        return {name: values[0] for name, values in columns.items()}
 
     def coupons(self, coupon_ids: list[str]) -> Mapping[str, list]:
         """The coupon features, one entry a coupon."""
-        return self._read(COUPON, coupon_ids)
+        return self._read(COUPON, coupon_ids, self._names[COUPON])
+
+    def terms(self, coupon_ids: list[str], product_ids: list[str]) -> TermColumns:
+        """The terms of these coupons and products."""
+        views = self._store.get_feature_service(TERMS_SERVICE).feature_view_projections
+        names = {
+            view.name: [f"{view.name}:{feature.name}" for feature in view.features]
+            for view in views
+        }
+        return TermColumns(
+            self._read(COUPON, coupon_ids, names["coupon_terms"]),
+            self._read(PRODUCT, product_ids, names["product_terms"]),
+        )
 
     def stale_features(self, as_of: datetime) -> list[str]:
         """Nothing is stale: the offline store reads as of the instant itself."""
@@ -41,11 +55,13 @@ class OfflineFeatures:
         """There is no instant before which this store would show the future."""
         return None
 
-    def _read(self, key: str, ids: list[str]) -> dict[str, list]:
+    def _read(self, key: str, ids: list[str], features: list[str]) -> dict[str, list]:
         import pandas as pd
 
+        if not ids:
+            return {key: []}
         entities = pd.DataFrame({key: ids, "event_timestamp": pd.Timestamp(self._as_of)})
-        job = self._store.get_historical_features(entity_df=entities, features=self._names[key])
+        job = self._store.get_historical_features(entity_df=entities, features=features)
         return job.to_arrow().drop_columns(["event_timestamp"]).to_pydict()
 
 
@@ -68,6 +84,9 @@ class Explained:
 def recommend(user_id: str, as_of: str | None = None, k: int = 10) -> Explained:
     """What the service would answer a user at an instant, by default the watermark.
 
+    Caps of all users, budgets and frequency caps are left out: what was reserved and shown at that
+    instant is not kept.
+
     Raises LakeError for an instant after the watermark, which nobody knows yet.
     """
     home = prepare_environment()
@@ -80,7 +99,12 @@ def recommend(user_id: str, as_of: str | None = None, k: int = 10) -> Explained:
             f"{moment.isoformat()}; choose an instant no later than that."
         )
     features = OfflineFeatures(apply(), moment)
-    index = index_from_columns(features.coupons(_announced(lake, state, moment)))
+    coupons = _known(lake, state, COUPON, "coupons", moment)
+    terms = features.terms(
+        _known(lake, state, COUPON, "coupon_terms", moment),
+        _known(lake, state, PRODUCT, "product_terms", moment),
+    )
+    index = index_from_columns(features.coupons(coupons), terms)
     models = ModelSlot(MlflowRegistry(tracking_uri(home)))
     models.refresh()
     recommender = Recommender(
@@ -97,13 +121,13 @@ def recommend(user_id: str, as_of: str | None = None, k: int = 10) -> Explained:
     return Explained(answer, moment, covered_names(lake, state, user_id, ids, moment))
 
 
-def _announced(lake: Lake, state: State, as_of: datetime) -> list[str]:
-    """The coupons that were announced before an instant."""
+def _known(lake: Lake, state: State, key: str, table: str, as_of: datetime) -> list[str]:
+    """The ids in a table that were known before an instant."""
     found = query(
-        f"SELECT DISTINCT coupon_id FROM ({lake.scan('coupons', state)}) WHERE "
+        f"SELECT DISTINCT {key} FROM ({lake.scan(table, state)}) WHERE "
         f"greatest(event_timestamp, created_timestamp) < '{as_of.isoformat()}' ORDER BY 1"
     )
-    return found["coupon_id"].to_pylist()
+    return found[key].to_pylist()
 
 
 def covered_names(

@@ -7,7 +7,7 @@ online features is a later step; this module only takes in.
 import json
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,9 +15,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from feature_repo.raw_table import LARGEST
 from serving.clock import microseconds
 from serving.errors import StorageFailed
-from serving.schemas import Event, EventReceipt, Rejection
+from serving.redemptions import Used
+from serving.schemas import REDEMPTION, Event, EventReceipt, Rejection
 
 # Clocks of sender and service never agree to the second.
 CLOCK_SKEW = timedelta(seconds=60)
@@ -31,6 +33,8 @@ create table if not exists inbox (
 """
 _INSERT = "insert into inbox values (?, ?, ?) on conflict (event_id) do nothing"
 _SELECT = "select content from inbox where event_id = ?"
+_REDEMPTIONS = f"""
+select content from inbox where json_extract(content, '$.event_type') = '{REDEMPTION}'"""
 
 
 class Refused(Exception):
@@ -38,10 +42,16 @@ class Refused(Exception):
 
 
 class Inbox:
-    """Stores events in the SQLite file ``path``; the first call makes it."""
+    """Stores events in the SQLite file ``path``; the first call makes it.
 
-    def __init__(self, path: Path) -> None:
+    ``redeemed`` hears of the redemptions of a batch once they are stored.
+    """
+
+    def __init__(
+        self, path: Path, redeemed: Callable[[Sequence[Used]], None] = lambda used: None
+    ) -> None:
         self._path = path
+        self._redeemed = redeemed
         self._lock = threading.Lock()
 
     def take(self, batch: Sequence[Any], arrived: datetime) -> EventReceipt:
@@ -52,11 +62,25 @@ class Inbox:
         """
         try:
             with self._lock, closing(self._connect()) as connection, connection:
-                return _take(connection, batch, arrived)
+                receipt, used = _take(connection, batch, arrived)
         except (sqlite3.Error, OSError) as error:
             raise StorageFailed(
                 "The events could not be stored and none was taken in; send the batch again later."
             ) from error
+        if used:
+            self._redeemed(used)
+        return receipt
+
+    def redemptions(self) -> list[Used]:
+        """All redemptions that came so far. Raises StorageFailed."""
+        if not self._path.exists():
+            return []
+        try:
+            with closing(self._connect()) as connection:
+                rows = connection.execute(_REDEMPTIONS).fetchall()
+        except (sqlite3.Error, OSError) as error:
+            raise StorageFailed(f"The inbox {self._path.name} could not be read.") from error
+        return [_used(json.loads(content)) for (content,) in rows]
 
     def _connect(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,18 +91,35 @@ class Inbox:
         return connection
 
 
-def _take(connection: sqlite3.Connection, batch: Sequence[Any], arrived: datetime) -> EventReceipt:
-    accepted, rejections = 0, []
+def _take(
+    connection: sqlite3.Connection, batch: Sequence[Any], arrived: datetime
+) -> tuple[EventReceipt, list[Used]]:
+    accepted, rejections, used = 0, [], []
     for position, raw in enumerate(batch):
         try:
-            accepted += _store(connection, checked(raw, arrived), arrived)
+            event = checked(raw, arrived)
+            accepted += _store(connection, event, arrived)
+            if event.event_type == REDEMPTION:
+                used.append(_used(json.loads(content_of(event))))
         except Refused as refused:
             rejections.append(Rejection(index=position, event_id=_id_of(raw), reason=str(refused)))
-    return EventReceipt(
+    receipt = EventReceipt(
         accepted=accepted,
         duplicate=len(batch) - accepted - len(rejections),
         rejected=len(rejections),
         rejections=tuple(rejections),
+    )
+    return receipt, used
+
+
+def _used(content: Mapping[str, Any]) -> Used:
+    """A stored redemption; its event's id is its id in the raw table ``redemptions``."""
+    return Used(
+        content["event_id"],
+        content["user_id"],
+        content["coupon_id"],
+        content["event_timestamp"],
+        content.get("discount_amount"),
     )
 
 
@@ -105,8 +146,20 @@ def checked(raw: Any, arrived: datetime) -> Event:
         raise Refused("event_timestamp lies in the future")
     if event.created_timestamp is not None and event.created_timestamp < event.event_timestamp:
         raise Refused("created_timestamp is before event_timestamp")
+    if event.event_type == REDEMPTION:
+        return _checked_redemption(event)
     if event.event_type != "search" and event.product_id is None:
-        raise Refused("product_id is missing; only a search may leave it out")
+        raise Refused("product_id is missing; only a search or a redemption may leave it out")
+    if event.coupon_id is not None or event.discount_amount is not None:
+        raise Refused("only a redemption has a coupon_id or discount_amount")
+    return event
+
+
+def _checked_redemption(event: Event) -> Event:
+    if event.coupon_id is None:
+        raise Refused("coupon_id is missing; a redemption must name its coupon")
+    if event.discount_amount is not None and event.discount_amount > LARGEST:
+        raise Refused(f"discount_amount must be at most {LARGEST}")
     return event
 
 

@@ -3,31 +3,36 @@
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import FastAPI
 
+from feature_repo.names import TERMS_SERVICE
 from serving.addresses import in_url, is_loopback, listener
 from serving.app import Service, create_app
 from serving.audit import AuditLog
 from serving.background import Background
 from serving.candidates import IndexSlot
-from serving.clock import Clock
+from serving.clock import Clock, microseconds
 from serving.connections import bounded_by
 from serving.decisions import DecisionLog
 from serving.errors import CannotListen
 from serving.events import Inbox
 from serving.keys import KeyFile, WatchedKeys
+from serving.ledger import Ledger
 from serving.logs import current_request_id
 from serving.metrics import Metrics
 from serving.model import ModelSlot
 from serving.online import FeastOnline
 from serving.recommend import Recommender
+from serving.redemptions import Redemptions, Used
 from serving.registry import MlflowRegistry
 from serving.settings import Limits, Settings, settings_from_environment
+from serving.sqlite_ledger import SqliteLedger
 from serving.stages import Stopwatch
+from serving.terms import TermColumns
 from serving.traces import Traces, otlp_traces
 from serving.webhook import Webhook
 
@@ -102,7 +107,21 @@ def build(settings: Settings) -> FastAPI:
 def assemble(settings: Settings, lake: Any, online: FeastOnline) -> Service:
     """Everything the routes need, each part with the parts it stands on."""
     clock = _clock(lake, online, settings.replay)
-    index = IndexSlot(lambda: online.coupons(coupon_ids(lake)), online.materialized)
+    terms = FeastOnline(online.store, TERMS_SERVICE)
+    index = IndexSlot(
+        lambda: online.coupons(coupon_ids(lake)),
+        lambda: online.materialized() and (online.materialized(), terms.materialized()),
+        lambda: stated_terms(lake, terms),
+    )
+    ledger = _ledger(settings)
+    inbox = Inbox(settings.home / "inbox.db", lambda used: redemptions.take(used))
+    redemptions = Redemptions(
+        ledger,
+        lambda: index.current,
+        lambda: lake.state().number,
+        lambda coupons: redeemed(lake, coupons),
+        inbox.redemptions,
+    )
     registry = MlflowRegistry(settings.tracking_uri)
     models = ModelSlot(registry)
     audit = AuditLog(settings.home, registry, _wall)
@@ -110,7 +129,7 @@ def assemble(settings: Settings, lake: Any, online: FeastOnline) -> Service:
     metrics = Metrics(decisions, lambda: models.current)
     traces = otlp_traces() if settings.traced else None
     champion = (models.refresh, audit.look, metrics.look)
-    refresh = (online.refresh, index.refresh, *champion)
+    coupons = (online.refresh, terms.refresh, index.refresh, redemptions.refresh)
     return Service(
         recommender=Recommender(
             users=online,
@@ -121,14 +140,16 @@ def assemble(settings: Settings, lake: Any, online: FeastOnline) -> Service:
             clock=clock,
             new_id=current_request_id,
             watch=_stopwatch(metrics, traces),
+            ledger=ledger,
+            rules=settings.rules,
         ),
         index=index,
         models=models,
         freshness=online,
         decisions=decisions,
-        inbox=Inbox(settings.home / "inbox.db"),
+        inbox=inbox,
         metrics=metrics,
-        background=Background(settings.poll_seconds, *refresh),
+        background=Background(settings.poll_seconds, *coupons, *champion),
         clock=clock,
         timer=time.perf_counter,
         keys=WatchedKeys(KeyFile(settings.home), log.warning, not is_loopback(settings.host)),
@@ -150,11 +171,50 @@ def coupon_ids(lake: Any) -> list[str]:
     return sorted(lake.known("coupons", lake.state())["coupon_id"].to_pylist())
 
 
+def stated_terms(lake: Any, terms: FeastOnline) -> TermColumns:
+    """The terms of all coupons and products for which the lake has any."""
+    state = lake.state()
+    coupons, products = (
+        sorted(lake.known(f"{name}_terms", state)[f"{name}_id"].to_pylist())
+        for name in ("coupon", "product")
+    )
+    return TermColumns(terms.coupons(coupons), terms.products(products))
+
+
+def redeemed(lake: Any, coupons: Collection[str]) -> list[Used]:
+    """The redemptions of these coupons, each as its version says that counts now."""
+    import pyarrow as pa
+
+    from feature_repo.lake import query
+
+    rows = query(
+        "SELECT redemption_id, user_id, coupon_id, epoch_us(event_timestamp), discount_amount "
+        f"FROM ({lake.known_sql('redemptions', lake.state())}) "
+        "WHERE coupon_id IN (SELECT coupon_id FROM wanted)",
+        wanted=pa.table({"coupon_id": pa.array(sorted(coupons), pa.string())}),
+    )
+    return [Used(*row.values()) for row in rows.to_pylist()]
+
+
 def _webhook(settings: Settings, champion: Background) -> Webhook | None:
     """Where the registry's notices come in, if there is a secret to know them by."""
     if settings.webhook_secret is None:
         return None
     return Webhook(settings.webhook_secret, champion.run_once, time.time)
+
+
+def _ledger(settings: Settings) -> Ledger:
+    """The ledger in Redis if there is an address of one, else in a file."""
+    rules = settings.rules
+
+    def now() -> int:
+        return microseconds(_wall())
+
+    if rules.ledger_redis is None:
+        return SqliteLedger(settings.home / "ledger.db", rules.reservation_seconds, now)
+    from serving.redis_ledger import RedisLedger, redis_client
+
+    return RedisLedger(redis_client(rules.ledger_redis), rules.reservation_seconds, now)
 
 
 def _stopwatch(metrics: Metrics, traces: Traces | None) -> Callable[[], Stopwatch]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from feature_repo.names import COUPON, RANKER_SERVICE, USER
+from feature_repo.names import COUPON, PRODUCT, RANKER_SERVICE, USER
 from serving.errors import NotReady
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class FeastOnline:
     """
 
     def __init__(self, store: Any, service: str = RANKER_SERVICE) -> None:
-        self._store = store
+        self.store = store
         self._service = service
         self._views: tuple[View, ...] = ()
 
@@ -68,8 +68,8 @@ class FeastOnline:
         from feast.errors import FeastObjectNotFoundException
 
         try:
-            self._store.refresh_registry()
-            service = self._store.get_feature_service(self._service, allow_cache=True)
+            self.store.refresh_registry()
+            service = self.store.get_feature_service(self._service, allow_cache=True)
             self._views = tuple(self._view(part) for part in service.feature_view_projections)
         except (FeastObjectNotFoundException, FileNotFoundError) as error:
             raise NotReady(
@@ -84,9 +84,16 @@ class FeastOnline:
 
     def coupons(self, coupon_ids: Sequence[str]) -> dict[str, list]:
         """The coupon features, one entry a coupon in the order of ``coupon_ids``."""
-        columns: dict[str, list] = {}
-        for start in range(0, len(coupon_ids), _BATCH):
-            part = self._read(COUPON, coupon_ids[start : start + _BATCH])
+        return self._all(COUPON, coupon_ids)
+
+    def products(self, product_ids: Sequence[str]) -> dict[str, list]:
+        """The product features, one entry a product in the order of ``product_ids``."""
+        return self._all(PRODUCT, product_ids)
+
+    def _all(self, join_key: str, ids: Sequence[str]) -> dict[str, list]:
+        columns: dict[str, list] = {join_key: []}
+        for start in range(0, len(ids), _BATCH):
+            part = self._read(join_key, ids[start : start + _BATCH])
             for name, values in part.items():
                 columns.setdefault(name, []).extend(values)
         return columns
@@ -117,11 +124,11 @@ class FeastOnline:
         if not features:
             raise NotReady(f"Expected feature views by {join_key} in {self._service}, found none.")
         rows = [{join_key: key} for key in ids]
-        return self._store.get_online_features(features=features, entity_rows=rows).to_dict()
+        return self.store.get_online_features(features=features, entity_rows=rows).to_dict()
 
     def _view(self, projection: Any) -> View:
-        view = self._store.registry.get_any_feature_view(
-            projection.name, self._store.project, allow_cache=True
+        view = self.store.registry.get_any_feature_view(
+            projection.name, self.store.project, allow_cache=True
         )
         return View(
             name=projection.name_to_use(),

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +16,12 @@ from serving.candidates import CandidateIndex
 from serving.clock import Clock, from_microseconds, microseconds
 from serving.decisions import Decision, DecisionSink
 from serving.errors import NotReady
+from serving.ledger import Ledger, NoLedger
 from serving.model import Ranker
 from serving.online import Freshness, UserReader
 from serving.policy import propensities, rank
-from serving.rules import Situation, apply_rules
+from serving.quotes import Coverage, cart_of, coverage, quotes
+from serving.rules import AUDIENCE, HOLDOUT, RuleSettings, Situation, before_scoring
 from serving.schemas import (
     ModelName,
     Reason,
@@ -26,6 +29,7 @@ from serving.schemas import (
     RecommendationAnswer,
     RecommendationRequest,
 )
+from serving.selection import select
 from serving.stages import Unwatched, Watch
 
 log = logging.getLogger(__name__)
@@ -47,7 +51,8 @@ class Recommender:
     """Decides for one request at a time; everything it needs is handed in.
 
     ``index`` and ``ranker`` are asked once a request, so that a swap never tears one apart.
-    ``new_id`` names requests. ``watch`` gives one that hears of a request's stages.
+    ``new_id`` names requests. ``watch`` gives one that hears of a request's stages. Without a
+    ``ledger`` nothing counts as used, reserved or seen.
     """
 
     def __init__(
@@ -60,6 +65,8 @@ class Recommender:
         clock: Clock,
         new_id: Callable[[], str],
         watch: Callable[[], Watch] = Unwatched,
+        ledger: Ledger | None = None,
+        rules: RuleSettings | None = None,
     ) -> None:
         self._users = users
         self._freshness = freshness
@@ -69,6 +76,8 @@ class Recommender:
         self._clock = clock
         self._new_id = new_id
         self._watch = watch
+        self._ledger = ledger or NoLedger()
+        self._rules = rules or RuleSettings()
 
     def recommend(self, request: RecommendationRequest) -> RecommendationAnswer:
         """Read the user, form the candidates, apply the rules, score, rank, and log the decision.
@@ -82,26 +91,46 @@ class Recommender:
         user = self._users.user(request.user_id)
         watch.lap("read_user")
         reachable = index.candidates(user["campaign_ids"])
-        situation = Situation(index, microseconds(instant), redemptions(user))
-        rows, removed = apply_rules(situation, reachable)
+        situation = self._situation(request, index, microseconds(instant), user)
+        rows, removed = before_scoring(situation, reachable, self._ledger)
         watch.candidates(len(reachable))
         watch.lap("rules")
-        ranking = score_and_rank(request, user, index, rows, situation.as_of, ranker, watch)
+        ranking, more = score_and_rank(request, user, situation, rows, ranker, self._ledger, watch)
+        removed = _counted(len(index) - len(reachable), removed, more)
         answer = RecommendationAnswer(
             request_id=self._new_id(),
             user_id=request.user_id,
             model=ModelName(name=ranker.name, version=ranker.version),
             cold_start=is_unknown(user),
             stale_features=tuple(self._freshness.stale_features(instant)),
-            recommendations=recommendations(index, ranking, _why(request, ranker, ranking)),
+            recommendations=recommendations(
+                index, ranking, situation.coverage, _why(request, ranker, ranking)
+            ),
             removed=removed,
-            reason=None if len(rows) else _why_nothing(len(reachable)),
+            reason=None if len(ranking.rows) else _why_nothing(len(reachable), removed),
         )
         watch.lap("answer")
         self._decisions.record(decision(request, answer, index, rows, ranking, situation.as_of))
         watch.lap("log")
         watch.finish()
         return answer
+
+    def _situation(
+        self,
+        request: RecommendationRequest,
+        index: CandidateIndex,
+        as_of: int,
+        user: Mapping[str, Any],
+    ) -> Situation:
+        return Situation(
+            index,
+            as_of,
+            redemptions(user),
+            coverage(index.terms.offers, cart_of([item.priced() for item in request.cart])),
+            request.user_id,
+            request.placement,
+            self._rules,
+        )
 
     def _ready_index(self) -> CandidateIndex:
         index = self._index()
@@ -116,24 +145,30 @@ class Recommender:
 def score_and_rank(
     request: RecommendationRequest,
     user: Mapping[str, Any],
-    index: CandidateIndex,
+    situation: Situation,
     rows: np.ndarray,
-    as_of: int,
     ranker: Ranker,
+    ledger: Ledger,
     watch: Watch,
-) -> Ranking:
-    """The ``k`` best of the candidate rows for the user and cart at ``as_of`` (microseconds)."""
+) -> tuple[Ranking, dict[str, int]]:
+    """The ``k`` best of the candidate rows that may be shown beside each other.
+
+    Also gives how many were removed after scoring, by rule.
+    """
     if not len(rows):
-        return Ranking(rows, _NO_SCORES, _NO_INPUTS)
+        return Ranking(rows, _NO_SCORES, _NO_INPUTS), {}
+    index, as_of = situation.index, np.array([situation.as_of])
     columns = {name: [value] for name, value in user.items()}
     cart = [item.priced() for item in request.cart]
-    inputs = ranker_inputs(columns, index.coupons, rows, np.array([as_of]), [cart])[0]
+    inputs = ranker_inputs(columns, index.coupons, rows, as_of, [cart])[0]
     watch.lap("features")
     scores = np.asarray(ranker.score(inputs), dtype=np.float64)
     watch.lap("score")
-    best = rank(scores, index.coupon_id[rows], request.k, index.ties[rows])
+    ranked = rank(scores, index.coupon_id[rows], len(rows), index.ties[rows])
+    places, removed = select(situation, rows[ranked], request.k, ledger)
     watch.lap("rank")
-    return Ranking(rows[best], scores[best], inputs[best])
+    best = ranked[places]
+    return Ranking(rows[best], scores[best], inputs[best]), removed
 
 
 def is_unknown(user: Mapping[str, Any]) -> bool:
@@ -162,10 +197,11 @@ def _why(request: RecommendationRequest, ranker: Ranker, ranking: Ranking) -> Se
 
 
 def recommendations(
-    index: CandidateIndex, ranking: Ranking, why: Sequence[Reasons]
+    index: CandidateIndex, ranking: Ranking, cover: Coverage, why: Sequence[Reasons]
 ) -> tuple[Recommendation, ...]:
-    """The ranked coupons as a shop sees them, each with its reasons."""
+    """The ranked coupons as a shop sees them, each with its reasons and its quote."""
     chances = propensities(len(ranking.rows))
+    quoted = quotes(ranking.rows, cover)
     return tuple(
         Recommendation(
             coupon_id=index.coupon_id[row],
@@ -176,6 +212,7 @@ def recommendations(
             propensity=float(chances[place]),
             valid_to=from_microseconds(index.valid_to[row]),
             reasons=why[place],
+            quote=quoted[place],
         )
         for place, row in enumerate(ranking.rows)
     )
@@ -209,7 +246,17 @@ def decision(
     )
 
 
-def _why_nothing(reachable: int) -> str:
+def _counted(others: int, *removed: Mapping[str, int]) -> dict[str, int]:
+    """How many coupons each rule removed; ``others`` are for users that are not this one."""
+    total = Counter({AUDIENCE: others} if others else {})
+    for counts in removed:
+        total.update(counts)
+    return dict(total)
+
+
+def _why_nothing(reachable: int, removed: Mapping[str, int]) -> str:
     if not reachable:
         return "no campaign reaches this user"
+    if HOLDOUT in removed:
+        return "this user is in the holdout, which gets no coupons so that their effect can be seen"
     return "rules removed every coupon that reaches this user: removed says which"

@@ -5,6 +5,7 @@ import pytest
 
 from serving.errors import StorageFailed
 from serving.events import Inbox
+from serving.redemptions import Used
 
 ARRIVED = datetime(2017, 12, 31, tzinfo=UTC)
 
@@ -111,3 +112,46 @@ def test_store_that_cannot_be_written_takes_nothing_in_and_says_so(tmp_path):
     (tmp_path / "inbox.db").mkdir()
     with pytest.raises(StorageFailed, match="send the batch again"):
         Inbox(tmp_path / "inbox.db").take([event()], ARRIVED)
+
+
+def redemption(event_id: str = "r1", **changes) -> dict:
+    return {
+        "event_id": event_id,
+        "event_type": "redemption",
+        "user_id": "900",
+        "event_timestamp": "2017-12-30T18:12:00Z",
+        "coupon_id": "c1",
+        "discount_amount": 50,
+    } | changes
+
+
+def test_redemptions_are_told_once_they_are_stored_even_if_they_were_here_before(tmp_path):
+    told = []
+    inbox = Inbox(tmp_path / "inbox.db", told.extend)
+    inbox.take([event(), redemption()], ARRIVED)
+    inbox.take([redemption(), redemption("r2", discount_amount=None)], ARRIVED)
+    at = 1_514_657_520_000_000
+    one, two = Used("r1", "900", "c1", at, 50), Used("r2", "900", "c1", at, None)
+    assert told == [one, one, two]
+    assert Inbox(tmp_path / "inbox.db").redemptions() == [one, two]
+
+
+def test_an_inbox_that_was_never_used_has_no_redemptions(tmp_path):
+    assert Inbox(tmp_path / "inbox.db").redemptions() == []
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (redemption(coupon_id=None), "coupon_id is missing"),
+        (redemption(discount_amount=10**12 + 1), "discount_amount must be at most 1000000000000"),
+        (redemption(discount_amount=-1), "discount_amount"),
+        (event(coupon_id="c1"), "only a redemption has a coupon_id"),
+        (event(discount_amount=5), "only a redemption has a coupon_id or discount_amount"),
+    ],
+)
+def test_redemption_names_its_coupon_and_nothing_else_does(tmp_path, raw, reason):
+    told = []
+    receipt = Inbox(tmp_path / "inbox.db", told.extend).take([raw], ARRIVED)
+    assert outcome(receipt) == (0, 0, 1) and reason in receipt.rejections[0].reason
+    assert told == []

@@ -1,8 +1,19 @@
+from dataclasses import asdict
 from datetime import timedelta
 
 import numpy as np
 import pytest
-from serving_fakes import WATERMARK, FakeLog, FakeOnline, FakeRanker, buyer, coupon, index_of, user
+from serving_fakes import (
+    WATERMARK,
+    FakeLedger,
+    FakeLog,
+    FakeOnline,
+    FakeRanker,
+    buyer,
+    coupon,
+    index_of,
+    user,
+)
 
 from feature_repo.transforms.request import RANKER_INPUTS
 from serving.clock import Clock, microseconds
@@ -10,6 +21,7 @@ from serving.errors import AsOfRefused, NotReady
 from serving.model import RuleRanker
 from serving.recommend import Recommender
 from serving.schemas import CartItem, RecommendationRequest
+from serving.settings import RuleSettings
 
 INDEX = index_of(
     coupon("milk", "1", ("p-milk",), covered_buyer_count_all=5),
@@ -19,7 +31,9 @@ INDEX = index_of(
 )
 
 
-def recommender(online, index=INDEX, ranker=None, log=None, replay=True) -> Recommender:
+def recommender(
+    online, index=INDEX, ranker=None, log=None, replay=True, ledger=None, rules=None
+) -> Recommender:
     return Recommender(
         users=online,
         freshness=online,
@@ -28,11 +42,13 @@ def recommender(online, index=INDEX, ranker=None, log=None, replay=True) -> Reco
         decisions=log if log is not None else FakeLog(),
         clock=Clock(lambda: WATERMARK, replay),
         new_id=lambda: "request-1",
+        ledger=ledger,
+        rules=rules,
     )
 
 
-def ask(user_id: str = "900", **more) -> RecommendationRequest:
-    return RecommendationRequest(user_id=user_id, placement="home", **more)
+def ask(user_id: str = "900", placement: str = "home", **more) -> RecommendationRequest:
+    return RecommendationRequest(user_id=user_id, placement=placement, **more)
 
 
 def shown(answer) -> list[str]:
@@ -59,6 +75,7 @@ def test_answer_carries_rank_score_propensity_and_validity():
         "propensity": 1.0,
         "valid_to": WATERMARK + timedelta(days=10),
         "reasons": (),
+        "quote": None,
     }
 
 
@@ -167,7 +184,7 @@ def test_replay_decides_for_the_instant_that_the_request_names():
     online = FakeOnline({"900": user(campaign_ids=["1"])})
     later = WATERMARK + timedelta(days=10)
     answer = recommender(online).recommend(ask(as_of=later))
-    assert answer.removed == {"expired": 3}
+    assert answer.removed == {"audience": 1, "expired": 3}
 
 
 def test_as_of_before_the_online_watermark_is_refused_and_the_watermark_named():
@@ -200,3 +217,77 @@ def test_one_request_uses_one_ranker_even_if_it_is_swapped_meanwhile():
         lambda: "request-1",
     )
     assert service.recommend(ask()).model.version == "7" == log.decisions[0].model_version
+
+
+REACHED = FakeOnline({"900": user(campaign_ids=["1"])})
+CART = (CartItem(product_id="p-milk", quantity=3, unit_price=0.5),)
+
+
+def test_coupons_meant_for_others_are_counted_as_such():
+    answer = recommender(REACHED).recommend(ask())
+    assert answer.removed == {"audience": 1} and len(answer.recommendations) == 3
+
+
+def test_each_coupon_carries_what_it_would_do_to_the_cart():
+    index = index_of(
+        coupon("milk", "1", ("p-milk",), discount_type="percent", discount_value=33, min_spend=100),
+        coupon("bread", "1", ("p-bread",)),
+    )
+    answer = recommender(REACHED, index).recommend(ask(cart=CART))
+    quotes = {one.coupon_id: one.quote for one in answer.recommendations}
+    assert quotes["bread"] is None
+    assert asdict(quotes["milk"]) == {
+        "type": "percent",
+        "value": 33,
+        "amount_off": 50,
+        "cashback": 0,
+        "gift_value": 0,
+        "applies_to": ("p-milk",),
+        "covered_amount": 150,
+        "missing_spend": 0,
+        "missing_product": False,
+    }
+
+
+def test_placement_and_cart_of_the_request_reach_the_rules():
+    terms = {"bread": {"placements": "home"}, "milk": {"placements": "checkout"}}
+    index = index_of(
+        coupon("milk", "1", ("p-milk",), min_spend=151), coupon("bread", "1"), terms=terms
+    )
+    service = recommender(REACHED, index)
+    assert shown(service.recommend(ask(cart=CART))) == ["bread"]
+    answer = service.recommend(ask(placement="checkout", cart=CART))
+    assert answer.removed == {"placement": 1, "min_spend": 1}
+
+
+def test_holdout_gets_nothing_is_told_why_and_is_logged():
+    log, ledger = FakeLog(), FakeLedger()
+    rules = RuleSettings(holdout_share=1.0)
+    answer = recommender(REACHED, log=log, ledger=ledger, rules=rules).recommend(ask())
+    assert shown(answer) == [] and answer.removed == {"audience": 1, "holdout": 3}
+    assert "holdout" in answer.reason
+    assert list(log.decisions[0].coupon_ids) == [] and ledger.claims == []
+
+
+def test_what_another_request_took_first_gives_its_place_and_its_rank():
+    index = index_of(
+        *(coupon(name, "1") for name in ("milk", "bread", "soap")),
+        terms={"soap": {"total_limit": 1}},
+    )
+    log, ledger = FakeLog(), FakeLedger(refused={"soap": "usage_cap_total"})
+    service = recommender(REACHED, index, FakeRanker(), log, ledger=ledger)
+    answer = service.recommend(ask(k=2))
+    assert [(one.coupon_id, one.rank) for one in answer.recommendations] == [
+        ("bread", 1),
+        ("milk", 2),
+    ]
+    assert answer.removed == {"usage_cap_total": 1}
+    assert log.decisions[0].scores.tolist() == [1.0, 0.0]
+    assert list(log.decisions[0].candidate_ids) == ["milk", "bread", "soap"]
+
+
+def test_answer_without_a_coupon_after_scoring_has_the_reason():
+    index = index_of(coupon("soap", "1"), terms={"soap": {"total_limit": 1}})
+    ledger = FakeLedger(refused={"soap": "usage_cap_total"})
+    answer = recommender(REACHED, index, ledger=ledger).recommend(ask())
+    assert shown(answer) == [] and "removed says which" in answer.reason

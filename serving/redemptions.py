@@ -1,0 +1,113 @@
+"""Brings redemptions into the ledger: those in the lake, and those that arrive over HTTP."""
+
+import logging
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from serving.candidates import CandidateIndex
+from serving.errors import StorageFailed
+from serving.ledger import Ledger, Redemption
+from serving.quotes import NO_LIMIT
+from serving.rules import LIMITED
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 1_000
+"""Redemptions in one transaction: what a request may have to wait for."""
+
+
+@dataclass(frozen=True)
+class Used:
+    """A use of a coupon as a source says it: ``at`` in microseconds, ``amount`` if it is known."""
+
+    redemption_id: str
+    user_id: str
+    coupon_id: str
+    at: int
+    amount: int | None
+
+
+class Redemptions:
+    """Feeds the ledger with the redemptions of coupons that have a limit.
+
+    ``in_lake`` gives a mark of the lake's state and those of some coupons, each as its latest
+    version says; ``in_inbox`` those that came over HTTP so far. A redemption whose amount nobody
+    knows counts with the most that the coupon can be worth, as far as that is stated.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        index: Callable[[], CandidateIndex | None],
+        lake_mark: Callable[[], Hashable],
+        in_lake: Callable[[Collection[str]], Iterable[Used]],
+        in_inbox: Callable[[], Iterable[Used]],
+    ) -> None:
+        self._ledger = ledger
+        self._index = index
+        self._lake_mark = lake_mark
+        self._in_lake = in_lake
+        self._in_inbox = in_inbox
+        self._fed: Hashable | None = None
+        self._count = 0
+
+    def refresh(self) -> None:
+        """Feed everything again if the lake or the coupons with a limit changed, or one was missed.
+
+        Also if the ledger lost what it had. Raises StorageFailed.
+        """
+        index = self._index()
+        coupons = frozenset() if index is None else tracked(index)
+        if not coupons:
+            return
+        mark = (self._lake_mark(), coupons)
+        if mark == self._fed and not self._is_lost():
+            return
+        self._count = self._feed(index, self._in_inbox(), corrects=False)
+        self._count += self._feed(index, self._in_lake(coupons), corrects=True)
+        self._fed = mark
+        log.info("ledger: %d redemptions of %d coupons with limits", self._count, len(coupons))
+
+    def take(self, used: Sequence[Used]) -> None:
+        """Enter what has just arrived. What cannot be entered now comes with the next refresh."""
+        index = self._index()
+        try:
+            if index is not None and not self._is_lost():
+                self._feed(index, used, corrects=False)
+                return
+        except StorageFailed as error:
+            log.warning("%s", error)
+        self._fed = None
+
+    def _is_lost(self) -> bool:
+        """Whether the ledger has nothing of what was fed."""
+        return self._count > 0 and self._ledger.is_new()
+
+    def _feed(self, index: CandidateIndex, used: Iterable[Used], corrects: bool) -> int:
+        count, rest = 0, _of_limited(index, used)
+        while part := list(islice(rest, _AT_ONCE)):
+            self._ledger.redeem(part, corrects)
+            count += len(part)
+        return count
+
+
+def tracked(index: CandidateIndex) -> frozenset[str]:
+    """The coupons that have a limit which redemptions use up."""
+    limits = [getattr(index.terms, name) for name in (*LIMITED, "per_user_limit")]
+    return frozenset(index.coupon_id[np.min(limits, axis=0) < NO_LIMIT])
+
+
+def _of_limited(index: CandidateIndex, used: Iterable[Used]) -> Iterator[Redemption]:
+    coupons, most = tracked(index), index.terms.offers.most
+    for one in used:
+        if one.coupon_id in coupons:
+            row = index.row_of[one.coupon_id]
+            bound = int(most[row]) if most[row] < NO_LIMIT else 0
+            amount = bound if one.amount is None else one.amount
+            campaign = index.campaign_id[row]
+            yield Redemption(
+                one.redemption_id, one.user_id, one.coupon_id, campaign, one.at, amount
+            )
