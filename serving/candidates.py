@@ -71,7 +71,7 @@ def index_from_columns(columns: Columns, given: TermColumns = NO_TERMS) -> Candi
         campaign_id=campaign_id,
         valid_from=np.asarray(columns["valid_from_timestamp"], dtype=np.int64),
         valid_to=np.asarray(columns["valid_to_timestamp"], dtype=np.int64),
-        terms=terms_from_columns(columns, coupons.scopes["product"], given),
+        terms=terms_from_columns(columns, coupons.products, given),
         ties=tie_break(coupons.coupon_id),
         row_of={coupon_id: row for row, coupon_id in enumerate(coupons.coupon_id)},
         rows_of_campaign=_rows_of(campaign_id),
