@@ -108,7 +108,6 @@ def recommend(user_id: str, as_of: str | None = None, k: int = 10) -> Explained:
     models = ModelSlot(MlflowRegistry(tracking_uri(home)))
     models.refresh()
     recommender = Recommender(
-        users=features,
         freshness=features,
         index=lambda: index,
         ranker=lambda: models.current,
@@ -116,7 +115,8 @@ def recommend(user_id: str, as_of: str | None = None, k: int = 10) -> Explained:
         clock=Clock(lambda: moment),
         new_id=lambda: "offline",
     )
-    answer = recommender.recommend(RecommendationRequest(user_id=user_id, placement="home", k=k))
+    request = RecommendationRequest(user_id=user_id, placement="home", k=k)
+    answer = recommender.decide(request, features.user(user_id))
     ids = [one.coupon_id for one in answer.recommendations]
     return Explained(answer, moment, covered_names(lake, state, user_id, ids, moment))
 

@@ -14,6 +14,7 @@ from serving.background import Background
 from serving.candidates import IndexSlot
 from serving.clock import Clock
 from serving.decisions import DecisionLog
+from serving.degradation import REGISTRY
 from serving.doors import Doors, Keys
 from serving.envelope import Envelope
 from serving.errors import NotReady, SignatureRefused
@@ -38,6 +39,8 @@ from serving.schemas import (
 from serving.settings import Limits
 from serving.traces import Traces
 from serving.webhook import Webhook
+
+DEGRADED_HEADER = "X-Clipwise-Degraded"
 
 
 @dataclass(frozen=True)
@@ -118,16 +121,25 @@ def _add_contract(app: FastAPI, service: Service) -> None:
         response_model_exclude_none=True,
         summary="Rank the coupons that this user may see",
     )
-    def recommend(request: RecommendationRequest) -> RecommendationAnswer:
-        answer = service.recommender.recommend(request)
-        service.metrics.answer(answer)
-        return answer
+    async def recommend(request: RecommendationRequest) -> RecommendationAnswer:
+        answered = await service.recommender.recommend(request)
+        degraded = (*answered.degraded, *registry_trouble(service.models))
+        service.metrics.answer(answered.answer, degraded)
+        # An answer is made of values that were checked: it is written out as it is.
+        body = answered.answer.model_dump_json(exclude_none=True)
+        headers = {DEGRADED_HEADER: ", ".join(degraded)} if degraded else None
+        return Response(body, media_type="application/json", headers=headers)
 
     @app.post("/v1/events", responses=CONTRACT_PROBLEMS, summary="Take in what users did")
     def take_events(batch: EventBatch) -> EventReceipt:
         receipt = service.inbox.take(batch.events, service.clock.now())
         service.metrics.events(receipt)
         return receipt
+
+
+def registry_trouble(models: ModelSlot) -> tuple[str, ...]:
+    """What an answer lacks while the newest champion cannot be had."""
+    return () if models.problem is None else (REGISTRY,)
 
 
 def _add_state(app: FastAPI, service: Service) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +38,7 @@ class CandidateIndex:
     row_of: Mapping[str, int]
     rows_of_campaign: Mapping[str, np.ndarray]
     open_rows: np.ndarray
+    known_products: Collection[str] | None = None
 
     def __len__(self) -> int:
         return len(self.campaign_id)
@@ -45,6 +46,11 @@ class CandidateIndex:
     @property
     def coupon_id(self) -> np.ndarray:
         return self.coupons.coupon_id
+
+    def lacks_any(self, product_ids: Iterable[str]) -> bool:
+        """Whether one of the products is known to nobody."""
+        known = self.known_products
+        return known is not None and any(one not in known for one in product_ids)
 
     def candidates(self, campaigns: Iterable[str] | None) -> np.ndarray:
         """Rows of the coupons that may reach a user who is exposed to ``campaigns``, each once.
@@ -56,8 +62,14 @@ class CandidateIndex:
         return np.unique(np.concatenate([self.open_rows, *own]))
 
 
-def index_from_columns(columns: Columns, given: TermColumns = NO_TERMS) -> CandidateIndex:
+def index_from_columns(
+    columns: Columns,
+    given: TermColumns = NO_TERMS,
+    known_products: Collection[str] | None = None,
+) -> CandidateIndex:
     """Arrange the coupon features that Feast returned, one entry a coupon, and the terms given.
+
+    ``known_products`` are the ids of all products, if anybody is to be told of others.
 
     A coupon without a campaign or validity is not known to the store yet and is left out.
     Raises KeyError if a column of the feature service is missing.
@@ -76,6 +88,7 @@ def index_from_columns(columns: Columns, given: TermColumns = NO_TERMS) -> Candi
         row_of={coupon_id: row for row, coupon_id in enumerate(coupons.coupon_id)},
         rows_of_campaign=_rows_of(campaign_id),
         open_rows=np.flatnonzero(np.asarray(columns["audience"], dtype=object) == "open"),
+        known_products=known_products,
     )
 
 
@@ -110,9 +123,11 @@ class IndexSlot:
         read_columns: Callable[[], Columns],
         materialized: Callable[[], Hashable | None],
         read_terms: Callable[[], TermColumns] = lambda: NO_TERMS,
+        read_products: Callable[[], Collection[str] | None] = lambda: None,
     ) -> None:
         self._read_columns = read_columns
         self._read_terms = read_terms
+        self._read_products = read_products
         self._materialized = materialized
         self._built_at: Hashable | None = None
         self._index: CandidateIndex | None = None
@@ -129,6 +144,7 @@ class IndexSlot:
             mark = self._materialized()
             if mark is None or mark == self._built_at:
                 return
-            index = index_from_columns(self._read_columns(), self._read_terms())
+            columns, terms = self._read_columns(), self._read_terms()
+            index = index_from_columns(columns, terms, self._read_products())
             self._index, self._built_at = index, mark
             log.info("candidate index: %d coupons", len(index))

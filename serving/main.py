@@ -18,6 +18,7 @@ from serving.candidates import IndexSlot
 from serving.clock import Clock, microseconds
 from serving.connections import bounded_by
 from serving.decisions import DecisionLog
+from serving.degradation import SteadyUsers
 from serving.errors import CannotListen
 from serving.events import Inbox
 from serving.keys import KeyFile, WatchedKeys
@@ -112,6 +113,7 @@ def assemble(settings: Settings, lake: Any, online: FeastOnline) -> Service:
         lambda: online.coupons(coupon_ids(lake)),
         lambda: online.materialized() and (online.materialized(), terms.materialized()),
         lambda: stated_terms(lake, terms),
+        lambda: product_ids(lake),
     )
     ledger = _ledger(settings)
     inbox = Inbox(settings.home / "inbox.db", lambda used: redemptions.take(used))
@@ -132,7 +134,7 @@ def assemble(settings: Settings, lake: Any, online: FeastOnline) -> Service:
     coupons = (online.refresh, terms.refresh, index.refresh, redemptions.refresh)
     return Service(
         recommender=Recommender(
-            users=online,
+            users=SteadyUsers(online, settings.online, time.monotonic),
             freshness=online,
             index=lambda: index.current,
             ranker=lambda: models.current,
@@ -169,6 +171,11 @@ def prepare_environment(settings: Settings) -> None:
 def coupon_ids(lake: Any) -> list[str]:
     """The ids of all coupons that the lake knows now."""
     return sorted(lake.known("coupons", lake.state())["coupon_id"].to_pylist())
+
+
+def product_ids(lake: Any) -> frozenset[str]:
+    """The ids of all products that the lake knows now."""
+    return frozenset(lake.known("products", lake.state())["product_id"].to_pylist())
 
 
 def stated_terms(lake: Any, terms: FeastOnline) -> TermColumns:

@@ -4,13 +4,14 @@ Every figure is a counter, a gauge or a histogram of one worker. Those of severa
 with the same empty folder in ``PROMETHEUS_MULTIPROC_DIR`` when they start, each shows the sum.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.values import MutexValue, ValueClass
 
 from serving.decisions import DecisionLog
+from serving.degradation import KINDS
 from serving.logs import dropped_lines
 from serving.model import Ranker
 from serving.schemas import EventReceipt, RecommendationAnswer
@@ -76,6 +77,13 @@ class Metrics:
         self._stale = Counter(
             "clipwise_stale_features", "Answers from a stale view.", ("view",), registry=registry
         )
+        degraded = Counter(
+            "clipwise_degraded",
+            "Answers that are less than they could be.",
+            ("kind",),
+            registry=registry,
+        )
+        self._degraded = {kind: degraded.labels(kind) for kind in KINDS}
         self._events = Counter("clipwise_events", "Events sent.", ("outcome",), registry=registry)
 
     def _count_state(self) -> None:
@@ -107,8 +115,10 @@ class Metrics:
         for lap in watch.laps:
             self._stages[lap.stage].observe((lap.ended - lap.begun) / 1e9)
 
-    def answer(self, answer: RecommendationAnswer) -> None:
-        """Count what an answer shows and what was removed for it."""
+    def answer(self, answer: RecommendationAnswer, degraded: Sequence[str] = ()) -> None:
+        """Count what an answer shows, what was removed for it, and in which ways it lacks."""
+        for kind in degraded:
+            self._degraded[kind].inc()
         self._shown.inc(len(answer.recommendations))
         self._cold.inc(answer.cold_start)
         for rule, count in answer.removed.items():

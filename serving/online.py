@@ -15,12 +15,7 @@ ALLOWANCE_TAG = "freshness_allowance_hours"
 DEFAULT_ALLOWANCE_HOURS = 24.0
 _BATCH = 500
 
-
-class UserReader(Protocol):
-    """Reads what is known of one user."""
-
-    def user(self, user_id: str) -> Mapping[str, Any]:
-        """Every user feature of ``coupon_ranker_v1`` by name; None for each that is unknown."""
+Features = Mapping[str, tuple[str, ...]]
 
 
 class Freshness(Protocol):
@@ -59,6 +54,7 @@ class FeastOnline:
         self.store = store
         self._service = service
         self._views: tuple[View, ...] = ()
+        self._users: tuple[Features, Any] | None = None
 
     def refresh(self) -> None:
         """Read the registry again.
@@ -77,10 +73,25 @@ class FeastOnline:
                 "run `clipwise materialize` or `feast apply` first."
             ) from error
 
-    def user(self, user_id: str) -> dict[str, Any]:
-        """Every user feature by name, with None for each that is unknown."""
-        columns = self._read(USER, [user_id])
-        return {name: values[0] for name, values in columns.items() if name != USER}
+    async def user(self, user_id: str) -> Mapping[str, Any]:
+        """Every user feature by name, with None for each that is unknown.
+
+        Belongs to one event loop.
+        """
+        return await self._user_reader().read(user_id)
+
+    def nobody(self) -> dict[str, Any]:
+        """The features of a user of whom nothing is known."""
+        return dict.fromkeys(name for names in self._features(USER).values() for name in names)
+
+    def _user_reader(self) -> Any:
+        """The reader of the views as they are now; a new one when they have changed."""
+        features = self._features(USER)
+        if self._users is None or self._users[0] != features:
+            from feature_repo.online.entity_reader import entity_reader
+
+            self._users = features, entity_reader(self.store, USER, features)
+        return self._users[1]
 
     def coupons(self, coupon_ids: Sequence[str]) -> dict[str, list]:
         """The coupon features, one entry a coupon in the order of ``coupon_ids``."""
@@ -116,15 +127,17 @@ class FeastOnline:
 
     def _read(self, join_key: str, ids: Sequence[str]) -> dict[str, list]:
         features = [
-            f"{view.name}:{feature}"
-            for view in self._views
-            if view.join_keys == (join_key,)
-            for feature in view.features
+            f"{view}:{name}" for view, names in self._features(join_key).items() for name in names
         ]
-        if not features:
-            raise NotReady(f"Expected feature views by {join_key} in {self._service}, found none.")
         rows = [{join_key: key} for key in ids]
         return self.store.get_online_features(features=features, entity_rows=rows).to_dict()
+
+    def _features(self, join_key: str) -> Features:
+        """The features of a join key, by view. Raises NotReady if there are none."""
+        found = {view.name: view.features for view in self._views if view.join_keys == (join_key,)}
+        if not found:
+            raise NotReady(f"Expected feature views by {join_key} in {self._service}, found none.")
+        return found
 
     def _view(self, projection: Any) -> View:
         view = self.store.registry.get_any_feature_view(

@@ -3,11 +3,12 @@
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+from starlette.concurrency import run_in_threadpool
 
 from feature_repo.names import RANKER_SERVICE, USER
 from feature_repo.reasons import reasons
@@ -15,13 +16,20 @@ from feature_repo.transforms.request import RANKER_INPUTS, ranker_inputs
 from serving.candidates import CandidateIndex
 from serving.clock import Clock, from_microseconds, microseconds
 from serving.decisions import Decision, DecisionSink
+from serving.degradation import (
+    NO_CANDIDATES,
+    STALE_FEATURES,
+    UNKNOWN_PRODUCT,
+    UNKNOWN_USER,
+    User,
+)
 from serving.errors import NotReady
 from serving.ledger import Ledger, NoLedger
 from serving.model import Ranker
-from serving.online import Freshness, UserReader
+from serving.online import Freshness
 from serving.policy import propensities, rank
 from serving.quotes import Coverage, cart_of, coverage, quotes
-from serving.rules import AUDIENCE, HOLDOUT, RuleSettings, Situation, before_scoring
+from serving.rules import AUDIENCE, HOLDOUT, RuleSettings, Situation, asks_ledger, before_scoring
 from serving.schemas import (
     ModelName,
     Reason,
@@ -33,6 +41,9 @@ from serving.selection import select
 from serving.stages import Unwatched, Watch
 
 log = logging.getLogger(__name__)
+
+_MANY = 2_000
+"""Above so many coupons a decision takes longer than others should wait for it."""
 
 _NO_SCORES = np.empty(0)
 _NO_INPUTS = np.empty((0, len(RANKER_INPUTS)), dtype=np.float32)
@@ -47,17 +58,31 @@ class Ranking:
     inputs: np.ndarray
 
 
+@dataclass(frozen=True)
+class Answered:
+    """An answer, and in which ways (``degradation.KINDS``) it is less than it could be."""
+
+    answer: RecommendationAnswer
+    degraded: tuple[str, ...] = ()
+
+
+class Users(Protocol):
+    """Reads users and always has an answer."""
+
+    async def read(self, user_id: str) -> tuple[User, tuple[str, ...]]:
+        """What is known of a user, and in which ways it is less than it should be."""
+
+
 class Recommender:
     """Decides for one request at a time; everything it needs is handed in.
 
     ``index`` and ``ranker`` are asked once a request, so that a swap never tears one apart.
     ``new_id`` names requests. ``watch`` gives one that hears of a request's stages. Without a
-    ``ledger`` nothing counts as used, reserved or seen.
+    ``ledger`` nothing counts as used, reserved or seen, and without ``users`` it only decides.
     """
 
     def __init__(
         self,
-        users: UserReader,
         freshness: Freshness,
         index: Callable[[], CandidateIndex | None],
         ranker: Callable[[], Ranker],
@@ -67,6 +92,7 @@ class Recommender:
         watch: Callable[[], Watch] = Unwatched,
         ledger: Ledger | None = None,
         rules: RuleSettings | None = None,
+        users: Users | None = None,
     ) -> None:
         self._users = users
         self._freshness = freshness
@@ -79,17 +105,32 @@ class Recommender:
         self._ledger = ledger or NoLedger()
         self._rules = rules or RuleSettings()
 
-    def recommend(self, request: RecommendationRequest) -> RecommendationAnswer:
-        """Read the user, form the candidates, apply the rules, score, rank, and log the decision.
+    async def recommend(self, request: RecommendationRequest) -> Answered:
+        """Read the user and decide; what takes long is done in a thread, so that others need not
+        wait. Raises as ``decide`` does.
+        """
+        watch = self._watch()
+        self._clock.instant(request.as_of, self._freshness.watermark())
+        index = self._ready_index()
+        user, degraded = await self._users.read(request.user_id)
+        watch.lap("read_user")
+        if request.explain or len(index) > _MANY or asks_ledger(index):
+            answer = await run_in_threadpool(self.decide, request, user, watch)
+        else:
+            answer = self.decide(request, user, watch)
+        return Answered(answer, (*degraded, *self._lacking(request, answer, index, degraded)))
+
+    def decide(
+        self, request: RecommendationRequest, user: User, watch: Watch | None = None
+    ) -> RecommendationAnswer:
+        """Form the candidates, apply the rules, score, rank, and log the decision.
 
         Raises AsOfRefused if the request names an instant this service cannot decide for, and
         NotReady if there is no candidate index yet.
         """
-        watch = self._watch()
+        watch = watch or self._watch()
         instant = self._clock.instant(request.as_of, self._freshness.watermark())
         index, ranker = self._ready_index(), self._ranker()
-        user = self._users.user(request.user_id)
-        watch.lap("read_user")
         reachable = index.candidates(user["campaign_ids"])
         situation = self._situation(request, index, microseconds(instant), user)
         rows, removed = before_scoring(situation, reachable, self._ledger)
@@ -114,6 +155,23 @@ class Recommender:
         watch.lap("log")
         watch.finish()
         return answer
+
+    def _lacking(
+        self,
+        request: RecommendationRequest,
+        answer: RecommendationAnswer,
+        index: CandidateIndex,
+        degraded: tuple[str, ...],
+    ) -> Iterator[str]:
+        """What the answer had to do without, beside what the online store did."""
+        if answer.cold_start and not degraded:
+            yield UNKNOWN_USER
+        if index.lacks_any(item.product_id for item in request.cart):
+            yield UNKNOWN_PRODUCT
+        if answer.stale_features:
+            yield STALE_FEATURES
+        if not answer.recommendations:
+            yield NO_CANDIDATES
 
     def _situation(
         self,

@@ -213,6 +213,14 @@ USAGE_RULES: Mapping[str, Rule] = {
 }
 
 
+_LEDGER_TERMS = frozenset((*LIMITED, *(rule.needs for rule in USAGE_RULES.values())))
+
+
+def asks_ledger(index: CandidateIndex) -> bool:
+    """Whether a decision may have to ask the ledger, and so to wait for it."""
+    return not index.terms.stated.isdisjoint(_LEDGER_TERMS)
+
+
 def before_scoring(
     situation: Situation, rows: np.ndarray, ledger: Ledger
 ) -> tuple[np.ndarray, dict[str, int]]:

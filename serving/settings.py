@@ -23,6 +23,20 @@ class DecisionLogSettings:
 
 
 @dataclass(frozen=True)
+class OnlineSettings:
+    """How long a read of the online store may take, and when a store in trouble is left alone.
+
+    After ``failures`` in a row no request reads for ``pause_seconds``; then one tries again.
+    ``remembered`` users are kept as they were last read.
+    """
+
+    deadline_seconds: float = 0.1
+    failures: int = 5
+    pause_seconds: float = 1.0
+    remembered: int = 1_000
+
+
+@dataclass(frozen=True)
 class RuleSettings:
     """What a shop decides for all coupons.
 
@@ -97,6 +111,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     decisions: DecisionLogSettings = field(default_factory=DecisionLogSettings)
     rules: RuleSettings = field(default_factory=RuleSettings)
+    online: OnlineSettings = field(default_factory=OnlineSettings)
 
     @property
     def feature_repo(self) -> Path:

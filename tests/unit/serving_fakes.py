@@ -104,8 +104,14 @@ class FakeOnline:
     until: datetime | None = WATERMARK
     stale: tuple[str, ...] = ()
 
-    def user(self, user_id: str) -> dict[str, Any]:
+    async def user(self, user_id: str) -> dict[str, Any]:
         return self.users.get(user_id) or user()
+
+    def nobody(self) -> dict[str, Any]:
+        return user()
+
+    async def read(self, user_id: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+        return await self.user(user_id), ()
 
     def stale_features(self, as_of: datetime) -> list[str]:
         return list(self.stale)

@@ -1,3 +1,4 @@
+import asyncio
 from dataclasses import asdict
 from datetime import timedelta
 
@@ -31,10 +32,20 @@ INDEX = index_of(
 )
 
 
+class Waiting:
+    """A recommender whose answers are waited for."""
+
+    def __init__(self, recommender: Recommender) -> None:
+        self.answered = lambda request: asyncio.run(recommender.recommend(request))
+
+    def recommend(self, request: RecommendationRequest):
+        return self.answered(request).answer
+
+
 def recommender(
     online, index=INDEX, ranker=None, log=None, replay=True, ledger=None, rules=None
-) -> Recommender:
-    return Recommender(
+) -> Waiting:
+    decides = Recommender(
         users=online,
         freshness=online,
         index=lambda: index,
@@ -45,6 +56,7 @@ def recommender(
         ledger=ledger,
         rules=rules,
     )
+    return Waiting(decides)
 
 
 def ask(user_id: str = "900", placement: str = "home", **more) -> RecommendationRequest:
@@ -207,15 +219,16 @@ def test_without_an_index_there_is_an_error_and_not_an_empty_answer():
 def test_one_request_uses_one_ranker_even_if_it_is_swapped_meanwhile():
     rankers = [FakeRanker("7"), FakeRanker("8")]
     online, log = FakeOnline({"900": user(campaign_ids=["1"])}), FakeLog()
-    service = Recommender(
-        online,
-        online,
-        lambda: INDEX,
-        lambda: rankers.pop(0),
-        log,
-        Clock(lambda: WATERMARK),
-        lambda: "request-1",
+    decides = Recommender(
+        users=online,
+        freshness=online,
+        index=lambda: INDEX,
+        ranker=lambda: rankers.pop(0),
+        decisions=log,
+        clock=Clock(lambda: WATERMARK),
+        new_id=lambda: "request-1",
     )
+    service = Waiting(decides)
     assert service.recommend(ask()).model.version == "7" == log.decisions[0].model_version
 
 

@@ -1,0 +1,132 @@
+"""What a request gets when something it stands on is slow, down or unknown: never an error.
+
+The online store has a deadline. One that keeps missing it is not asked for a moment, so that a
+store in trouble is not asked by everybody at once, and requests do not wait for what will not come.
+Meanwhile a user is what was read of them last or, if nothing was, somebody unknown.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from serving.settings import OnlineSettings
+
+log = logging.getLogger(__name__)
+
+ONLINE_STORE = "online-store"
+CACHED_FEATURES = "cached-features"
+COLD_START_FEATURES = "cold-start-features"
+REGISTRY = "registry"
+UNKNOWN_USER = "unknown-user"
+UNKNOWN_PRODUCT = "unknown-product"
+STALE_FEATURES = "stale-features"
+NO_CANDIDATES = "no-candidates"
+
+KINDS: Mapping[str, str] = {
+    ONLINE_STORE: "The online store was not asked, failed, or missed its deadline.",
+    CACHED_FEATURES: "The user is as last read here before the online store was in trouble.",
+    COLD_START_FEATURES: "The user counts as unknown, since the online store was in trouble.",
+    REGISTRY: "The model registry does not answer or has no model that may serve.",
+    UNKNOWN_USER: "Nothing is known of the user.",
+    UNKNOWN_PRODUCT: "A product in the cart is one that the lake does not know.",
+    STALE_FEATURES: "A feature view was not materialized for longer than it allows.",
+    NO_CANDIDATES: "There is no coupon that the user may see.",
+}
+"""Every way in which an answer is less than it could be; a header says which, a counter counts."""
+
+User = Mapping[str, Any]
+
+
+class UserReader(Protocol):
+    """Reads what is known of one user."""
+
+    async def user(self, user_id: str) -> User:
+        """Every user feature of ``coupon_ranker_v1`` by name; None for each that is unknown."""
+
+    def nobody(self) -> User:
+        """The features of somebody of whom nothing is known."""
+
+
+class Breaker:
+    """Says whether to try. ``timer`` gives seconds that only grow."""
+
+    def __init__(self, failures: int, pause_seconds: float, timer: Callable[[], float]) -> None:
+        self._most = failures
+        self._pause = pause_seconds
+        self._timer = timer
+        self._failed = 0
+        self._next_try = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether what it guards counts as down."""
+        return self._failed >= self._most
+
+    def allows(self) -> bool:
+        """Whether this caller may try; while it is open, one caller a pause."""
+        if not self.is_open:
+            return True
+        now = self._timer()
+        if now < self._next_try:
+            return False
+        self._next_try = now + self._pause
+        return True
+
+    def succeeded(self) -> None:
+        self._failed = 0
+
+    def failed(self) -> None:
+        self._failed += 1
+        if self._failed == self._most:
+            self._next_try = self._timer() + self._pause
+
+
+class SteadyUsers:
+    """Reads users within a deadline, and has an answer when the store has none.
+
+    What was read last is given only while the store is in trouble: every other request reads anew.
+    """
+
+    def __init__(
+        self, reader: UserReader, settings: OnlineSettings, timer: Callable[[], float]
+    ) -> None:
+        self._reader = reader
+        self._settings = settings
+        self._breaker = Breaker(settings.failures, settings.pause_seconds, timer)
+        self._last: OrderedDict[str, User] = OrderedDict()
+
+    @property
+    def is_down(self) -> bool:
+        """Whether the store is being left alone."""
+        return self._breaker.is_open
+
+    async def read(self, user_id: str) -> tuple[User, tuple[str, ...]]:
+        """What is known of a user, and in which ways it is less than it should be."""
+        if self._breaker.allows():
+            try:
+                async with asyncio.timeout(self._settings.deadline_seconds):
+                    user = await self._reader.user(user_id)
+            except Exception as error:
+                # Whatever the store's client raises: the request goes on without the store.
+                self._note(error)
+            else:
+                self._breaker.succeeded()
+                self._remember(user_id, user)
+                return user, ()
+        if user_id in self._last:
+            return self._last[user_id], (ONLINE_STORE, CACHED_FEATURES)
+        return self._reader.nobody(), (ONLINE_STORE, COLD_START_FEATURES)
+
+    def _note(self, error: Exception) -> None:
+        was_open = self._breaker.is_open
+        self._breaker.failed()
+        if self._breaker.is_open and not was_open:
+            log.warning("the online store is left alone for a while: %s", type(error).__name__)
+
+    def _remember(self, user_id: str, user: User) -> None:
+        self._last[user_id] = user
+        self._last.move_to_end(user_id)
+        if len(self._last) > self._settings.remembered:
+            self._last.popitem(last=False)
