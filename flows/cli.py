@@ -174,27 +174,22 @@ def recommend(
 def serve(
     host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8080,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that share the port.")] = 1,
     replay: Annotated[
         bool, typer.Option(help="Stand still at the lake's watermark instead of the wall clock.")
     ] = False,
 ) -> None:
     """Answer the shop over HTTP; the pages are at /docs."""
-    import logging
-
     from flows import show
     from flows.steps import prepare_environment
     from serving.logs import log_to_stderr
     from serving.main import load_settings, serve
 
     log_to_stderr()
-    for chatty in ("alembic", "feast", "mlflow"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    # A collector that is down is one error a batch, not one more for each attempt.
-    logging.getLogger("opentelemetry").setLevel(logging.ERROR)
     home = prepare_environment()
     clock = "replay, at the lake's watermark" if replay else "wall clock"
     serve(
-        load_settings(host=host, port=port, replay=replay),
+        load_settings(host=host, port=port, workers=workers, replay=replay),
         lambda url: show.console.print(
             f"Serving on {url} ({clock}); state in {home}", soft_wrap=True
         ),

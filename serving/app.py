@@ -74,6 +74,7 @@ def create_app(service: Service) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service.decisions.start()
         service.background.start()
+        await service.recommender.warm()
         yield
         service.background.stop()
         service.decisions.close()

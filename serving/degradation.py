@@ -9,11 +9,14 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Protocol
 
 from serving.settings import OnlineSettings
 
 log = logging.getLogger(__name__)
+
+_WARM_SECONDS = 2.0
 
 ONLINE_STORE = "online-store"
 CACHED_FEATURES = "cached-features"
@@ -101,6 +104,12 @@ class SteadyUsers:
     def is_down(self) -> bool:
         """Whether the store is being left alone."""
         return self._breaker.is_open
+
+    async def warm(self) -> None:
+        """Connect to the store, so that the first request need not; it may be down."""
+        with suppress(Exception):
+            async with asyncio.timeout(_WARM_SECONDS):
+                await self._reader.user("")
 
     async def read(self, user_id: str) -> tuple[User, tuple[str, ...]]:
         """What is known of a user, and in which ways it is less than it should be."""

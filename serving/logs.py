@@ -130,6 +130,15 @@ class UnhurriedLines(logging.Handler):
             self.dropped += len(lines)
 
 
+_CHATTY = {
+    "alembic": logging.WARNING,
+    "feast": logging.WARNING,
+    "mlflow": logging.WARNING,
+    # A collector that is down is one error a batch, not one more for each attempt.
+    "opentelemetry": logging.ERROR,
+}
+
+
 def log_to_stderr() -> None:
     """Send everything from INFO on to standard error, as JSON lines. For entry points."""
     handler = UnhurriedLines(sys.stderr)
@@ -138,6 +147,8 @@ def log_to_stderr() -> None:
     root.addHandler(handler)
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
+    for name, level in _CHATTY.items():
+        logging.getLogger(name).setLevel(level)
 
 
 def dropped_lines() -> int:

@@ -66,6 +66,8 @@ def serve(settings: Settings, listening: Callable[[str], None]) -> None:
     """
     import uvicorn
 
+    from serving.workers import serve_by_workers
+
     keys = KeyFile(settings.home).read()
     if not len(keys) and not is_loopback(settings.host):
         raise CannotListen(
@@ -74,8 +76,11 @@ def serve(settings: Settings, listening: Callable[[str], None]) -> None:
         )
     with listener(settings.host, settings.port) as socket:
         listening(f"http://{in_url(settings.host)}:{socket.getsockname()[1]}")
-        config = uvicorn.Config(build(settings), **server_options(settings.limits))
-        uvicorn.Server(config).run(sockets=[socket])
+        options = server_options(settings.limits)
+        if settings.workers > 1:
+            serve_by_workers(settings, socket, options)
+        else:
+            uvicorn.Server(uvicorn.Config(build(settings), **options)).run(sockets=[socket])
 
 
 def server_options(limits: Limits) -> dict[str, Any]:

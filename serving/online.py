@@ -67,6 +67,7 @@ class FeastOnline:
             self.store.refresh_registry()
             service = self.store.get_feature_service(self._service, allow_cache=True)
             self._views = tuple(self._view(part) for part in service.feature_view_projections)
+            self._make_user_reader()
         except (FeastObjectNotFoundException, FileNotFoundError) as error:
             raise NotReady(
                 f"Expected the feature service {self._service} in the Feast registry, found none; "
@@ -78,20 +79,21 @@ class FeastOnline:
 
         Belongs to one event loop.
         """
-        return await self._user_reader().read(user_id)
+        if self._users is None:
+            raise NotReady("Nothing is known of the feature views yet.")
+        return await self._users[1].read(user_id)
 
     def nobody(self) -> dict[str, Any]:
         """The features of a user of whom nothing is known."""
         return dict.fromkeys(name for names in self._features(USER).values() for name in names)
 
-    def _user_reader(self) -> Any:
-        """The reader of the views as they are now; a new one when they have changed."""
-        features = self._features(USER)
-        if self._users is None or self._users[0] != features:
+    def _make_user_reader(self) -> None:
+        """A reader of the users' views, if there are any; a new one when they have changed."""
+        features = self._of_key(USER)
+        if features and (self._users is None or self._users[0] != features):
             from feature_repo.online.entity_reader import entity_reader
 
             self._users = features, entity_reader(self.store, USER, features)
-        return self._users[1]
 
     def coupons(self, coupon_ids: Sequence[str]) -> dict[str, list]:
         """The coupon features, one entry a coupon in the order of ``coupon_ids``."""
@@ -134,10 +136,13 @@ class FeastOnline:
 
     def _features(self, join_key: str) -> Features:
         """The features of a join key, by view. Raises NotReady if there are none."""
-        found = {view.name: view.features for view in self._views if view.join_keys == (join_key,)}
+        found = self._of_key(join_key)
         if not found:
             raise NotReady(f"Expected feature views by {join_key} in {self._service}, found none.")
         return found
+
+    def _of_key(self, join_key: str) -> Features:
+        return {view.name: view.features for view in self._views if view.join_keys == (join_key,)}
 
     def _view(self, projection: Any) -> View:
         view = self.store.registry.get_any_feature_view(

@@ -69,6 +69,9 @@ class Answered:
 class Users(Protocol):
     """Reads users and always has an answer."""
 
+    async def warm(self) -> None:
+        """Connect to where users are read from."""
+
     async def read(self, user_id: str) -> tuple[User, tuple[str, ...]]:
         """What is known of a user, and in which ways it is less than it should be."""
 
@@ -104,6 +107,11 @@ class Recommender:
         self._watch = watch
         self._ledger = ledger or NoLedger()
         self._rules = rules or RuleSettings()
+
+    async def warm(self) -> None:
+        """Do before the first request what it would otherwise wait for."""
+        if self._users is not None:
+            await self._users.warm()
 
     async def recommend(self, request: RecommendationRequest) -> Answered:
         """Read the user and decide; what takes long is done in a thread, so that others need not

@@ -31,6 +31,8 @@ class MlflowRegistry:
         """The version that the alias champion names, or None. Raises ModelError."""
         from mlflow.exceptions import MlflowException
 
+        if self._is_not_there():
+            return None
         with self._answering():
             try:
                 aliases = self._connected().get_registered_model(self._model).aliases
@@ -72,6 +74,11 @@ class MlflowRegistry:
             yield
         except (MlflowException, SQLAlchemyError, OSError) as error:
             raise ModelError(f"The registry does not answer ({_first_line(error)}).") from error
+
+    def _is_not_there(self) -> bool:
+        """Whether the registry is a file that nobody made yet; a look into it would make it."""
+        path = self._uri.removeprefix("sqlite:///")
+        return path != self._uri and not Path(path).exists()
 
     def _connected(self) -> Any:
         if self._client is None:

@@ -92,7 +92,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Settings:
-    """Where state lives, where to listen, and which clock counts.
+    """Where state lives, where to listen, by how many processes, and which clock counts.
 
     ``replay`` fixes the clock at the lake's watermark. ``poll_seconds`` is how often the champion
     and the online store are looked at for something newer. ``webhook_secret`` is what the registry
@@ -104,6 +104,7 @@ class Settings:
     tracking_uri: str
     host: str = "127.0.0.1"
     port: int = 8080
+    workers: int = 1
     replay: bool = False
     poll_seconds: float = 5.0
     webhook_secret: str | None = field(default=None, repr=False)

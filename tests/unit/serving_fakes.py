@@ -107,6 +107,9 @@ class FakeOnline:
     async def user(self, user_id: str) -> dict[str, Any]:
         return self.users.get(user_id) or user()
 
+    async def warm(self) -> None:
+        return None
+
     def nobody(self) -> dict[str, Any]:
         return user()
 
