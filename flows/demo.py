@@ -62,7 +62,7 @@ def promote_or_say_why(home, result: Retrained) -> bool:
     if not result.decision.passed:
         show.console.print(
             f"So version {result.version} is not promoted; what served before goes on serving: "
-            "the champion if there is one, else the rule of own purchases."
+            "the champion if there is one, else the rule of own spend."
         )
         return False
     promote(home, result.version, REASON, "clipwise demo")

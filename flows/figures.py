@@ -36,7 +36,9 @@ def backtested(summary: Mapping, part: str = "") -> None:
     title += f"{counted['redeemed']:,} of {counted['all']:,} exposures with a redemption"
     show.table(title, ["model", *BACKTESTED, "ranker minus it"], rows)
     show.console.print(
-        "Ranker minus it: the 95% interval of the difference in ndcg@10, by household."
+        "Ranker minus it: the 95% interval of the difference in ndcg@10, by household. If what is "
+        "redeemed followed the ranker's scores, chance would leave it "
+        f"{summary['ceiling']['ndcg']:.4f} and {summary['ceiling']['recall']:.4f} (recall)."
     )
 
 

@@ -94,6 +94,8 @@ def backtest(
             scores = scorer(whole)
             campaigns.put(name, start, rows, scores[: len(rows)])
             asked.put(name, start, further, scores[len(rows) :])
+        # Its copy of the pairs must be gone before the next one is made.
+        del fold, whole
         log.info("fold %d of %d: %d pairs", done + 1, len(starts), len(rows))
         progress("backtest", done + 1, len(starts))
     return campaigns.scored(frame), asked.scored(requests)

@@ -58,12 +58,27 @@ def contenders(
         scorers[name] = partial(_rule, name, seed)
     for name, score in from_purchases.items():
         # The hybrid asks again for what its parts said of the same folds.
-        scorers[name] = lru_cache(maxsize=remembered)(partial(_of_purchases, known, score))
+        scorers[name] = _remembering(remembered, partial(_of_purchases, known, score))
     parts = {name: scorers[name] for name in BLENDED}
     scorers["hybrid"] = partial(_hybrid, parts)
     for name in baselines.learned(seed):
         scorers[name] = partial(_learned, name, seed)
     return scorers
+
+
+def _remembering(most: int, score: Scorer) -> Scorer:
+    """The scorer, which keeps its scores of the last folds, but not the folds: they are large."""
+    kept: dict[tuple, np.ndarray] = {}
+
+    def scores(fold: Fold) -> np.ndarray:
+        asked = (fold.start, fold.campaigns, len(fold.test))
+        if asked not in kept:
+            kept[asked] = score(fold)
+            if len(kept) > most:
+                del kept[next(iter(kept))]
+        return kept[asked]
+
+    return scores
 
 
 def baselines_beside(

@@ -7,6 +7,7 @@ import numpy as np
 
 from training import metrics
 from training.backtest import Scored, shown
+from training.ceiling import ceiling
 from training.evaluate import PRIMARY_CUTOFF, RANKER, compare
 from training.frame import column, groups
 from training.list_metrics import Catalog, list_metrics
@@ -53,6 +54,16 @@ def compared(scored: Scored, catalog: Catalog, rules: Sequence[str], seed: int) 
             | pair_metrics(frame.label, scored.scores[name])
             for name, one in rankings.items()
         },
+        "ceiling": asdict(
+            ceiling(
+                frame.qid,
+                frame.coupon_id,
+                frame.label,
+                scored.scores[RANKER],
+                PRIMARY_CUTOFF,
+                seed,
+            )
+        ),
         "best_rule": max(rules, key=lambda name: metrics.mean(primary[name])),
         "ranker_against": {
             name: asdict(compare(name, primary[RANKER], values, users, seed))
