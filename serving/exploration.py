@@ -1,0 +1,139 @@
+"""Controlled exploration: which coupon comes next in a list, and with exactly which probability.
+
+A list is drawn turn by turn from the coupons that are still open: not drawn yet, and not closed
+because their exclusivity group or department is full. The propensity of a coupon is the probability
+of its turn: that the policy draws it from what is open then, given the turns before. Their product
+is the probability of the list. These are what the estimators of cascades weigh by (McInerney et al.
+2020, Kiyohara et al. 2022), and their product is what inverse propensity scoring of whole lists
+needs. A coupon that the ledger refused was drawn too: it keeps its turn, its group and its place in
+the department, and is not shown.
+
+What was closed once never opens again, on which the drawing relies: whatever order the closed
+ones were in, the order of the open ones is as random as before.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy as np
+
+from serving.policies import EPSILON_GREEDY, PLACKETT_LUCE, Policy
+
+NO_LABEL = -1
+_OPEN = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True)
+class Quota:
+    """At most ``most`` coupons of one label; ``labels`` are int64, one a candidate, -1 for none."""
+
+    labels: np.ndarray
+    most: int
+
+
+class Draw:
+    """The draw of one list from ``n`` candidates, known by their place, 0 the best.
+
+    ``scores`` are in falling order. ``random`` decides; the same one gives the same list. For
+    epsilon-greedy, each turn takes the best open candidate, or with probability epsilon any open
+    one, all alike. For Plackett-Luce, a turn takes candidate i with probability proportional to
+    exp(score_i / temperature) among the open ones (Plackett 1975, Luce 1959), by way of adding
+    Gumbel noise once and sorting (Yellott 1977; Kool et al. 2019).
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        scores: np.ndarray,
+        random: np.random.Generator | None,
+        quotas: Sequence[Quota] = (),
+    ) -> None:
+        self._policy = policy
+        self._quotas = [(quota.labels, quota.most, {}) for quota in quotas]
+        self._turns: list[int] = []
+        # The last turn at which each candidate was open.
+        self._open_until = np.full(len(scores), _OPEN)
+        self._best = self._by_chance = _Queue(np.arange(len(scores)))
+        self._chance: np.ndarray | None = None
+        if policy.kind == EPSILON_GREEDY:
+            self._by_chance = _Queue(random.permutation(len(scores)))
+            self._chance = random.random(len(scores)) < policy.epsilon
+        if policy.kind == PLACKETT_LUCE:
+            self._logits = logits(scores, policy.temperature)
+            noisy = self._logits + random.gumbel(size=len(scores))
+            self._best = _Queue(np.argsort(-noisy, kind="stable"))
+
+    @property
+    def closed(self) -> int:
+        """How many candidates can come no more and were never drawn."""
+        return int((self._open_until != _OPEN).sum()) - len(self._turns)
+
+    def take(self, count: int) -> np.ndarray:
+        """Places of the next ``count`` candidates, fewer if no more are open."""
+        before = len(self._turns)
+        while len(self._turns) < before + count:
+            turn = len(self._turns)
+            explores = self._chance is not None and self._chance[turn : turn + 1].any()
+            place = (self._by_chance if explores else self._best).next(self._open_until)
+            if place is None:
+                break
+            self._close(place, turn)
+            self._turns.append(place)
+        return np.array(self._turns[before:], dtype=np.int64)
+
+    def propensities(self) -> np.ndarray:
+        """The probability of every turn so far, given those before it."""
+        drawn, turns = np.array(self._turns, dtype=np.int64), np.arange(len(self._turns))
+        if self._policy.kind not in (EPSILON_GREEDY, PLACKETT_LUCE):
+            return np.ones(len(drawn))
+        # Those open longest first: the ones open at a turn are then the first ``count`` of them.
+        longest = np.argsort(-self._open_until, kind="stable")
+        count = np.searchsorted(-self._open_until[longest], -turns, side="right")
+        if self._policy.kind == PLACKETT_LUCE:
+            total = np.logaddexp.accumulate(self._logits[longest])[count - 1]
+            return np.minimum(np.exp(self._logits[drawn] - total), 1.0)
+        best = np.minimum.accumulate(longest)[count - 1] == drawn
+        return self._policy.epsilon / count + (1 - self._policy.epsilon) * best
+
+    def _close(self, place: int, turn: int) -> None:
+        """Close what was drawn, and what its quotas have no room for any more."""
+        self._open_until[place] = turn
+        for labels, most, taken in self._quotas:
+            label = int(labels[place])
+            if label == NO_LABEL:
+                continue
+            taken[label] = taken.get(label, 0) + 1
+            if taken[label] == most:
+                self._open_until[(labels == label) & (self._open_until == _OPEN)] = turn
+
+
+class _Queue:
+    """Candidates in an order, of which those that are closed are passed over for good."""
+
+    def __init__(self, order: np.ndarray) -> None:
+        self._order = order.tolist()
+        self._next = 0
+
+    def next(self, open_until: np.ndarray) -> int | None:
+        """The first that is still open, or None."""
+        while self._next < len(self._order):
+            place = self._order[self._next]
+            if open_until[place] == _OPEN:
+                return place
+            self._next += 1
+        return None
+
+
+def logits(scores: np.ndarray, temperature: float) -> np.ndarray:
+    """Logarithms of Plackett-Luce weights, the highest 0; an unknown score (NaN) is the lowest."""
+    unknown = np.isnan(scores)
+    if unknown.any():
+        scores = np.where(unknown, 0.0 if unknown.all() else np.nanmin(scores), scores)
+    return (scores - scores.max(initial=-np.inf)) / temperature
+
+
+def random_of(*names: object) -> np.random.Generator:
+    """Chance that is the same whenever the names are, so that a decision can be made again."""
+    digest = blake2b("\0".join(map(str, names)).encode(), digest_size=16).digest()
+    return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))

@@ -1,0 +1,114 @@
+"""Which policy ranks at which placement, and how it is written in the environment."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+
+from feature_repo.names import PLACEMENTS
+from serving.errors import SettingsRefused
+
+DETERMINISTIC, EPSILON_GREEDY, PLACKETT_LUCE = "deterministic", "epsilon_greedy", "plackett_luce"
+
+_VARIABLE, _LIMIT_VARIABLE = "CLIPWISE_POLICY", "CLIPWISE_DEPARTMENT_LIMIT"
+_EXAMPLE = "deterministic, epsilon_greedy:0.1 or plackett_luce:0.5"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How a ranking is made of scores.
+
+    ``epsilon`` is the share of turns that go to chance, ``temperature`` is in units of the score:
+    the higher, the more alike all coupons. ``department_limit`` is how many coupons of one
+    department a list may have, None for any number. Raises SettingsRefused for what cannot be.
+    """
+
+    kind: str = DETERMINISTIC
+    epsilon: float = 0.0
+    temperature: float = 1.0
+    department_limit: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.epsilon <= 1:
+            raise SettingsRefused(f"Expected an epsilon from 0 to 1, got {self.epsilon:g}.")
+        if not 1e-6 <= self.temperature <= 1e9:
+            raise SettingsRefused(
+                f"Expected a temperature from 0.000001 to 1e9, got {self.temperature:g}; for no "
+                f"exploration at all write {DETERMINISTIC}."
+            )
+        if self.department_limit is not None and self.department_limit < 1:
+            raise SettingsRefused(
+                f"Expected in {_LIMIT_VARIABLE} at least 1 coupon of a department, got "
+                f"{self.department_limit}; leave it out for any number."
+            )
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the best scores are shown as they are."""
+        return self.kind == DETERMINISTIC and self.department_limit is None
+
+    @cached_property
+    def as_json(self) -> str:
+        """The policy as the decision log keeps it."""
+        used = {EPSILON_GREEDY: "epsilon", PLACKETT_LUCE: "temperature"}.get(self.kind)
+        kept = ("kind", used, "department_limit")
+        return json.dumps({name: value for name, value in asdict(self).items() if name in kept})
+
+
+@dataclass(frozen=True)
+class Policies:
+    """The policy of every placement: that of ``by_placement``, else ``default``."""
+
+    default: Policy = Policy()
+    by_placement: Mapping[str, Policy] = field(default_factory=dict)
+
+    def of(self, placement: str) -> Policy:
+        return self.by_placement.get(placement, self.default)
+
+
+def policies_from_environment(environ: Mapping[str, str]) -> Policies:
+    """From ``CLIPWISE_POLICY``, such as ``plackett_luce:0.5,checkout=deterministic``, and
+    ``CLIPWISE_DEPARTMENT_LIMIT``. Raises SettingsRefused."""
+    limit = _limit(environ.get(_LIMIT_VARIABLE))
+    named: dict[str, Policy] = {}
+    for part in (environ.get(_VARIABLE) or DETERMINISTIC).split(","):
+        placement, equals, text = part.strip().rpartition("=")
+        if equals and placement not in PLACEMENTS:
+            raise SettingsRefused(
+                f"Expected in {_VARIABLE} one of {', '.join(PLACEMENTS)} before the =, got "
+                f"{placement!r}."
+            )
+        if placement in named:
+            raise SettingsRefused(
+                f"Expected in {_VARIABLE} one policy for {placement or 'all placements'}, got "
+                f"another: {text!r}."
+            )
+        named[placement] = _policy(text, limit)
+    default = named.pop("", Policy(department_limit=limit))
+    return Policies(default, named)
+
+
+def _policy(text: str, limit: int | None) -> Policy:
+    kind, colon, size = text.partition(":")
+    parameter = {EPSILON_GREEDY: "epsilon", PLACKETT_LUCE: "temperature"}.get(kind)
+    if bool(colon) != (parameter is not None) or kind not in (DETERMINISTIC, parameter and kind):
+        raise SettingsRefused(f"Expected in {_VARIABLE} {_EXAMPLE}, got {text!r}.")
+    try:
+        given = {parameter: float(size)} if parameter else {}
+    except ValueError:
+        raise SettingsRefused(
+            f"Expected in {_VARIABLE} a number after {kind}:, got {size!r}; write {_EXAMPLE}."
+        ) from None
+    return Policy(kind, department_limit=limit, **given)
+
+
+def _limit(text: str | None) -> int | None:
+    if not text:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise SettingsRefused(
+            f"Expected in {_LIMIT_VARIABLE} how many coupons of one department a list may have, "
+            f"got {text!r}."
+        ) from None
