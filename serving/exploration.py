@@ -12,13 +12,17 @@ What was closed once never opens again, on which the drawing relies: whatever or
 ones were in, the order of the open ones is as random as before.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
+from hashlib import shake_256
+from itertools import count
 
 import numpy as np
 
 from serving.policies import EPSILON_GREEDY, PLACKETT_LUCE, Policy
+
+Chance = Callable[[int], np.ndarray]
+"""Gives so many independent numbers, even between 0 and 1, both left out."""
 
 NO_LABEL = -1
 _OPEN = np.iinfo(np.int64).max
@@ -35,7 +39,7 @@ class Quota:
 class Draw:
     """The draw of one list from ``n`` candidates, known by their place, 0 the best.
 
-    ``scores`` are in falling order. ``random`` decides; the same one gives the same list. For
+    ``scores`` are in falling order. ``chance`` decides; the same one gives the same list. For
     epsilon-greedy, each turn takes the best open candidate, or with probability epsilon any open
     one, all alike. For Plackett-Luce, a turn takes candidate i with probability proportional to
     exp(score_i / temperature) among the open ones (Plackett 1975, Luce 1959), by way of adding
@@ -46,7 +50,7 @@ class Draw:
         self,
         policy: Policy,
         scores: np.ndarray,
-        random: np.random.Generator | None,
+        chance: Chance,
         quotas: Sequence[Quota] = (),
     ) -> None:
         self._policy = policy
@@ -54,15 +58,15 @@ class Draw:
         self._turns: list[int] = []
         # The last turn at which each candidate was open.
         self._open_until = np.full(len(scores), _OPEN)
-        self._best = self._by_chance = _Queue(np.arange(len(scores)))
-        self._chance: np.ndarray | None = None
+        self._best = self._any = _Queue(np.arange(len(scores)))
+        self._explores = [False] * len(scores)
         if policy.kind == EPSILON_GREEDY:
-            self._by_chance = _Queue(random.permutation(len(scores)))
-            self._chance = random.random(len(scores)) < policy.epsilon
+            self._any = _Queue(np.argsort(chance(len(scores))))
+            self._explores = (chance(len(scores)) < policy.epsilon).tolist()
         if policy.kind == PLACKETT_LUCE:
             self._logits = logits(scores, policy.temperature)
-            noisy = self._logits + random.gumbel(size=len(scores))
-            self._best = _Queue(np.argsort(-noisy, kind="stable"))
+            gumbel = -np.log(-np.log(chance(len(scores))))
+            self._best = _Queue(np.argsort(-(self._logits + gumbel), kind="stable"))
 
     @property
     def closed(self) -> int:
@@ -74,8 +78,8 @@ class Draw:
         before = len(self._turns)
         while len(self._turns) < before + count:
             turn = len(self._turns)
-            explores = self._chance is not None and self._chance[turn : turn + 1].any()
-            place = (self._by_chance if explores else self._best).next(self._open_until)
+            explores = turn < len(self._explores) and self._explores[turn]
+            place = (self._any if explores else self._best).next(self._open_until)
             if place is None:
                 break
             self._close(place, turn)
@@ -87,14 +91,14 @@ class Draw:
         drawn, turns = np.array(self._turns, dtype=np.int64), np.arange(len(self._turns))
         if self._policy.kind not in (EPSILON_GREEDY, PLACKETT_LUCE):
             return np.ones(len(drawn))
-        # Those open longest first: the ones open at a turn are then the first ``count`` of them.
+        # Those open longest first: the ones open at a turn are then the first ``opened``.
         longest = np.argsort(-self._open_until, kind="stable")
-        count = np.searchsorted(-self._open_until[longest], -turns, side="right")
+        opened = np.searchsorted(-self._open_until[longest], -turns, side="right")
         if self._policy.kind == PLACKETT_LUCE:
-            total = np.logaddexp.accumulate(self._logits[longest])[count - 1]
+            total = np.logaddexp.accumulate(self._logits[longest])[opened - 1]
             return np.minimum(np.exp(self._logits[drawn] - total), 1.0)
-        best = np.minimum.accumulate(longest)[count - 1] == drawn
-        return self._policy.epsilon / count + (1 - self._policy.epsilon) * best
+        best = np.minimum.accumulate(longest)[opened - 1] == drawn
+        return self._policy.epsilon / opened + (1 - self._policy.epsilon) * best
 
     def _close(self, place: int, turn: int) -> None:
         """Close what was drawn, and what its quotas have no room for any more."""
@@ -133,7 +137,13 @@ def logits(scores: np.ndarray, temperature: float) -> np.ndarray:
     return (scores - scores.max(initial=-np.inf)) / temperature
 
 
-def random_of(*names: object) -> np.random.Generator:
+def chance_of(*names: object) -> Chance:
     """Chance that is the same whenever the names are, so that a decision can be made again."""
-    digest = blake2b("\0".join(map(str, names)).encode(), digest_size=16).digest()
-    return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
+    seed, calls = "\0".join(map(str, names)), count()
+
+    def uniform(size: int) -> np.ndarray:
+        # Of bytes that are the same everywhere: NumPy's generators may change with its version.
+        random = shake_256(f"{next(calls)}\0{seed}".encode()).digest(8 * size)
+        return ((np.frombuffer(random, dtype="<u8") >> 12) + 0.5) / 2**52
+
+    return uniform

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from serving.exploration import Draw, Quota, logits, random_of
+from serving.exploration import Draw, Quota, chance_of, logits
 from serving.policies import EPSILON_GREEDY, PLACKETT_LUCE, Policy
 
 POLICIES = [
@@ -22,7 +22,7 @@ by_kind = pytest.mark.parametrize("policy", EXPLORING, ids=lambda policy: policy
 
 
 def draw(policy, scores=SCORES, seed=0, quotas=()):
-    return Draw(policy, scores, np.random.default_rng(seed), quotas)
+    return Draw(policy, scores, np.random.default_rng(seed).random, quotas)
 
 
 def turn_probability(policy: Policy, place: int, opened: list[int], scores: np.ndarray) -> float:
@@ -65,7 +65,7 @@ DEPARTMENTS = Quota(np.array([0, 1, 0, 0]), 2)
 def test_lists_come_as_often_as_their_propensities_say(policy, quotas):
     expected = {found: np.prod(each) for found, each in lists(policy, SCORES, 3, quotas)}
     assert sum(expected.values()) == pytest.approx(1)
-    random, times = np.random.default_rng(2017), 20_000
+    random, times = np.random.default_rng(2017).random, 20_000
     seen = dict.fromkeys(expected, 0)
     for _ in range(times):
         seen[tuple(Draw(policy, SCORES, random, quotas).take(3).tolist())] += 1
@@ -152,7 +152,7 @@ def test_epsilon_goes_from_the_best_to_chance(epsilon, first):
 def test_same_names_give_the_same_list_and_others_another(policy):
     scores = np.zeros(50)
     ask = [
-        Draw(policy, scores, random_of(*names)).take(50).tolist() for names in ("ab", "ab", "ac")
+        Draw(policy, scores, chance_of(*names)).take(50).tolist() for names in ("ab", "ab", "ac")
     ]
     assert ask[0] == ask[1] != ask[2]
 
@@ -167,3 +167,11 @@ def test_weights_far_apart_lose_no_probability():
 def test_unknown_score_weighs_as_the_lowest():
     assert logits(np.array([1.0, 0.0, np.nan]), 0.5).tolist() == [0.0, -2.0, -2.0]
     assert logits(np.full(2, np.nan), 1).tolist() == [0.0, 0.0]
+
+
+def test_chance_is_even_and_never_touches_its_ends():
+    numbers = np.concatenate([chance_of("request", n)(100) for n in range(100)])
+    assert numbers.min() > 0 and numbers.max() < 1
+    assert chisquare(np.histogram(numbers, 20, (0, 1))[0]).pvalue > 0.001
+    one = chance_of("request")
+    assert one(3).tolist() != one(3).tolist()
