@@ -132,7 +132,7 @@ def assemble(settings: Settings, lake: Any, online: FeastOnline) -> Service:
     registry = MlflowRegistry(settings.tracking_uri)
     models = ModelSlot(registry)
     audit = AuditLog(settings.home, registry, _wall)
-    decisions = DecisionLog(settings.home / "decisions", settings.decisions)
+    decisions = DecisionLog(settings.home / "decisions", settings.decisions, time.time)
     metrics = Metrics(decisions, lambda: models.current)
     traces = otlp_traces() if settings.traced else None
     champion = (models.refresh, audit.look, metrics.look)

@@ -15,7 +15,8 @@ from feature_repo.reasons import reasons
 from feature_repo.transforms.request import RANKER_INPUTS, ranker_inputs
 from serving.candidates import CandidateIndex
 from serving.clock import Clock, from_microseconds, microseconds
-from serving.decisions import Decision, DecisionSink
+from serving.decision_files import Decision
+from serving.decisions import DecisionSink
 from serving.degradation import (
     NO_CANDIDATES,
     STALE_FEATURES,

@@ -1,44 +1,60 @@
+import errno
+import fcntl
+import os
+import signal
+import subprocess
+import sys
 import threading
+import time
+from dataclasses import replace
+from pathlib import Path
 
+import decision_writers
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from decision_writers import decision
 
 from feature_repo.transforms.request import RANKER_INPUTS
-from serving.decisions import Decision, DecisionLog, decision_schema
+from serving.decision_files import (
+    decision_schema,
+    remove_leftovers,
+    remove_older,
+    write_decisions,
+)
+from serving.decisions import DecisionLog
 from serving.settings import DecisionLogSettings
 
 SLOW = DecisionLogSettings(capacity=100, rows_per_file=10, flush_seconds=60)
 
 
-def decision(number: int = 1) -> Decision:
-    inputs = np.zeros((2, len(RANKER_INPUTS)), dtype=np.float32)
-    inputs[0, 0] = np.nan
-    return Decision(
-        request_id=f"request-{number}",
-        event_timestamp=1_514_678_400_000_000,
-        user_id="900",
-        placement="home",
-        candidate_ids=np.array(["a", "b", "c"], dtype=object),
-        coupon_ids=np.array(["b", "a"], dtype=object),
-        features=inputs,
-        scores=np.array([2.0, 1.0]),
-        propensities=np.ones(2),
-        model_name="coupon_ranker",
-        model_version="3",
-        feature_service="coupon_ranker_v1",
-        removed='{"expired": 1}',
-        cold_start=False,
-        stale_features=("user_stats",),
+def writer(way: str, folder: Path) -> subprocess.Popen:
+    """A process of its own that logs decisions in one of the ways of decision_writers."""
+    return subprocess.Popen(
+        [sys.executable, decision_writers.__file__, way, str(folder)],
+        stdout=subprocess.PIPE,
+        text=True,
     )
 
 
+def wait_for(true) -> None:
+    for _ in range(1_000):
+        if true():
+            return
+        time.sleep(0.01)
+    raise AssertionError("waited in vain")
+
+
 def rows(folder) -> list[dict]:
-    return [row for path in sorted(folder.glob("*")) for row in pq.read_table(path).to_pylist()]
+    return [row for path in sorted(folder.glob("*")) for row in table(path)]
+
+
+def table(path: Path) -> list[dict]:
+    return pq.read_table(path).to_pylist()
 
 
 def test_decision_comes_back_from_the_file_as_it_was_made(tmp_path):
-    log = DecisionLog(tmp_path, SLOW)
+    log = DecisionLog(tmp_path, SLOW, time.time)
     log.record(decision())
     log.close()
     (row,) = rows(tmp_path)
@@ -52,7 +68,7 @@ def test_decision_comes_back_from_the_file_as_it_was_made(tmp_path):
 
 
 def test_closing_writes_what_waits(tmp_path):
-    log = DecisionLog(tmp_path, SLOW)
+    log = DecisionLog(tmp_path, SLOW, time.time)
     log.start()
     for number in range(7):
         log.record(decision(number))
@@ -61,7 +77,7 @@ def test_closing_writes_what_waits(tmp_path):
 
 
 def test_a_file_holds_no_more_rows_than_stated(tmp_path):
-    log = DecisionLog(tmp_path, SLOW)
+    log = DecisionLog(tmp_path, SLOW, time.time)
     for number in range(25):
         log.record(decision(number))
     log.flush()
@@ -69,7 +85,7 @@ def test_a_file_holds_no_more_rows_than_stated(tmp_path):
 
 
 def test_what_does_not_fit_in_memory_is_dropped_and_counted(tmp_path):
-    log = DecisionLog(tmp_path, DecisionLogSettings(capacity=3, rows_per_file=10))
+    log = DecisionLog(tmp_path, DecisionLogSettings(capacity=3, rows_per_file=10), time.time)
     for number in range(5):
         log.record(decision(number))
     log.close()
@@ -78,7 +94,7 @@ def test_what_does_not_fit_in_memory_is_dropped_and_counted(tmp_path):
 
 @pytest.mark.parametrize("seconds", [0.01, 60])
 def test_a_full_file_is_written_without_waiting_and_a_small_one_after_a_while(tmp_path, seconds):
-    log = DecisionLog(tmp_path, DecisionLogSettings(100, 10, seconds))
+    log = DecisionLog(tmp_path, DecisionLogSettings(100, 10, seconds), time.time)
     log.start()
     for number in range(10 if seconds == 60 else 1):
         log.record(decision(number))
@@ -91,28 +107,108 @@ def test_a_full_file_is_written_without_waiting_and_a_small_one_after_a_while(tm
     log.close()
 
 
-def test_decisions_that_cannot_be_written_are_counted_and_later_ones_still_are_written(tmp_path):
+def test_decisions_wait_while_the_disk_is_full_and_are_written_once_there_is_room(tmp_path):
+    full = threading.Event()
+
+    def write(folder, decisions):
+        if full.is_set():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write_decisions(folder, decisions)
+
+    settings = DecisionLogSettings(capacity=5, rows_per_file=2, flush_seconds=0.01)
+    log = DecisionLog(tmp_path, settings, time.time, write)
+    full.set()
+    log.start()
+    for number in range(8):
+        log.record(decision(number))
+    wait_for(lambda: log.problem)
+    assert (log.dropped, log.written) == (3, 0) and "No space left" in log.problem
+    full.clear()
+    wait_for(lambda: log.written == 5)
+    log.record(decision(8))
+    log.close()
+    assert log.problem is None and log.dropped == 3
+    names = [row["request_id"] for row in rows(tmp_path)]
+    assert sorted(names) == [f"request-{number}" for number in (0, 1, 2, 3, 4, 8)]
+
+
+def test_disk_that_stays_full_is_said_at_the_end(tmp_path):
     folder = tmp_path / "decisions"
     folder.write_text("in the way")
-    log = DecisionLog(folder, SLOW)
+    log = DecisionLog(folder, SLOW, time.time)
     log.record(decision(1))
     log.flush()
+    assert (log.dropped, log.written) == (0, 0) and log.problem
+    log.close()
     assert (log.dropped, log.written) == (1, 0)
-    folder.unlink()
+
+
+def test_decision_that_fits_no_file_takes_no_other_with_it_but_its_batch(tmp_path):
+    log = DecisionLog(tmp_path, SLOW, time.time)
+    log.record(replace(decision(1), scores=["no number"]))
+    log.flush()
     log.record(decision(2))
     log.close()
-    assert (log.dropped, log.written) == (1, 1) and len(rows(folder)) == 1
+    assert (log.dropped, log.written, len(rows(tmp_path))) == (1, 1, 1)
+
+
+def test_kernel_that_refuses_a_larger_file_costs_nothing_and_leaves_no_half_file(tmp_path):
+    with writer("limited", tmp_path) as process:
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert said.split() == ["0", "dropped", "50", "written", "0", "dropped"]
+    assert len(rows(tmp_path)) == 50
+
+
+def test_killed_process_leaves_whole_files_and_loses_only_what_was_not_due_yet(tmp_path):
+    with writer("endless", tmp_path) as process:
+        due = int(process.stdout.readline())
+        process.send_signal(signal.SIGKILL)
+    kept = {row["request_id"] for path in tmp_path.glob("*.parquet") for row in table(path)}
+    assert {f"request-{number}" for number in range(due)} <= kept
+
+
+def test_leftover_of_a_crash_goes_at_the_next_start_and_a_file_in_work_stays(tmp_path):
+    (tmp_path / "torn.tmp").write_bytes(b"PAR1")
+    with (tmp_path / "in-work.tmp").open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert remove_leftovers(tmp_path) == 1
+        assert [path.name for path in tmp_path.iterdir()] == ["in-work.tmp"]
+    log = DecisionLog(tmp_path, SLOW, time.time)
+    log.start()
+    wait_for(lambda: not list(tmp_path.iterdir()))
+    log.close()
+
+
+def test_files_go_after_so_many_days_and_never_by_default(tmp_path):
+    old, new = (write_decisions(tmp_path, [decision(number)]) for number in (1, 2))
+    now = new.stat().st_mtime
+    os.utime(old, (now - 9 * 86_400,) * 2)
+    for days, left in ((None, {old, new}), (10, {old, new}), (8, {new})):
+        log = DecisionLog(tmp_path, DecisionLogSettings(days=days), lambda: now)
+        log.start()
+        log.close()
+        assert {*tmp_path.iterdir()} == left
+    assert remove_older(tmp_path / "absent", now) == 0
+
+
+def test_processes_that_write_to_one_folder_never_meet(tmp_path):
+    processes = [writer("many", tmp_path) for _ in range(3)]
+    for process in processes:
+        with process:
+            assert process.wait(60) == 0
+    assert len(rows(tmp_path)) == 3 * 40 and len(list(tmp_path.iterdir())) == 3 * 20
 
 
 def test_no_temporary_file_stays_behind(tmp_path):
-    log = DecisionLog(tmp_path, SLOW)
+    log = DecisionLog(tmp_path, SLOW, time.time)
     log.record(decision())
     log.close()
     assert [path.suffix for path in tmp_path.iterdir()] == [".parquet"]
 
 
 def test_decisions_of_many_threads_are_all_written(tmp_path):
-    log = DecisionLog(tmp_path, DecisionLogSettings(1_000, 50, 0.01))
+    log = DecisionLog(tmp_path, DecisionLogSettings(1_000, 50, 0.01), time.time)
     log.start()
     threads = [
         threading.Thread(target=lambda t=t: [log.record(decision(t * 100 + n)) for n in range(50)])

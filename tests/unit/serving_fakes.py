@@ -12,7 +12,7 @@ from feature_repo.raw_table import Table
 from feature_repo.transforms.request import coupons_from_columns, ranker_inputs
 from serving.candidates import CandidateIndex, index_from_columns
 from serving.clock import microseconds
-from serving.decisions import Decision
+from serving.decision_files import Decision
 from serving.errors import ModelError, StorageFailed
 from serving.ledger import Claim, Redemption, Usage
 from serving.terms import TermColumns

@@ -1,0 +1,171 @@
+"""Decisions as Parquet files: each whole or not there, and safe on the disk once it is."""
+
+import fcntl
+import logging
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from serving.clock import from_microseconds
+
+log = logging.getLogger(__name__)
+
+SERVED, SHADOW = "served", "shadow"
+"""The roles of a decision: what the user saw, and what the challenger would have shown."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One answered request. ``event_timestamp`` is the instant decided for, in microseconds UTC.
+
+    ``candidate_ids`` are all coupons that were scored, ``coupon_ids`` the ``n`` shown ones, best
+    first; ``features`` is float32 of shape ``(n, len(RANKER_INPUTS))``, ``scores`` and
+    ``propensities`` have ``n`` values; ``removed`` is a JSON object of counts by rule, ``policy``
+    one of what the propensities come from. ``role`` is ``served``, or ``shadow`` for what nobody
+    saw; ``arm`` is the alias that the user is ranked by. ``online_watermark``, in microseconds,
+    is up to when the features know.
+    """
+
+    request_id: str
+    event_timestamp: int
+    user_id: str
+    placement: str
+    candidate_ids: Sequence[str]
+    coupon_ids: Sequence[str]
+    features: np.ndarray
+    scores: np.ndarray
+    propensities: np.ndarray
+    model_name: str
+    model_version: str
+    feature_service: str
+    removed: str
+    cold_start: bool
+    stale_features: Sequence[str]
+    policy: str = "{}"
+    role: str = SERVED
+    arm: str = ""
+    online_watermark: int | None = None
+
+
+def write_decisions(folder: Path, decisions: Sequence[Decision]) -> Path:
+    """Write one Parquet file, named after the instant of its first decision.
+
+    Readers see the whole file or none of it, also after the machine lost its power. The names of
+    several processes never meet. Raises OSError.
+    """
+    import pyarrow.parquet as pq
+
+    folder.mkdir(parents=True, exist_ok=True)
+    instant = from_microseconds(decisions[0].event_timestamp)
+    path = folder / f"{instant:%Y%m%dT%H%M%S}-{os.getpid()}-{uuid.uuid4().hex}.parquet"
+    temporary = path.with_suffix(".tmp")
+    try:
+        with _held(temporary) as file:
+            pq.write_table(_table(decisions), file, compression="zstd")
+            file.flush()
+            os.fsync(file.fileno())
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(folder)
+    return path
+
+
+def remove_leftovers(folder: Path) -> int:
+    """Remove what processes left that ended while they wrote, and say how many files it was.
+
+    A file that a process still writes is locked, and stays. Raises OSError.
+    """
+    removed = 0
+    for path in folder.glob("*.tmp"):
+        with path.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            path.unlink(missing_ok=True)
+            removed += 1
+    return removed
+
+
+def remove_older(folder: Path, instant: float) -> int:
+    """Remove the files that were written before an instant, in seconds since the epoch.
+
+    Gives how many they were. Raises OSError.
+    """
+    old = [path for path in folder.glob("*.parquet") if path.stat().st_mtime < instant]
+    for path in old:
+        path.unlink(missing_ok=True)
+    return len(old)
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[BinaryIO]:
+    """A new file that is locked until the block ends, so that nobody takes it for a leftover."""
+    while True:
+        with path.open("wb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            # Between the two lines above, another process may have removed it as a leftover.
+            if os.fstat(file.fileno()).st_nlink:
+                yield file
+                return
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name in a folder outlive a loss of power."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _table(decisions: Sequence[Decision]):
+    import pyarrow as pa
+
+    schema = decision_schema()
+    columns = [
+        pa.array([_plain(getattr(decision, field.name)) for decision in decisions], field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _plain(value: object) -> object:
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def decision_schema():
+    """The Arrow schema of a decision file."""
+    import pyarrow as pa
+
+    text, texts, reals = pa.string(), pa.list_(pa.string()), pa.list_(pa.float64())
+    instant = pa.timestamp("us", tz="UTC")
+    types = {
+        "request_id": text,
+        "event_timestamp": instant,
+        "user_id": text,
+        "placement": text,
+        "candidate_ids": texts,
+        "coupon_ids": texts,
+        "features": pa.list_(pa.list_(pa.float32())),
+        "scores": reals,
+        "propensities": reals,
+        "model_name": text,
+        "model_version": text,
+        "feature_service": text,
+        "removed": text,
+        "cold_start": pa.bool_(),
+        "stale_features": texts,
+        "policy": text,
+        "role": text,
+        "arm": text,
+        "online_watermark": instant,
+    }
+    return pa.schema(list(types.items()))
