@@ -21,6 +21,11 @@ GATE_FAILED = "failed"
 VERDICT_TAG = "verdict"
 GATE_FILE = "gate.json"
 
+# Rows of inputs with the scores that training gave them: a service must get the same.
+GOLDEN_FILE = "golden.parquet"
+SCORE = "score"
+SERVICE_TAG = "feast.feature_service"
+
 # Why a version was promoted, and the file that lets one serve which the gate did not pass.
 REASON_TAG = "promotion_reason"
 FORCED_TAG = "promotion_forced"

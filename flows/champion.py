@@ -9,7 +9,7 @@ from flows.steps import now, tracking_uri
 from serving.audit import FORCED, PROMOTE, ROLLBACK, AuditLog, before
 from serving.errors import AuditFailed, ModelError, NotPassed
 from serving.evidence import Registered, require_passed, require_servable
-from serving.registry import MlflowRegistry, ranker_of
+from serving.registry import MlflowRegistry, sound_ranker_of
 from training.tracking import Tracking
 
 log = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ def _sound(home: Path, version: str) -> Registered:
     """A version whose model the service could load, whatever the gate said."""
     try:
         registered = registry(home).read(version)
-        ranker_of(registered)
+        sound_ranker_of(registered)
     except ModelError as error:
         raise PromotionRefused(str(error)) from error
     return registered

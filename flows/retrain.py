@@ -1,13 +1,14 @@
 """Retrain: a point-in-time frame, a ranker, its comparison with the plain rules, the gate."""
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from prefect import flow
 
 from feature_repo.lake import Lake, State
-from feature_repo.names import RANKER_SERVICE
+from feature_repo.names import GOLDEN_FILE, RANKER_SERVICE
 from flows.champion import tracking
 from flows.gate import judge
 from flows.steps import git_commit, prepare_environment, step, tell
@@ -15,6 +16,7 @@ from flows.trial import Trial, trial_of
 from training.contenders import Baselines, baselines_beside
 from training.evaluate import RANKER, Evaluation, predictions_table
 from training.frame import concatenated
+from training.golden import write_golden
 from training.learning_curve import learning_curve
 from training.promotion import Decision
 from training.purchases import purchases_before
@@ -52,7 +54,10 @@ def retrain(
     learning = step(write_learning)(home, trial, config, scores, baselines)
     predictions = step(write_predictions)(home, trial, scores, baselines)
     params = asdict(config) | {"test_start": trial.test_start.isoformat()}
-    run = TrainingRun(params, _lineage(trial.state), (predictions, learning))
+    golden = step(write_golden)(
+        partial(predict, model), trial.test.inputs, _reports(home) / GOLDEN_FILE
+    )
+    run = TrainingRun(params, _lineage(trial.state), (predictions, learning, golden))
     version = step(tracking(home).log)(model, run)
     judged = step(judge)(home, version, trial, scores)
     return Retrained(version, judged.evaluation, judged.decision, predictions, judged.report)

@@ -17,8 +17,11 @@ from feature_repo.names import (
     GATE_PASSED,
     GATE_TAG,
     RANKER_MODEL,
+    RANKER_SERVICE,
+    SERVICE_TAG,
 )
 from serving.errors import ModelError, NotPassed
+from serving.golden import Golden
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Registered:
     """A version as the registry holds it: tags, the bytes of its model file, and its artifacts.
 
     ``inputs`` are the columns of its signature. ``gate`` and ``forced`` are what the files of
-    these names hold, or None where there is no such file.
+    these names hold, ``golden`` the rows of GOLDEN_FILE, or None where there is no such file.
     """
 
     version: str
@@ -35,6 +38,7 @@ class Registered:
     inputs: tuple[str, ...]
     gate: Mapping[str, Any] | None = None
     forced: Mapping[str, Any] | None = None
+    golden: Golden | None = None
 
     @property
     def sha256(self) -> str:
@@ -85,6 +89,16 @@ def require_margin(registered: Registered) -> None:
         raise ModelError(
             f"{RANKER_MODEL} version {registered.version} has the tag {BASE_MARGIN_TAG}={margin}, "
             f"expected {BASE_MARGIN}; promote a version that `clipwise train` made."
+        )
+
+
+def require_service(registered: Registered) -> None:
+    """Refuse a version that says it reads another feature service. Raises ModelError."""
+    service = registered.tags.get(SERVICE_TAG, RANKER_SERVICE)
+    if service != RANKER_SERVICE:
+        raise ModelError(
+            f"{RANKER_MODEL} version {registered.version} has the tag {SERVICE_TAG}={service}, "
+            f"expected {RANKER_SERVICE}, which this service computes; train it again."
         )
 
 

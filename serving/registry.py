@@ -1,22 +1,32 @@
-"""Champions in an MLflow model registry, logged in the native XGBoost flavor."""
+"""Champions and challengers in an MLflow model registry, logged in the native XGBoost flavor."""
 
 import json
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from feature_repo.names import CHAMPION, FORCED_FILE, GATE_FILE, RANKER_MODEL, REASON_TAG
+from feature_repo.names import (
+    CHAMPION,
+    FORCED_FILE,
+    GATE_FILE,
+    GOLDEN_FILE,
+    RANKER_MODEL,
+    REASON_TAG,
+)
 from feature_repo.transforms.request import RANKER_INPUTS
 from serving.errors import ModelError
-from serving.evidence import Registered, require_servable
+from serving.evidence import Registered, require_servable, require_service
+from serving.golden import read_golden, require_golden
 from serving.model import ChampionRanker, Ranker
 
 log = logging.getLogger(__name__)
+
+Read = TypeVar("Read")
 
 
 class MlflowRegistry:
@@ -27,8 +37,8 @@ class MlflowRegistry:
         self._model = model
         self._client: Any = None
 
-    def champion_version(self) -> str | None:
-        """The version that the alias champion names, or None. Raises ModelError."""
+    def aliases(self) -> dict[str, str]:
+        """The version that each alias names; none without a model. Raises ModelError."""
         from mlflow.exceptions import MlflowException
 
         if self._is_not_there():
@@ -38,10 +48,13 @@ class MlflowRegistry:
                 aliases = self._connected().get_registered_model(self._model).aliases
             except MlflowException as error:
                 if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                    return None
+                    return {}
                 raise
-        version = aliases.get(CHAMPION)
-        return None if version is None else str(version)
+        return {alias: str(version) for alias, version in aliases.items()}
+
+    def champion_version(self) -> str | None:
+        """The version that the alias champion names, or None. Raises ModelError."""
+        return self.aliases().get(CHAMPION)
 
     def promotion_reason(self, version: str) -> str | None:
         """The version's tag promotion_reason, or None. Raises ModelError."""
@@ -53,7 +66,7 @@ class MlflowRegistry:
         """The ranker of a version that may serve, checked and warmed. Raises ModelError."""
         registered = self.read(version)
         require_servable(registered)
-        return ranker_of(registered)
+        return sound_ranker_of(registered)
 
     def read(self, version: str) -> Registered:
         """A version as it is now, whether or not it may serve. Raises ModelError."""
@@ -101,19 +114,18 @@ class MlflowRegistry:
             tags=found.tags,
             model=(path / described.flavors["xgboost"]["data"]).read_bytes(),
             inputs=tuple(signature.inputs.input_names() if signature else ()),
-            gate=self._artifact(found.run_id, GATE_FILE, folder),
-            forced=self._artifact(found.run_id, FORCED_FILE, folder),
+            gate=self._artifact(found.run_id, GATE_FILE, folder, _json),
+            forced=self._artifact(found.run_id, FORCED_FILE, folder, _json),
+            golden=self._artifact(found.run_id, GOLDEN_FILE, folder, read_golden),
         )
 
-    def _artifact(self, run_id: str | None, file: str, folder: Path) -> dict | None:
-        """What a JSON file of the run holds, or None if there is no such file."""
+    def _artifact(
+        self, run_id: str | None, file: str, folder: Path, reading: Callable[[Path], Read]
+    ) -> Read | None:
+        """What a file of the run holds, or None if there is no such file."""
         if not run_id or file not in {one.path for one in self._client.list_artifacts(run_id)}:
             return None
-        path = self._download(folder, run_id=run_id, artifact_path=file)
-        found = json.loads(path.read_text())
-        if not isinstance(found, dict):
-            raise ValueError(f"expected one JSON object in {file}")
-        return found
+        return reading(self._download(folder, run_id=run_id, artifact_path=file))
 
     def _download(self, folder: Path, **what: str) -> Path:
         import mlflow.artifacts
@@ -125,6 +137,23 @@ class MlflowRegistry:
         )
 
 
+def _json(file: Path) -> dict:
+    found = json.loads(file.read_text())
+    if not isinstance(found, dict):
+        raise ValueError(f"expected one JSON object in {file.name}")
+    return found
+
+
+def sound_ranker_of(registered: Registered) -> ChampionRanker:
+    """The ranker in a version's model file, warmed, if it scores as in training.
+
+    Raises ModelError.
+    """
+    ranker = ranker_of(registered)
+    require_golden(ranker, registered.golden)
+    return ranker
+
+
 def ranker_of(registered: Registered) -> ChampionRanker:
     """The ranker in a version's model file, warmed. Raises ModelError.
 
@@ -132,6 +161,7 @@ def ranker_of(registered: Registered) -> ChampionRanker:
     """
     import xgboost
 
+    require_service(registered)
     require_inputs(registered.version, registered.inputs)
     booster = xgboost.Booster()
     try:

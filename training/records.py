@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from feature_repo.names import SERVICE_TAG
 from training.learning_curve import Point
 from training.promotion import Decision
 
@@ -26,7 +27,7 @@ class Lineage:
             "lake_version": str(self.lake_version),
             "watermark": self.watermark.isoformat(),
             "feature_service": self.feature_service,
-            "feast.feature_service": self.feature_service,
+            SERVICE_TAG: self.feature_service,
         }
         return tags | ({"git_commit": self.git_commit} if self.git_commit else {})
 

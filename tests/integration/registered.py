@@ -2,14 +2,17 @@
 
 import json
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from feature_repo.names import RANKER_MODEL
+from feature_repo.names import GOLDEN_FILE, RANKER_MODEL
 from feature_repo.transforms.request import RANKER_INPUTS
 from serving.registry import MlflowRegistry
+from training.golden import write_golden
 from training.promotion import Check, Decision
+from training.ranker import predict
 from training.records import Judgment, Lineage, TrainingRun
 from training.tracking import Tracking
 
@@ -41,8 +44,10 @@ def fitted(seed: int = 7):
 
 def registered(home: Path, decision: Decision | None = PASSED, seed: int = 7) -> str:
     """A version with the gate's decision, or one whose training ended before the gate."""
-    tracking = store(home)
-    version = tracking.log(fitted(seed), TrainingRun({}, LINEAGE))
+    tracking, model = store(home), fitted(seed)
+    rows = np.random.default_rng(seed).random((9, len(RANKER_INPUTS)), dtype=np.float32)
+    golden = write_golden(partial(predict, model), rows, home / GOLDEN_FILE)
+    version = tracking.log(model, TrainingRun({}, LINEAGE, (golden,)))
     if decision is not None:
         found = MlflowRegistry(tracking.uri).read(version)
         gate = "passed" if decision.passed else "failed"
@@ -74,6 +79,6 @@ def tag(home: Path, version: str, **tags: str) -> None:
         client(home).set_model_version_tag(RANKER_MODEL, version, name, value)
 
 
-def crown(home: Path, version: str) -> None:
-    """Set the alias as the MLflow UI does."""
-    client(home).set_registered_model_alias(RANKER_MODEL, "champion", version)
+def crown(home: Path, version: str, alias: str = "champion") -> None:
+    """Set an alias as the MLflow UI does."""
+    client(home).set_registered_model_alias(RANKER_MODEL, alias, version)

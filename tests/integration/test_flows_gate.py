@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from registered import client, model_file, run_folder, store
 from signal_frames import frame
 
 from feature_repo.lake import State
-from feature_repo.names import RANKER_MODEL
+from feature_repo.names import GOLDEN_FILE, RANKER_MODEL
 from feature_repo.transforms.request import RANKER_INPUTS
 from flows.champion import PromotionRefused, promote
 from flows.gate import GATE, differing, judge, latency, run_scores
@@ -22,6 +23,7 @@ from serving.errors import ModelError
 from training.baselines import plain_rules
 from training.contenders import Baselines
 from training.frame import NEVER, RankingFrame, concatenated
+from training.golden import write_golden
 from training.learning_curve import Point
 from training.ranker import RankerConfig, fit, predict
 from training.records import Learning, Lineage, TrainingRun
@@ -75,8 +77,9 @@ def logged(home, model) -> tuple[str, np.ndarray]:
     scores = predict(model, TEST.inputs)
     params = asdict(CONFIG) | {"test_start": START.isoformat()}
     lineage = Lineage(STATE.number, STATE.watermark, "coupon_ranker_v1", None)
-    file = write_predictions(home, TRIAL, scores)
-    return store(home).log(model, TrainingRun(params, lineage, (file,))), scores
+    golden = write_golden(partial(predict, model), TEST.inputs, home / GOLDEN_FILE)
+    files = (write_predictions(home, TRIAL, scores), golden)
+    return store(home).log(model, TrainingRun(params, lineage, files)), scores
 
 
 def judged(home, model, trial=TRIAL, **changes):

@@ -1,5 +1,6 @@
 import hashlib
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ from serving.errors import ModelError
 from serving.model import ModelSlot
 from serving.policy import own_spend_scores
 from serving.registry import MlflowRegistry, ranker_of
+from training.golden import write_golden
+from training.ranker import predict
 
 # MLflow warns while it is imported; its warnings are not ours to mend.
 pytestmark = pytest.mark.filterwarnings("default")
@@ -32,11 +35,11 @@ class Tracking:
         self.client.delete_registered_model_alias(MODEL, "champion")
 
 
-def fitted(width: int):
+def fitted(width: int, seed: int = 7):
     """Trees that add to a margin, as training makes them."""
     import xgboost
 
-    random = np.random.default_rng(7)
+    random = np.random.default_rng(seed)
     inputs = random.random((80, width), dtype=np.float32)
     data = xgboost.DMatrix(inputs, random.integers(0, 2, 80))
     data.set_group([10] * 8)
@@ -44,7 +47,12 @@ def fitted(width: int):
 
 
 def registered(
-    client, ranker, columns: list[str], gate: str, margin: str = "own_spend rule-1"
+    client,
+    ranker,
+    columns: list[str],
+    gate: str,
+    golden: Path | None,
+    margin: str = "own_spend rule-1",
 ) -> str:
     import mlflow
     import pandas as pd
@@ -62,7 +70,15 @@ def registered(
     sha256 = hashlib.sha256(model_file(version).read_bytes()).hexdigest()
     artifact = {"version": version, "sha256": sha256, "gate": gate}
     client.log_dict(run.info.run_id, artifact, "gate.json")
+    if golden is not None:
+        client.log_artifact(run.info.run_id, str(golden))
     return version
+
+
+def golden_file(ranker, folder: Path, columns: list[str]) -> Path:
+    folder.mkdir()
+    rows = np.random.default_rng(7).random((9, len(columns)), dtype=np.float32)
+    return write_golden(partial(predict, ranker), rows, folder / "golden.parquet")
 
 
 def model_file(version: str) -> Path:
@@ -86,12 +102,16 @@ def tracking(tmp_path_factory) -> Tracking:
     mlflow.set_experiment(experiment_id=experiment)
     columns, width = list(RANKER_INPUTS), len(RANKER_INPUTS)
     rankers = {"sound": fitted(width)}
+    golden = golden_file(rankers["sound"], home / "golden", columns)
+    strange = golden_file(fitted(width, seed=8), home / "strange", columns)
     versions = {
-        "sound": registered(client, rankers["sound"], columns, "passed"),
-        "adrift": registered(client, rankers["sound"], columns, "passed", "popularity"),
-        "ungated": registered(client, rankers["sound"], columns, "failed"),
-        "reordered": registered(client, rankers["sound"], columns[::-1], "passed"),
-        "torn": registered(client, rankers["sound"], columns, "passed"),
+        "sound": registered(client, rankers["sound"], columns, "passed", golden),
+        "adrift": registered(client, rankers["sound"], columns, "passed", golden, "popularity"),
+        "ungated": registered(client, rankers["sound"], columns, "failed", golden),
+        "reordered": registered(client, rankers["sound"], columns[::-1], "passed", golden),
+        "torn": registered(client, rankers["sound"], columns, "passed", golden),
+        "unproven": registered(client, rankers["sound"], columns, "passed", None),
+        "strange": registered(client, rankers["sound"], columns, "passed", strange),
     }
     tear(versions["torn"])
     mlflow.set_tracking_uri(before)
@@ -140,6 +160,8 @@ def test_champion_adds_its_trees_to_the_rule(tracking, slot):
         ("adrift", "base_margin=popularity"),
         ("reordered", "as input 0"),
         ("torn", "gate.json with sha256"),
+        ("unproven", "has no rows in the artifact golden.parquet"),
+        ("strange", "of its 10 golden rows otherwise than in training"),
     ],
 )
 def test_unsound_champion_never_serves_and_the_old_one_goes_on(tracking, slot, name, why):

@@ -155,14 +155,16 @@ class FakeRanker:
 
 @dataclass
 class FakeRegistry:
-    """A champion alias and the rankers behind it; an error in place of either is raised."""
+    """Two aliases and the rankers behind them; an error in place of any of it is raised."""
 
     champion: str | ModelError | None = None
     rankers: Mapping[str, FakeRanker | ModelError] = field(default_factory=dict)
     loads: int = 0
+    challenger: str | None = None
 
-    def champion_version(self) -> str | None:
-        return _or_raise(self.champion)
+    def aliases(self) -> dict[str, str]:
+        named = {"champion": _or_raise(self.champion), "challenger": self.challenger}
+        return {alias: version for alias, version in named.items() if version is not None}
 
     def load(self, version: str) -> FakeRanker:
         self.loads += 1

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from serving.errors import ModelError, NotPassed
-from serving.evidence import Registered, require_passed, require_servable
+from serving.evidence import Registered, require_passed, require_servable, require_service
 
 TAGS = {"gate": "passed", "base_margin": "own_spend rule-1"}
 BARE = Registered("7", TAGS, b"trees", ())
@@ -78,3 +78,10 @@ def test_permit_never_lets_another_model_file_serve(registered):
 def test_version_that_was_forced_once_still_did_not_pass():
     with pytest.raises(NotPassed):
         require_passed(replace(FAILED, forced=PERMIT))
+
+
+def test_version_of_another_feature_service_is_refused():
+    for tags in ({}, {"feast.feature_service": "coupon_ranker_v1"}):
+        require_service(replace(BARE, tags=tags))
+    with pytest.raises(ModelError, match="coupon_ranker_v0, expected coupon_ranker_v1"):
+        require_service(replace(BARE, tags={"feast.feature_service": "coupon_ranker_v0"}))

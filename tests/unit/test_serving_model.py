@@ -7,6 +7,7 @@ from serving_fakes import FakeRanker, FakeRegistry
 
 from feature_repo.transforms.request import RANKER_INPUTS
 from serving.errors import ModelError
+from serving.golden import Golden, require_golden
 from serving.model import ModelSlot, RuleRanker
 from serving.policy import margin_effects, own_spend_scores, rule_margin
 from serving.registry import require_inputs
@@ -71,6 +72,109 @@ def test_rule_serves_again_once_the_alias_is_taken_away():
     registry.champion = None
     slot.refresh()
     assert not slot.has_champion
+
+
+def test_alias_set_back_swaps_at_once_without_the_registrys_files():
+    registry = FakeRegistry("7", {"7": FakeRanker("7"), "8": FakeRanker("8")})
+    slot = ModelSlot(registry)
+    slot.refresh()
+    registry.champion = "8"
+    slot.refresh()
+    assert slot.models.previous.version == "7"
+    registry.rankers = {}
+    for version, before in (("7", "8"), ("8", "7")):
+        registry.champion = version
+        slot.refresh()
+        assert (slot.current.version, slot.models.previous.version) == (version, before)
+    assert slot.problem is None and registry.loads == 2
+
+
+def test_champion_that_was_taken_away_comes_back_from_memory():
+    registry = FakeRegistry("7", {"7": FakeRanker("7")})
+    slot = ModelSlot(registry)
+    for champion in ("7", None, "7"):
+        registry.champion = champion
+        slot.refresh()
+    assert slot.current.version == "7" and slot.models.previous is None and registry.loads == 1
+
+
+def challenged(**rankers) -> tuple[FakeRegistry, ModelSlot]:
+    known = {"7": FakeRanker("7"), "8": FakeRanker("8")} | rankers
+    registry = FakeRegistry("7", known, challenger="8")
+    slot = ModelSlot(registry, challenges=True)
+    slot.refresh()
+    return registry, slot
+
+
+def test_challenger_is_loaded_only_where_it_is_wanted():
+    registry, slot = challenged()
+    assert (slot.current.version, slot.models.challenger.version) == ("7", "8")
+    alone = ModelSlot(registry)
+    alone.refresh()
+    assert alone.models.challenger is None
+
+
+def test_challenger_that_becomes_champion_is_swapped_in_from_memory():
+    registry, slot = challenged()
+    registry.champion = "8"
+    slot.refresh()
+    assert slot.current.version == "8" and slot.models.challenger is None
+    assert slot.models.previous.version == "7" and registry.loads == 2
+
+
+def test_challenger_that_is_not_sound_is_none_and_the_champion_knows_nothing_of_it():
+    _, slot = challenged(**{"8": BROKEN})
+    assert slot.current.version == "7" and slot.problem is None
+    assert slot.models.challenger is None and slot.challenger_problem == str(BROKEN)
+
+
+def test_challenger_may_challenge_the_rule():
+    registry = FakeRegistry(None, {"8": FakeRanker("8")}, challenger="8")
+    slot = ModelSlot(registry, challenges=True)
+    slot.refresh()
+    assert not slot.has_champion and slot.models.challenger.version == "8"
+
+
+def test_challenger_goes_on_while_the_registry_is_down_and_ends_with_its_alias():
+    registry, slot = challenged()
+    registry.champion = ModelError("The registry does not answer.")
+    slot.refresh()
+    assert slot.models.challenger.version == "8"
+    registry.champion, registry.challenger = "7", None
+    slot.refresh()
+    assert slot.models.challenger is None and slot.challenger_problem is None
+
+
+def test_registry_that_is_down_at_the_start_leaves_the_rule_until_it_answers():
+    registry = FakeRegistry(ModelError("The registry does not answer."), {"7": FakeRanker("7")})
+    slot = ModelSlot(registry)
+    slot.refresh()
+    assert slot.current.name == "own_spend" and "does not answer" in slot.problem
+    registry.champion = "7"
+    slot.refresh()
+    assert slot.current.version == "7" and slot.problem is None
+
+
+def golden(scores) -> Golden:
+    return Golden(np.zeros((len(scores), len(RANKER_INPUTS)), dtype=np.float32), np.array(scores))
+
+
+def test_ranker_that_scores_the_golden_rows_as_in_training_is_accepted():
+    require_golden(FakeRanker(), golden([0.0, 1.0, 2.0 + 1e-7]))
+
+
+@pytest.mark.parametrize(
+    ("rows", "why"),
+    [
+        (None, "has no rows in the artifact golden.parquet"),
+        (golden([]), "has no rows in the artifact golden.parquet"),
+        (golden([0.0, 1.0, 2.0001]), "1 of its 3 golden rows .* row 2 with 2, expected 2.0001"),
+        (golden([0.0, np.nan]), "1 of its 2 golden rows"),
+    ],
+)
+def test_ranker_that_scores_otherwise_or_has_no_golden_rows_is_refused(rows, why):
+    with pytest.raises(ModelError, match=f"version 7 .*{why}"):
+        require_golden(FakeRanker(), rows)
 
 
 def test_model_with_the_inputs_of_serving_is_accepted():
