@@ -110,7 +110,7 @@ def recommend(user_id: str, as_of: str | None = None, k: int = 10) -> Explained:
     recommender = Recommender(
         freshness=features,
         index=lambda: index,
-        ranker=lambda: models.current,
+        models=lambda: models.models,
         decisions=_Unlogged(),
         clock=Clock(lambda: moment),
         new_id=lambda: "offline",

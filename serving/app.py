@@ -2,14 +2,14 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from fastapi import FastAPI, Request, Response
 from fastapi_offline import FastAPIOffline
 from starlette.concurrency import run_in_threadpool
 
-from feature_repo.names import RANKER_SERVICE
+from feature_repo.names import PLACEMENTS, RANKER_SERVICE
 from serving.background import Background
 from serving.candidates import IndexSlot
 from serving.clock import Clock
@@ -19,24 +19,25 @@ from serving.doors import Doors, Keys
 from serving.envelope import Envelope
 from serving.errors import NotReady, SignatureRefused
 from serving.events import Inbox
+from serving.experiment import Experiment
 from serving.limits import Rates
 from serving.metrics import Metrics
-from serving.model import ModelSlot
+from serving.model import ModelSlot, Ranker
 from serving.online import Freshness
 from serving.pages import CONTRACT_PROBLEMS, add_page, describe_keys, problems
+from serving.policies import Policies
 from serving.problems import install_problems
 from serving.recommend import Recommender
 from serving.schemas import (
-    ClockState,
     EventBatch,
     EventReceipt,
     ModelName,
-    ModelState,
-    Readiness,
     RecommendationAnswer,
     RecommendationRequest,
 )
 from serving.settings import Limits
+from serving.shadow import Shadow
+from serving.states import ChallengerState, ClockState, ModelState, Readiness
 from serving.traces import Traces
 from serving.webhook import Webhook
 
@@ -48,7 +49,8 @@ class Service:
     """Everything the routes need, built by the composition root.
 
     ``timer`` gives seconds that only grow, for measuring how long an answer took. Without a
-    ``webhook`` the service takes no notices of the registry; without ``traces`` it makes none.
+    ``webhook`` the service takes no notices of the registry; without ``traces`` it makes none;
+    without a ``shadow`` no challenger ranks there.
     """
 
     recommender: Recommender
@@ -65,6 +67,9 @@ class Service:
     limits: Limits
     webhook: Webhook | None = None
     traces: Traces | None = None
+    policies: Policies = field(default_factory=Policies)
+    experiment: Experiment = field(default_factory=Experiment)
+    shadow: Shadow | None = None
 
 
 def create_app(service: Service) -> FastAPI:
@@ -73,10 +78,14 @@ def create_app(service: Service) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service.decisions.start()
+        if service.shadow is not None:
+            service.shadow.start()
         service.background.start()
         await service.recommender.warm()
         yield
         service.background.stop()
+        if service.shadow is not None:
+            service.shadow.close()
         service.decisions.close()
         if service.traces is not None:
             service.traces.close()
@@ -158,7 +167,7 @@ def _add_state(app: FastAPI, service: Service) -> None:
 
     @app.get("/v1/model", summary="The ranker in use")
     def model() -> ModelState:
-        return model_state(service.models)
+        return model_state(service)
 
     @app.get("/metrics", response_class=Response, summary="Metrics for Prometheus")
     def metrics() -> Response:
@@ -194,11 +203,12 @@ def readiness(service: Service) -> Readiness:
 
 
 def _model_notes(models: ModelSlot) -> list[str]:
+    notes = [] if models.challenger_problem is None else [models.challenger_problem]
     if models.problem is not None:
-        return [models.problem]
+        return [models.problem, *notes]
     if not models.has_champion:
-        return [f"There is no champion; ranking by the rule {models.current.name}."]
-    return []
+        return [f"There is no champion; ranking by the rule {models.current.name}.", *notes]
+    return notes
 
 
 def _state_notes(service: Service, now: datetime) -> list[str]:
@@ -208,16 +218,42 @@ def _state_notes(service: Service, now: datetime) -> list[str]:
         notes.append(f"Stale features: {', '.join(stale)}; run `clipwise materialize`.")
     if service.decisions.dropped:
         notes.append(f"{service.decisions.dropped} decisions are missing from the log.")
+    if service.decisions.problem is not None:
+        notes.append(
+            f"Decisions wait in memory, as they cannot be written ({service.decisions.problem}); "
+            "make room on the disk."
+        )
+    if service.shadow is not None and service.shadow.skipped:
+        notes.append(f"{service.shadow.skipped} requests were not ranked in shadow.")
     return notes
 
 
-def model_state(models: ModelSlot) -> ModelState:
-    """The ranker in use, and why the newest champion is not it."""
-    ranker = models.current
+def model_state(service: Service) -> ModelState:
+    """The rankers in use, and why the newest champion or challenger is not among them."""
+    models, problem = service.models.models, service.models.problem
     return ModelState(
-        name=ranker.name,
-        version=ranker.version,
-        is_champion=models.has_champion,
-        problem=models.problem,
+        name=models.champion.name,
+        version=models.champion.version,
+        is_champion=service.models.has_champion,
+        problem=problem,
         feature_service=RANKER_SERVICE,
+        previous=_name(models.previous),
+        challenger=_challenger(service),
+        policies={one: service.policies.of(one).stated() for one in PLACEMENTS},
     )
+
+
+def _challenger(service: Service) -> ChallengerState | None:
+    if not service.experiment.has_challenger:
+        return None
+    return ChallengerState(
+        model=_name(service.models.models.challenger),
+        experiment=service.experiment.name,
+        challenger_share=service.experiment.challenger_share,
+        shadow_share=service.experiment.shadow_share,
+        problem=service.models.challenger_problem,
+    )
+
+
+def _name(ranker: Ranker | None) -> ModelName | None:
+    return None if ranker is None else ModelName(name=ranker.name, version=ranker.version)

@@ -22,11 +22,10 @@ from pydantic import BaseModel, ValidationError
 from serving.schemas import (
     CartItem,
     EventReceipt,
-    ModelState,
     Problem,
-    Readiness,
     RecommendationAnswer,
 )
+from serving.states import ModelState, Readiness
 
 _AGAIN = (429, 503)
 

@@ -12,6 +12,7 @@ What was closed once never opens again, on which the drawing relies: whatever or
 ones were in, the order of the open ones is as random as before.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import shake_256
@@ -30,10 +31,14 @@ _OPEN = np.iinfo(np.int64).max
 
 @dataclass(frozen=True)
 class Quota:
-    """At most ``most`` coupons of one label; ``labels`` are int64, one a candidate, -1 for none."""
+    """At most ``most`` coupons of one label; ``labels`` are int64, one a candidate, -1 for none.
+
+    What it closes is counted under the name of its ``rule``.
+    """
 
     labels: np.ndarray
     most: int
+    rule: str = ""
 
 
 class Draw:
@@ -43,7 +48,8 @@ class Draw:
     epsilon-greedy, each turn takes the best open candidate, or with probability epsilon any open
     one, all alike. For Plackett-Luce, a turn takes candidate i with probability proportional to
     exp(score_i / temperature) among the open ones (Plackett 1975, Luce 1959), by way of adding
-    Gumbel noise once and sorting (Yellott 1977; Kool et al. 2019).
+    Gumbel noise once and sorting (Yellott 1977; Kool et al. 2019). ``closed`` counts, by rule, what
+    the quotas keep from coming any more.
     """
 
     def __init__(
@@ -54,8 +60,9 @@ class Draw:
         quotas: Sequence[Quota] = (),
     ) -> None:
         self._policy = policy
-        self._quotas = [(quota.labels, quota.most, {}) for quota in quotas]
+        self._quotas = [(quota, Counter()) for quota in quotas]
         self._turns: list[int] = []
+        self.closed: Counter[str] = Counter()
         # The last turn at which each candidate was open.
         self._open_until = np.full(len(scores), _OPEN)
         self._best = self._any = _Queue(np.arange(len(scores)))
@@ -67,11 +74,6 @@ class Draw:
             self._logits = logits(scores, policy.temperature)
             gumbel = -np.log(-np.log(chance(len(scores))))
             self._best = _Queue(np.argsort(-(self._logits + gumbel), kind="stable"))
-
-    @property
-    def closed(self) -> int:
-        """How many candidates can come no more and were never drawn."""
-        return int((self._open_until != _OPEN).sum()) - len(self._turns)
 
     def take(self, count: int) -> np.ndarray:
         """Places of the next ``count`` candidates, fewer if no more are open."""
@@ -103,13 +105,15 @@ class Draw:
     def _close(self, place: int, turn: int) -> None:
         """Close what was drawn, and what its quotas have no room for any more."""
         self._open_until[place] = turn
-        for labels, most, taken in self._quotas:
-            label = int(labels[place])
+        for quota, taken in self._quotas:
+            label = int(quota.labels[place])
             if label == NO_LABEL:
                 continue
-            taken[label] = taken.get(label, 0) + 1
-            if taken[label] == most:
-                self._open_until[(labels == label) & (self._open_until == _OPEN)] = turn
+            taken[label] += 1
+            if taken[label] == quota.most:
+                full = (quota.labels == label) & (self._open_until == _OPEN)
+                self._open_until[full] = turn
+                self.closed[quota.rule] += int(full.sum())
 
 
 class _Queue:

@@ -19,6 +19,7 @@ from serving.clock import Clock, microseconds
 from serving.connections import bounded_by
 from serving.decisions import DecisionLog
 from serving.degradation import SteadyUsers
+from serving.departments import Departments
 from serving.errors import CannotListen
 from serving.events import Inbox
 from serving.keys import KeyFile, WatchedKeys
@@ -31,6 +32,7 @@ from serving.recommend import Recommender
 from serving.redemptions import Redemptions, Used
 from serving.registry import MlflowRegistry
 from serving.settings import Limits, Settings, settings_from_environment
+from serving.shadow import Shadow
 from serving.sqlite_ledger import SqliteLedger
 from serving.stages import Stopwatch
 from serving.terms import TermColumns
@@ -130,25 +132,33 @@ def assemble(settings: Settings, lake: Any, online: FeastOnline) -> Service:
         inbox.redemptions,
     )
     registry = MlflowRegistry(settings.tracking_uri)
-    models = ModelSlot(registry)
+    models = ModelSlot(registry, challenges=settings.experiment.has_challenger)
     audit = AuditLog(settings.home, registry, _wall)
     decisions = DecisionLog(settings.home / "decisions", settings.decisions, time.time)
-    metrics = Metrics(decisions, lambda: models.current)
+    shadow = Shadow()
+    metrics = Metrics(decisions, lambda: models.current, shadow)
+    departments = Departments(lambda: coupon_departments(lake), lambda: lake.state().number)
     traces = otlp_traces() if settings.traced else None
     champion = (models.refresh, audit.look, metrics.look)
     coupons = (online.refresh, terms.refresh, index.refresh, redemptions.refresh)
+    if settings.policies.limit_departments:
+        coupons = (*coupons, departments.refresh)
     return Service(
         recommender=Recommender(
             users=SteadyUsers(online, settings.online, time.monotonic),
             freshness=online,
             index=lambda: index.current,
-            ranker=lambda: models.current,
+            models=lambda: models.models,
             decisions=decisions,
             clock=clock,
             new_id=current_request_id,
             watch=_stopwatch(metrics, traces),
             ledger=ledger,
             rules=settings.rules,
+            policies=settings.policies,
+            departments=departments.of,
+            experiment=settings.experiment,
+            shadow=shadow,
         ),
         index=index,
         models=models,
@@ -163,6 +173,9 @@ def assemble(settings: Settings, lake: Any, online: FeastOnline) -> Service:
         limits=settings.limits,
         webhook=_webhook(settings, Background(settings.poll_seconds, *champion)),
         traces=traces,
+        policies=settings.policies,
+        experiment=settings.experiment,
+        shadow=shadow,
     )
 
 
@@ -206,6 +219,21 @@ def redeemed(lake: Any, coupons: Collection[str]) -> list[Used]:
         wanted=pa.table({"coupon_id": pa.array(sorted(coupons), pa.string())}),
     )
     return [Used(*row.values()) for row in rows.to_pylist()]
+
+
+def coupon_departments(lake: Any) -> dict[str, str]:
+    """The department of most of a coupon's products, by coupon; of equals the first in order."""
+    from feature_repo.lake import query
+
+    state = lake.state()
+    covered, products = (lake.known_sql(name, state) for name in ("coupon_products", "products"))
+    rows = query(
+        "SELECT coupon_id, department FROM ("
+        f"SELECT coupon_id, department, count(*) AS products FROM ({covered}) "
+        f"JOIN ({products}) USING (product_id) WHERE department IS NOT NULL GROUP BY ALL) "
+        "QUALIFY row_number() OVER (PARTITION BY coupon_id ORDER BY products DESC, department) = 1"
+    )
+    return dict(zip(*(rows[name].to_pylist() for name in ("coupon_id", "department")), strict=True))
 
 
 def _webhook(settings: Settings, champion: Background) -> Webhook | None:

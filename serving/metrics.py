@@ -15,6 +15,7 @@ from serving.degradation import KINDS
 from serving.logs import dropped_lines
 from serving.model import Ranker
 from serving.schemas import EventReceipt, RecommendationAnswer
+from serving.shadow import Shadow
 from serving.stages import STAGES, Stopwatch
 
 # Decided when the library is imported. The variable alone says nothing: Feast sets it later on.
@@ -28,12 +29,15 @@ _CANDIDATES = (0, 1, 10, 30, 100, 300, 1_000, 3_000, 10_000)
 class Metrics:
     """Counters and histograms of one service, in a registry of their own."""
 
-    def __init__(self, decisions: DecisionLog, ranker: Callable[[], Ranker]) -> None:
+    def __init__(
+        self, decisions: DecisionLog, ranker: Callable[[], Ranker], shadow: Shadow | None = None
+    ) -> None:
         self._registry = CollectorRegistry()
         self._decisions = decisions
         self._ranker = ranker
+        self._shadow = shadow
         self._model = ranker()
-        self._counted = dict.fromkeys(("dropped", "written", "lines"), 0)
+        self._counted = dict.fromkeys(("dropped", "written", "lines", "skipped"), 0)
         self._count_requests()
         self._count_answers()
         self._count_state()
@@ -64,6 +68,12 @@ class Metrics:
 
     def _count_answers(self) -> None:
         registry = self._registry
+        self._answers = Counter(
+            "clipwise_answers",
+            "Answers by the ranker that made their scores.",
+            ("name", "version"),
+            registry=registry,
+        )
         self._shown = Counter(
             "clipwise_coupons_shown", "Coupons in the answers.", registry=registry
         )
@@ -92,6 +102,9 @@ class Metrics:
         self._kept = Counter(
             "clipwise_decisions_written", "Decisions in a file.", registry=registry
         )
+        self._skipped = Counter(
+            "clipwise_shadow_skipped", "Requests the challenger did not see.", registry=registry
+        )
         self._lines = Counter(
             "clipwise_log_lines_dropped", "Log lines that nobody took.", registry=registry
         )
@@ -119,6 +132,7 @@ class Metrics:
         """Count what an answer shows, what was removed for it, and in which ways it lacks."""
         for kind in degraded:
             self._degraded[kind].inc()
+        self._answers.labels(answer.model.name, answer.model.version).inc()
         self._shown.inc(len(answer.recommendations))
         self._cold.inc(answer.cold_start)
         for rule, count in answer.removed.items():
@@ -137,6 +151,8 @@ class Metrics:
         self._catch_up("dropped", self._decisions.dropped, self._lost)
         self._catch_up("written", self._decisions.written, self._kept)
         self._catch_up("lines", dropped_lines(), self._lines)
+        if self._shadow is not None:
+            self._catch_up("skipped", self._shadow.skipped, self._skipped)
         before, self._model = self._model, self._ranker()
         if self._model is not before:
             self._swaps.inc()

@@ -47,12 +47,16 @@ class Policy:
         """Whether the best scores are shown as they are."""
         return self.kind == DETERMINISTIC and self.department_limit is None
 
+    def stated(self) -> dict[str, str | float | None]:
+        """The policy by name, without what it does not use."""
+        used = {EPSILON_GREEDY: "epsilon", PLACKETT_LUCE: "temperature"}.get(self.kind)
+        kept = ("kind", used, "department_limit")
+        return {name: value for name, value in asdict(self).items() if name in kept}
+
     @cached_property
     def as_json(self) -> str:
         """The policy as the decision log keeps it."""
-        used = {EPSILON_GREEDY: "epsilon", PLACKETT_LUCE: "temperature"}.get(self.kind)
-        kept = ("kind", used, "department_limit")
-        return json.dumps({name: value for name, value in asdict(self).items() if name in kept})
+        return json.dumps(self.stated())
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,12 @@ class Policies:
 
     def of(self, placement: str) -> Policy:
         return self.by_placement.get(placement, self.default)
+
+    @property
+    def limit_departments(self) -> bool:
+        """Whether any list may have only so many coupons of a department."""
+        every = (self.default, *self.by_placement.values())
+        return any(policy.department_limit is not None for policy in every)
 
 
 def policies_from_environment(environ: Mapping[str, str]) -> Policies:

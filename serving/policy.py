@@ -68,8 +68,8 @@ def rank(
     return np.lexsort((~breaks, -np.asarray(scores, dtype=np.float64)))[:k]
 
 
-def propensities(shown: int) -> np.ndarray:
-    """The probability with which each coupon was shown: 1, as nothing is left to chance."""
+def certain(shown: int) -> np.ndarray:
+    """The propensities of so many coupons that are shown for their rank: 1 each."""
     return np.ones(shown)
 
 

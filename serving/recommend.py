@@ -1,20 +1,17 @@
 """Answers one request: which coupons this user sees, and why the others do not."""
 
-import json
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 from starlette.concurrency import run_in_threadpool
 
-from feature_repo.names import RANKER_SERVICE, USER
-from feature_repo.reasons import reasons
-from feature_repo.transforms.request import RANKER_INPUTS, ranker_inputs
+from feature_repo.names import USER
+from serving.answers import counted, decision, recommendations, shadowed, why, why_nothing
 from serving.candidates import CandidateIndex
-from serving.clock import Clock, from_microseconds, microseconds
+from serving.clock import Clock, microseconds
 from serving.decision_files import Decision
 from serving.decisions import DecisionSink
 from serving.degradation import (
@@ -25,38 +22,27 @@ from serving.degradation import (
     User,
 )
 from serving.errors import NotReady
+from serving.experiment import Experiment
 from serving.ledger import Ledger, NoLedger
-from serving.model import Ranker
+from serving.model import Models, Ranker
 from serving.online import Freshness
-from serving.policy import propensities, rank
-from serving.quotes import Coverage, cart_of, coverage, quotes
-from serving.rules import AUDIENCE, HOLDOUT, RuleSettings, Situation, asks_ledger, before_scoring
+from serving.policies import Policies
+from serving.quotes import cart_of, coverage
+from serving.ranking import candidate_inputs, score_and_rank
+from serving.rules import RuleSettings, Situation, asks_ledger, before_scoring
 from serving.schemas import (
     ModelName,
-    Reason,
-    Recommendation,
     RecommendationAnswer,
     RecommendationRequest,
 )
-from serving.selection import select
+from serving.selection import Choice
+from serving.shadow import Shadow
 from serving.stages import Unwatched, Watch
 
 log = logging.getLogger(__name__)
 
 _MANY = 2_000
 """Above so many coupons a decision takes longer than others should wait for it."""
-
-_NO_SCORES = np.empty(0)
-_NO_INPUTS = np.empty((0, len(RANKER_INPUTS)), dtype=np.float32)
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """The shown coupons, best first: ``n`` index rows, scores and input rows."""
-
-    rows: np.ndarray
-    scores: np.ndarray
-    inputs: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -80,16 +66,18 @@ class Users(Protocol):
 class Recommender:
     """Decides for one request at a time; everything it needs is handed in.
 
-    ``index`` and ``ranker`` are asked once a request, so that a swap never tears one apart.
+    ``index`` and ``models`` are asked once a request, so that a swap never tears one apart.
     ``new_id`` names requests. ``watch`` gives one that hears of a request's stages. Without a
     ``ledger`` nothing counts as used, reserved or seen, and without ``users`` it only decides.
+    Without ``departments``, which gives a number for each row of an index, no policy limits them;
+    without a ``shadow`` no challenger ranks there.
     """
 
     def __init__(
         self,
         freshness: Freshness,
         index: Callable[[], CandidateIndex | None],
-        ranker: Callable[[], Ranker],
+        models: Callable[[], Models],
         decisions: DecisionSink,
         clock: Clock,
         new_id: Callable[[], str],
@@ -97,17 +85,25 @@ class Recommender:
         ledger: Ledger | None = None,
         rules: RuleSettings | None = None,
         users: Users | None = None,
+        policies: Policies | None = None,
+        departments: Callable[[CandidateIndex], np.ndarray] | None = None,
+        experiment: Experiment | None = None,
+        shadow: Shadow | None = None,
     ) -> None:
         self._users = users
         self._freshness = freshness
         self._index = index
-        self._ranker = ranker
+        self._models = models
         self._decisions = decisions
         self._clock = clock
         self._new_id = new_id
         self._watch = watch
         self._ledger = ledger or NoLedger()
         self._rules = rules or RuleSettings()
+        self._policies = policies or Policies()
+        self._departments = departments
+        self._experiment = experiment or Experiment()
+        self._shadow = shadow
 
     async def warm(self) -> None:
         """Do before the first request what it would otherwise wait for."""
@@ -137,30 +133,44 @@ class Recommender:
         Raises AsOfRefused if the request names an instant this service cannot decide for, and
         NotReady if there is no candidate index yet.
         """
-        watch = watch or self._watch()
-        instant = self._clock.instant(request.as_of, self._freshness.watermark())
-        index, ranker = self._ready_index(), self._ranker()
+        watch, request_id = watch or self._watch(), self._new_id()
+        watermark = self._freshness.watermark()
+        instant = self._clock.instant(request.as_of, watermark)
+        index = self._ready_index()
+        assigned = self._experiment.assign(self._models(), request.user_id, request_id)
         reachable = index.candidates(user["campaign_ids"])
         situation = self._situation(request, index, microseconds(instant), user)
         rows, removed = before_scoring(situation, reachable, self._ledger)
         watch.candidates(len(reachable))
         watch.lap("rules")
-        ranking, more = score_and_rank(request, user, situation, rows, ranker, self._ledger, watch)
-        removed = _counted(len(index) - len(reachable), removed, more)
+        inputs = candidate_inputs(request, user, index, rows, situation.as_of)
+        watch.lap("features")
+        choice = self._choice(request, index, request_id, situation.as_of)
+        ranker = assigned.ranker
+        ranking = score_and_rank(situation, rows, inputs, ranker, choice, self._ledger, watch)
+        removed = counted(len(index) - len(reachable), removed, ranking.removed)
         answer = RecommendationAnswer(
-            request_id=self._new_id(),
+            request_id=request_id,
             user_id=request.user_id,
             model=ModelName(name=ranker.name, version=ranker.version),
             cold_start=is_unknown(user),
             stale_features=tuple(self._freshness.stale_features(instant)),
             recommendations=recommendations(
-                index, ranking, situation.coverage, _why(request, ranker, ranking)
+                index, ranking, situation.coverage, why(request, ranker, ranking)
             ),
             removed=removed,
-            reason=None if len(ranking.rows) else _why_nothing(len(reachable), removed),
+            reason=None if len(ranking.rows) else why_nothing(len(reachable), removed),
         )
         watch.lap("answer")
-        self._decisions.record(decision(request, answer, index, rows, ranking, situation.as_of))
+        made = decision(answer, situation, rows, ranking)
+        made = replace(
+            made,
+            policy=choice.policy.as_json,
+            arm=assigned.arm,
+            online_watermark=None if watermark is None else microseconds(watermark),
+        )
+        self._decisions.record(made)
+        self._watch_challenger(assigned.shadow, made, situation, rows, inputs, choice)
         watch.lap("log")
         watch.finish()
         return answer
@@ -181,6 +191,37 @@ class Recommender:
             yield STALE_FEATURES
         if not answer.recommendations:
             yield NO_CANDIDATES
+
+    def _choice(
+        self, request: RecommendationRequest, index: CandidateIndex, request_id: str, as_of: int
+    ) -> Choice:
+        policy = self._policies.of(request.placement)
+        if policy.is_plain:
+            return Choice(request.k, policy)
+        departments = self._departments and self._departments(index)
+        return Choice(request.k, policy, departments, (request_id, request.user_id, as_of))
+
+    def _watch_challenger(
+        self,
+        challenger: Ranker | None,
+        served: Decision,
+        situation: Situation,
+        rows: np.ndarray,
+        inputs: np.ndarray,
+        choice: Choice,
+    ) -> None:
+        """Log what the challenger would have shown, once there is time; it takes nothing."""
+        if challenger is None or self._shadow is None or not len(rows):
+            return
+        inputs = inputs.copy()
+
+        def rank_in_shadow() -> None:
+            ranking = score_and_rank(
+                situation, rows, inputs, challenger, choice, NoLedger(), Unwatched()
+            )
+            self._decisions.record(shadowed(served, situation.index, challenger, ranking))
+
+        self._shadow.submit(rank_in_shadow)
 
     def _situation(
         self,
@@ -209,35 +250,6 @@ class Recommender:
         return index
 
 
-def score_and_rank(
-    request: RecommendationRequest,
-    user: Mapping[str, Any],
-    situation: Situation,
-    rows: np.ndarray,
-    ranker: Ranker,
-    ledger: Ledger,
-    watch: Watch,
-) -> tuple[Ranking, dict[str, int]]:
-    """The ``k`` best of the candidate rows that may be shown beside each other.
-
-    Also gives how many were removed after scoring, by rule.
-    """
-    if not len(rows):
-        return Ranking(rows, _NO_SCORES, _NO_INPUTS), {}
-    index, as_of = situation.index, np.array([situation.as_of])
-    columns = {name: [value] for name, value in user.items()}
-    cart = [item.priced() for item in request.cart]
-    inputs = ranker_inputs(columns, index.coupons, rows, as_of, [cart])[0]
-    watch.lap("features")
-    scores = np.asarray(ranker.score(inputs), dtype=np.float64)
-    watch.lap("score")
-    ranked = rank(scores, index.coupon_id[rows], len(rows), index.ties[rows])
-    places, removed = select(situation, rows[ranked], request.k, ledger)
-    watch.lap("rank")
-    best = ranked[places]
-    return Ranking(rows[best], scores[best], inputs[best]), removed
-
-
 def is_unknown(user: Mapping[str, Any]) -> bool:
     """Whether nothing at all is known of the user."""
     return all(value is None for name, value in user.items() if name != USER)
@@ -247,83 +259,3 @@ def redemptions(user: Mapping[str, Any]) -> dict[str, float]:
     """How often the user redeemed each coupon so far."""
     ids, counts = user["redeemed_coupon_ids"], user["redeemed_coupon_counts"]
     return {} if ids is None else dict(zip(ids, counts, strict=True))
-
-
-Reasons = tuple[Reason, ...]
-
-
-def _why(request: RecommendationRequest, ranker: Ranker, ranking: Ranking) -> Sequence[Reasons]:
-    """The reasons of every shown coupon; none unless the request asks for them."""
-    if not request.explain or not len(ranking.rows):
-        return [()] * len(ranking.rows)
-    effects = ranker.explain(ranking.inputs).by_input
-    return [
-        tuple(Reason(code=one.code, text=one.text, effect=one.effect) for one in reasons(*pair))
-        for pair in zip(ranking.inputs, effects, strict=True)
-    ]
-
-
-def recommendations(
-    index: CandidateIndex, ranking: Ranking, cover: Coverage, why: Sequence[Reasons]
-) -> tuple[Recommendation, ...]:
-    """The ranked coupons as a shop sees them, each with its reasons and its quote."""
-    chances = propensities(len(ranking.rows))
-    quoted = quotes(ranking.rows, cover)
-    return tuple(
-        Recommendation(
-            coupon_id=index.coupon_id[row],
-            coupon_code=index.coupon_code[row],
-            campaign_id=index.campaign_id[row],
-            rank=place + 1,
-            score=float(ranking.scores[place]),
-            propensity=float(chances[place]),
-            valid_to=from_microseconds(index.valid_to[row]),
-            reasons=why[place],
-            quote=quoted[place],
-        )
-        for place, row in enumerate(ranking.rows)
-    )
-
-
-def decision(
-    request: RecommendationRequest,
-    answer: RecommendationAnswer,
-    index: CandidateIndex,
-    rows: np.ndarray,
-    ranking: Ranking,
-    as_of: int,
-) -> Decision:
-    """What the log keeps of a request: enough to learn from it and to evaluate other policies."""
-    return Decision(
-        request_id=answer.request_id,
-        event_timestamp=as_of,
-        user_id=request.user_id,
-        placement=request.placement,
-        candidate_ids=index.coupon_id[rows],
-        coupon_ids=index.coupon_id[ranking.rows],
-        features=ranking.inputs,
-        scores=ranking.scores,
-        propensities=propensities(len(ranking.rows)),
-        model_name=answer.model.name,
-        model_version=answer.model.version,
-        feature_service=RANKER_SERVICE,
-        removed=json.dumps(answer.removed),
-        cold_start=answer.cold_start,
-        stale_features=answer.stale_features,
-    )
-
-
-def _counted(others: int, *removed: Mapping[str, int]) -> dict[str, int]:
-    """How many coupons each rule removed; ``others`` are for users that are not this one."""
-    total = Counter({AUDIENCE: others} if others else {})
-    for counts in removed:
-        total.update(counts)
-    return dict(total)
-
-
-def _why_nothing(reachable: int, removed: Mapping[str, int]) -> str:
-    if not reachable:
-        return "no campaign reaches this user"
-    if HOLDOUT in removed:
-        return "this user is in the holdout, which gets no coupons so that their effect can be seen"
-    return "rules removed every coupon that reaches this user: removed says which"

@@ -43,11 +43,11 @@ Instant = Annotated[AwareDatetime, BeforeValidator(_text_only), AfterValidator(_
 Count = Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)]
 
 
-class _Closed(BaseModel):
+class Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class CartItem(_Closed):
+class CartItem(Closed):
     """A line of the cart. ``unit_price`` is in major units: 0.5 is 50 cents."""
 
     product_id: Id
@@ -60,7 +60,7 @@ class CartItem(_Closed):
         return PricedLine(self.product_id, self.quantity, cents)
 
 
-class RecommendationRequest(_Closed):
+class RecommendationRequest(Closed):
     """Which coupons to show this user at this placement, given the cart.
 
     ``as_of`` is the instant to decide for; only a service in replay accepts it.
@@ -88,14 +88,14 @@ class RecommendationRequest(_Closed):
     as_of: Instant | None = None
 
 
-class ModelName(_Closed):
+class ModelName(Closed):
     """Which ranker made the scores."""
 
     name: str
     version: str
 
 
-class Reason(_Closed):
+class Reason(Closed):
     """Why a coupon has its score, in the words of a support agent.
 
     ``effect`` is what the things behind ``code`` added to the score; below zero they speak against
@@ -108,7 +108,7 @@ class Reason(_Closed):
     effect: float
 
 
-class Recommendation(_Closed):
+class Recommendation(Closed):
     """A coupon to show. ``reasons`` are there if the request says ``explain``, strongest first.
 
     ``quote`` is absent where the retailer does not state what the coupon gives.
@@ -125,7 +125,7 @@ class Recommendation(_Closed):
     quote: Quote | None = None
 
 
-class RecommendationAnswer(_Closed):
+class RecommendationAnswer(Closed):
     """Ranked coupons, best first. ``reason`` is there only if there are none.
 
     ``removed`` counts, by rule, the coupons that are not shown: ``audience`` those meant for
@@ -188,7 +188,7 @@ class RecommendationAnswer(_Closed):
     reason: str | None = None
 
 
-class Event(_Closed):
+class Event(Closed):
     """Something a user did, as in the raw table ``events``. Money is in minor units (cents).
 
     A redemption is a row of the raw table ``redemptions`` whose id is the event's: it names the
@@ -212,7 +212,7 @@ class Event(_Closed):
     discount_amount: Count | None = None
 
 
-class EventBatch(_Closed):
+class EventBatch(Closed):
     """Events to take in. Each is checked by itself: a bad one does not stop the others."""
 
     model_config = ConfigDict(
@@ -239,35 +239,7 @@ class EventBatch(_Closed):
     events: tuple[Any, ...] = Field(max_length=MAX_EVENTS)
 
 
-class ModelState(_Closed):
-    """The ranker in use. ``problem`` says why the newest champion is not it."""
-
-    name: str
-    version: str
-    is_champion: bool
-    problem: str | None
-    feature_service: str
-
-
-class ClockState(_Closed):
-    """What the service takes for now, and whether it stands still there."""
-
-    now: datetime
-    replay: bool
-
-
-class Readiness(_Closed):
-    """What the service answers with. ``notes`` are sentences on what is not as it should be."""
-
-    ready: bool
-    model: ModelName
-    coupons: int
-    clock: ClockState
-    online_watermark: datetime | None
-    notes: tuple[str, ...]
-
-
-class Rejection(_Closed):
+class Rejection(Closed):
     """An event that was not taken in: its place in the batch, its id if it had one, and why."""
 
     index: int
@@ -275,7 +247,7 @@ class Rejection(_Closed):
     reason: str
 
 
-class EventReceipt(_Closed):
+class EventReceipt(Closed):
     """What became of a batch. A duplicate was already here with the same content."""
 
     model_config = ConfigDict(

@@ -1,32 +1,99 @@
-"""Which of the ranked coupons are shown: one of each exclusivity group, and what can be reserved.
+"""Which of the ranked coupons are shown together, and with which probability.
 
+One of each exclusivity group, so many of a department, and only what can still be reserved.
 What can no longer be reserved, because another request was faster, makes room for the next best.
 """
 
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from serving.errors import StorageFailed
+from serving.exploration import Draw, Quota, chance_of
 from serving.ledger import Claim, Ledger
+from serving.policies import Policy
+from serving.policy import certain
 from serving.quotes import NO_LIMIT
 from serving.rules import EXCLUSIVITY, LIMITED, UNKNOWN, Situation
 from serving.terms import NO_GROUP
 
 log = logging.getLogger(__name__)
 
+DEPARTMENT = "department"
 _RESERVED = ("total_limit", "campaign_budget", "user_budget")
 
 
-def select(
-    situation: Situation, ranked: np.ndarray, k: int, ledger: Ledger
-) -> tuple[np.ndarray, dict[str, int]]:
-    """Places in ``ranked``, index rows with the best first, of the ``k`` to show.
+@dataclass(frozen=True)
+class Choice:
+    """How many coupons to choose, and by which policy.
 
-    Also gives how many were removed and by what. What is shown and has a limit is claimed.
+    ``departments`` has a number for the department of each index row, -1 for none. ``names`` are
+    what chance depends on, where the policy leaves something to it.
     """
+
+    k: int
+    policy: Policy = Policy()
+    departments: np.ndarray | None = None
+    names: tuple[object, ...] = ()
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Places in what was ranked of the coupons to show, in order, and the propensity of each.
+
+    ``removed`` counts those that are not shown although they ranked high enough, by rule.
+    """
+
+    places: np.ndarray
+    propensities: np.ndarray
+    removed: dict[str, int]
+
+
+def select(
+    situation: Situation, ranked: np.ndarray, scores: np.ndarray, choice: Choice, ledger: Ledger
+) -> Selection:
+    """Choose among ``ranked``, index rows with the best first; ``scores`` are theirs.
+
+    What is shown and has a limit is claimed.
+    """
+    if choice.policy.is_plain:
+        places, removed = _best(situation, ranked, choice.k, ledger)
+        return Selection(places, certain(len(places)), _named(removed))
+    quotas = _quotas(situation, ranked, choice)
+    draw = Draw(choice.policy, scores, chance_of(*choice.names), quotas)
+    return _drawn(situation, ranked, draw, choice.k, ledger)
+
+
+def _drawn(
+    situation: Situation, ranked: np.ndarray, draw: Draw, k: int, ledger: Ledger
+) -> Selection:
+    drawn, shown, removed = [], [], Counter()
+    while sum(shown) < k and len(batch := draw.take(k - sum(shown))):
+        kept, failed = _claimed(situation, ranked[batch], ledger)
+        drawn += batch.tolist()
+        shown += kept
+        removed.update(failed.values())
+    # What was refused had its turn too.
+    places, stays = np.array(drawn, dtype=np.int64), np.array(shown, dtype=bool)
+    return Selection(places[stays], draw.propensities()[stays], _named(removed + draw.closed))
+
+
+def _quotas(situation: Situation, ranked: np.ndarray, choice: Choice) -> list[Quota]:
+    terms, limit, quotas = situation.index.terms, choice.policy.department_limit, []
+    if "group" in terms.stated:
+        quotas.append(Quota(terms.group[ranked], 1, EXCLUSIVITY))
+    if limit is not None and choice.departments is not None:
+        quotas.append(Quota(choice.departments[ranked], limit, DEPARTMENT))
+    return quotas
+
+
+def _best(
+    situation: Situation, ranked: np.ndarray, k: int, ledger: Ledger
+) -> tuple[np.ndarray, Counter[str]]:
+    """Places of the ``k`` best, and how many were removed by what."""
     terms = situation.index.terms
     places, removed = np.arange(len(ranked)), Counter()
     if "group" in terms.stated:
@@ -34,15 +101,24 @@ def select(
         places = places[best]
         removed[EXCLUSIVITY] = len(ranked) - len(places)
     if terms.stated.isdisjoint(LIMITED):
-        return places[:k], _named(removed)
+        return places[:k], removed
     shown: list[int] = []
     while len(shown) < k and len(places):
         batch, places = np.split(places, [k - len(shown)])
-        failed = _claim(situation, ranked[batch], ledger)
+        kept, failed = _claimed(situation, ranked[batch], ledger)
         removed.update(failed.values())
-        ids = situation.index.coupon_id[ranked[batch]]
-        shown += [p for p, one in zip(batch.tolist(), ids, strict=True) if one not in failed]
-    return np.array(shown, dtype=np.int64), _named(removed)
+        shown += batch[np.array(kept, dtype=bool)].tolist()
+    return np.array(shown, dtype=np.int64), removed
+
+
+def _claimed(
+    situation: Situation, rows: np.ndarray, ledger: Ledger
+) -> tuple[list[bool], dict[str, str]]:
+    """Whether each row may be shown now that it was claimed, and why the others may not."""
+    if situation.index.terms.stated.isdisjoint(LIMITED):
+        return [True] * len(rows), {}
+    failed = _claim(situation, rows, ledger)
+    return [one not in failed for one in situation.index.coupon_id[rows]], failed
 
 
 def best_of_groups(groups: np.ndarray) -> np.ndarray:

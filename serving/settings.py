@@ -8,6 +8,8 @@ from pathlib import Path
 
 from feature_repo.home import REPOSITORY, resolve_home
 from serving.errors import SettingsRefused
+from serving.experiment import Experiment, experiment_from_environment
+from serving.policies import Policies, policies_from_environment
 
 # OpenTelemetry's own names: a collector for everything, or one for traces alone.
 _COLLECTORS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
@@ -118,6 +120,8 @@ class Settings:
     decisions: DecisionLogSettings = field(default_factory=DecisionLogSettings)
     rules: RuleSettings = field(default_factory=RuleSettings)
     online: OnlineSettings = field(default_factory=OnlineSettings)
+    policies: Policies = field(default_factory=Policies)
+    experiment: Experiment = field(default_factory=Experiment)
 
     @property
     def feature_repo(self) -> Path:
@@ -131,6 +135,9 @@ def settings_from_environment(environ: Mapping[str, str], **overrides: object) -
     Raises SettingsRefused.
     """
     overrides.setdefault("rules", rules_from_environment(environ))
+    overrides.setdefault("policies", policies_from_environment(environ))
+    overrides.setdefault("experiment", experiment_from_environment(environ))
+    overrides.setdefault("decisions", DecisionLogSettings(days=_days(environ)))
     overrides.setdefault("webhook_secret", environ.get("CLIPWISE_WEBHOOK_SECRET") or None)
     overrides.setdefault("limits", Limits(per_second=_rate(environ.get("CLIPWISE_RATE_LIMIT"))))
     overrides.setdefault("traced", any(environ.get(name) for name in _COLLECTORS))
@@ -160,6 +167,22 @@ def rules_from_environment(environ: Mapping[str, str]) -> RuleSettings:
         number("CLIPWISE_RESERVATION_SECONDS", RuleSettings.reservation_seconds),
         environ.get("CLIPWISE_LEDGER_REDIS") or None,
     )
+
+
+def _days(environ: Mapping[str, str]) -> float | None:
+    text = environ.get("CLIPWISE_DECISION_DAYS")
+    if not text:
+        return None
+    try:
+        days = float(text)
+    except ValueError:
+        days = 0.0
+    if not 0 < days < float("inf"):
+        raise SettingsRefused(
+            "Expected in CLIPWISE_DECISION_DAYS how many days files of decisions are kept, more "
+            f"than 0, got {text!r}; leave it out to keep all."
+        )
+    return days
 
 
 def _rate(text: str | None) -> float:

@@ -31,7 +31,7 @@ from feature_repo.home import REPOSITORY
 from feature_repo.transforms.request import DERIVED, RANKER_INPUTS
 from serving.candidates import index_from_columns
 from serving.online import FeastOnline
-from serving.recommend import score_and_rank
+from serving.ranking import candidate_inputs
 from serving.schemas import RecommendationRequest
 
 # Feast warns while it is imported; its warnings are not ours to mend.
@@ -93,16 +93,6 @@ def test_every_input_in_training_equals_its_definition_from_the_raw_rows(store, 
     check_training(store, log, data.draw(some_instants(log, 30)))
 
 
-class Seeing:
-    """A ranker that keeps the inputs that it was asked to score."""
-
-    name, version = "seeing", "1"
-
-    def score(self, inputs: np.ndarray) -> np.ndarray:
-        self.inputs = inputs
-        return np.zeros(len(inputs))
-
-
 @settings(RANDOM, max_examples=2)
 @given(log=logs(), data=st.data())
 def test_serving_sees_what_training_sees_at_the_materialized_instant(tmp_path_factory, log, data):
@@ -119,12 +109,10 @@ def test_serving_sees_what_training_sees_at_the_materialized_instant(tmp_path_fa
     frame, raw = frame_of(store, EVERYBODY, COUPONS, [t]), Raw(log)
     carted = [RANKER_INPUTS.index(f"cart_covered_{name}") for name in ("quantity", "amount")]
     for user in EVERYBODY:
-        seeing = Seeing()
-        seeing.inputs = np.empty((0, len(RANKER_INPUTS)))
-        score_and_rank(request, online.user(user), index, np.arange(len(index)), t, seeing)
+        seen = candidate_inputs(request, online.user(user), index, np.arange(len(index)), t)
         own = frame.user_id == user
         trained = dict(zip(frame.coupon_id[own], frame.inputs[own], strict=True))
-        for coupon, served in zip(index.coupon_id, seeing.inputs, strict=True):
+        for coupon, served in zip(index.coupon_id, seen, strict=True):
             check(served, inputs(raw, user, coupon, t, cart), f"of {user} and {coupon} at {t}")
             without_cart = np.delete(served, carted)
             np.testing.assert_array_equal(without_cart, np.delete(trained[coupon], carted))

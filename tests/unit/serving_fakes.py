@@ -130,6 +130,7 @@ class FakeLog:
     decisions: list[Decision] = field(default_factory=list)
     dropped: int = 0
     written: int = 0
+    problem: str | None = None
     running: bool = False
 
     def record(self, decision: Decision) -> None:

@@ -71,7 +71,7 @@ def service(
             users=None if broken else online,
             freshness=online,
             index=lambda: index.current,
-            ranker=lambda: models.current,
+            models=lambda: models.models,
             decisions=decisions,
             clock=clock,
             new_id=lambda: "request-1",

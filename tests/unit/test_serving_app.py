@@ -135,14 +135,20 @@ def test_readiness_says_which_features_are_stale():
     assert "user_stats" in get(service(stale), "/readyz").json()["notes"][1]
 
 
-def test_model_page_says_what_ranks():
-    assert get(service(), "/v1/model").json() == {
+def test_model_page_says_what_ranks_and_how():
+    said = get(service(), "/v1/model").json()
+    policies = said.pop("policies")
+    assert said == {
         "name": "own_spend",
         "version": "rule-1",
         "is_champion": False,
         "problem": None,
         "feature_service": "coupon_ranker_v1",
+        "previous": None,
+        "challenger": None,
     }
+    assert set(policies) == {"home", "cart", "checkout", "member", "campaign"}
+    assert policies["home"] == {"kind": "deterministic", "department_limit": None}
 
 
 def test_events_are_handed_over_with_the_instant_of_their_arrival():

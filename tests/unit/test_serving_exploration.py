@@ -128,8 +128,8 @@ def test_more_than_there_are_gives_all_that_there_are(policy):
 
 
 def test_no_more_than_the_limit_of_one_department():
-    one = draw(Policy(department_limit=2), quotas=(Quota(np.array([0, 0, 0, 1]), 2),))
-    assert one.take(4).tolist() == [0, 1, 3] and one.closed == 1
+    one = draw(Policy(department_limit=2), quotas=(Quota(np.array([0, 0, 0, 1]), 2, "full"),))
+    assert one.take(4).tolist() == [0, 1, 3] and one.closed == {"full": 1}
 
 
 def test_low_temperature_is_the_best_first_and_a_high_one_all_alike():

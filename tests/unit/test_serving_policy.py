@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 from feature_repo.transforms.request import RANKER_INPUTS
 from feature_repo.transforms.ties import tie_break
 from serving.policy import (
+    certain,
     own_purchases_scores,
     own_spend_scores,
-    propensities,
     rank,
     rule_margin,
 )
@@ -94,4 +94,4 @@ def test_nothing_ranks_to_nothing():
 
 
 def test_deterministic_policy_shows_with_certainty():
-    assert propensities(3).tolist() == [1.0, 1.0, 1.0]
+    assert certain(3).tolist() == [1.0, 1.0, 1.0]

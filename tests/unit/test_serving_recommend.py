@@ -19,7 +19,9 @@ from serving_fakes import (
 from feature_repo.transforms.request import RANKER_INPUTS
 from serving.clock import Clock, microseconds
 from serving.errors import AsOfRefused, NotReady
-from serving.model import RuleRanker
+from serving.experiment import Experiment
+from serving.model import Models, RuleRanker
+from serving.policies import Policies, Policy
 from serving.recommend import Recommender
 from serving.schemas import CartItem, RecommendationRequest
 from serving.settings import RuleSettings
@@ -43,18 +45,27 @@ class Waiting:
 
 
 def recommender(
-    online, index=INDEX, ranker=None, log=None, replay=True, ledger=None, rules=None
+    online,
+    index=INDEX,
+    ranker=None,
+    log=None,
+    replay=True,
+    ledger=None,
+    rules=None,
+    models=None,
+    **more,
 ) -> Waiting:
     decides = Recommender(
         users=online,
         freshness=online,
         index=lambda: index,
-        ranker=lambda: ranker or RuleRanker(),
+        models=lambda: models or Models(ranker or RuleRanker()),
         decisions=log if log is not None else FakeLog(),
         clock=Clock(lambda: WATERMARK, replay),
         new_id=lambda: "request-1",
         ledger=ledger,
         rules=rules,
+        **more,
     )
     return Waiting(decides)
 
@@ -223,7 +234,7 @@ def test_one_request_uses_one_ranker_even_if_it_is_swapped_meanwhile():
         users=online,
         freshness=online,
         index=lambda: INDEX,
-        ranker=lambda: rankers.pop(0),
+        models=lambda: Models(rankers.pop(0)),
         decisions=log,
         clock=Clock(lambda: WATERMARK),
         new_id=lambda: "request-1",
@@ -304,3 +315,79 @@ def test_answer_without_a_coupon_after_scoring_has_the_reason():
     ledger = FakeLedger(refused={"soap": "usage_cap_total"})
     answer = recommender(REACHED, index, ledger=ledger).recommend(ask())
     assert shown(answer) == [] and "removed says which" in answer.reason
+
+
+class AtOnce:
+    """Does in shadow at once what is to be done there."""
+
+    def submit(self, job) -> None:
+        job()
+
+
+FOUR = FakeOnline({"900": user(campaign_ids=["1", "2"])})
+
+
+def test_answer_and_log_have_the_propensity_of_the_policy_of_the_placement():
+    log = FakeLog()
+    policies = Policies(by_placement={"home": Policy("plackett_luce", temperature=1e9)})
+    service = recommender(FOUR, log=log, policies=policies)
+    answer = service.recommend(ask())
+    chances = [one.propensity for one in answer.recommendations]
+    assert chances == pytest.approx([1 / 4, 1 / 3, 1 / 2, 1])
+    kept = log.decisions[0]
+    assert kept.propensities.tolist() == chances and "plackett_luce" in kept.policy
+    assert list(kept.coupon_ids) == shown(answer)
+    assert service.recommend(ask()).recommendations == answer.recommendations, "same request id"
+    certain = service.recommend(ask(placement="cart"))
+    assert {one.propensity for one in certain.recommendations} == {1.0}
+
+
+def test_departments_are_limited_by_row_of_the_index():
+    policies = Policies(Policy(department_limit=1))
+    departments = {"milk": 0, "welcome": 0}
+
+    def of(index):
+        return np.array([departments.get(one, -1) for one in index.coupon_id])
+
+    answer = recommender(FOUR, policies=policies, departments=of).recommend(ask())
+    assert len(shown(answer)) == 3 and len({"milk", "welcome"} & set(shown(answer))) == 1
+    assert answer.removed["department"] == 1
+
+
+class Backwards(FakeRanker):
+    def score(self, inputs):
+        return -super().score(inputs)
+
+
+CHALLENGED = Models(FakeRanker("7"), challenger=Backwards("8"))
+
+
+def test_challenger_in_shadow_is_logged_beside_what_was_shown_and_takes_nothing():
+    log, ledger = FakeLog(), FakeLedger()
+    experiment = Experiment(shadow_share=1.0)
+    answer = recommender(
+        FOUR, log=log, ledger=ledger, models=CHALLENGED, experiment=experiment, shadow=AtOnce()
+    ).recommend(ask(k=3))
+    served, shadow = log.decisions
+    assert (served.role, served.model_version, answer.model.version) == ("served", "7", "7")
+    assert (shadow.role, shadow.model_version, shadow.arm) == ("shadow", "8", "champion")
+    assert list(served.coupon_ids) == shown(answer)
+    assert list(shadow.candidate_ids) == list(served.candidate_ids)
+    assert list(shadow.coupon_ids) == list(shadow.candidate_ids)[:3] != shown(answer)
+    assert shadow.request_id == served.request_id and shadow.features.shape[0] == 3
+
+
+def test_user_of_the_challengers_share_is_ranked_by_it_and_told_so():
+    log = FakeLog()
+    experiment = Experiment(challenger_share=1.0, shadow_share=1.0)
+    answer = recommender(
+        FOUR, log=log, models=CHALLENGED, experiment=experiment, shadow=AtOnce()
+    ).recommend(ask())
+    assert answer.model.version == "8"
+    assert [(one.role, one.arm) for one in log.decisions] == [("served", "challenger")]
+
+
+def test_log_says_up_to_when_the_features_know():
+    log = FakeLog()
+    recommender(FOUR, log=log).recommend(ask())
+    assert log.decisions[0].online_watermark == microseconds(WATERMARK)

@@ -4,20 +4,22 @@ from serving_fakes import WATERMARK, FakeLedger, coupon, index_of
 
 from serving.clock import microseconds
 from serving.ledger import Claim
+from serving.policies import Policy
 from serving.quotes import NO_LIMIT, cart_of, coverage
 from serving.rules import Situation
-from serving.selection import best_of_groups, select
+from serving.selection import Choice, best_of_groups, select
 
 NOW = microseconds(WATERMARK)
 LIMITED = {"total_limit": 5}
 
 
-def chosen(index, k: int = 10, ledger: FakeLedger | None = None):
+def chosen(index, k: int = 10, ledger: FakeLedger | None = None, choice=None):
     """Coupons shown, best first, where they are ranked as they stand in the index."""
     situation = Situation(index, NOW, {}, coverage(index.terms.offers, cart_of(())), "900")
     rows = np.arange(len(index))
-    places, removed = select(situation, rows, k, ledger or FakeLedger())
-    return list(index.coupon_id[rows[places]]), removed
+    scores = np.arange(len(rows), 0, -1.0)
+    found = select(situation, rows, scores, choice or Choice(k), ledger or FakeLedger())
+    return list(index.coupon_id[rows[found.places]]), found.removed
 
 
 def shelf(names: str, **terms):
@@ -86,3 +88,57 @@ def test_while_the_ledger_is_down_what_is_limited_makes_room():
     index = shelf("abcd", a=LIMITED, c=LIMITED)
     shown, removed = chosen(index, 2, FakeLedger(broken=True))
     assert (shown, removed) == (["b", "d"], {"limits_unknown": 2})
+
+
+def drawn(index, choice: Choice, ledger=None):
+    situation = Situation(index, NOW, {}, coverage(index.terms.offers, cart_of(())), "900")
+    rows = np.arange(len(index))
+    scores = np.zeros(len(rows))
+    return rows, select(situation, rows, scores, choice, ledger or FakeLedger())
+
+
+LUCE = Policy("plackett_luce")
+
+
+def test_no_more_of_a_department_than_the_policy_says():
+    departments = np.array([0, 0, 0, 1, -1, -1])
+    choice = Choice(10, Policy(department_limit=2), departments)
+    shown, removed = chosen(shelf("abcdef"), choice=choice)
+    assert (shown, removed) == (["a", "b", "d", "e", "f"], {"department": 1})
+
+
+def test_drawn_list_has_one_of_a_group_and_says_the_chance_of_each_turn():
+    index = shelf("abc", a={"exclusivity_group": "x"}, b={"exclusivity_group": "x"})
+    seen = set()
+    for number in range(60):
+        _, found = drawn(index, Choice(3, LUCE, names=(number,)))
+        first = found.places[0]
+        assert len(found.places) == 2 and found.removed == {"exclusivity": 1}
+        assert found.propensities.tolist() == pytest.approx([1 / 3, 1 / 2 if first == 2 else 1])
+        seen.add(tuple(found.places.tolist()))
+    assert seen == {(0, 2), (1, 2), (2, 0), (2, 1)}
+
+
+def test_refused_coupon_had_its_turn_and_the_next_one_is_drawn_from_what_is_left():
+    index = shelf("abcd", a=LIMITED, b=LIMITED, c=LIMITED, d=LIMITED)
+    for number in range(30):
+        ledger = FakeLedger(refused={"a": "usage_cap_total"})
+        _, found = drawn(index, Choice(3, LUCE, names=(number,)), ledger)
+        assert sorted(found.places.tolist()) == [1, 2, 3]
+        chances = [1 / 4, 1 / 3, 1 / 2, 1]
+        if found.removed:
+            assert found.removed == {"usage_cap_total": 1}
+            turns = [n for n in range(4) if n != drawn_at(found.propensities, chances)]
+            chances = [chances[turn] for turn in turns]
+        assert found.propensities.tolist() == pytest.approx(chances[:3])
+
+
+def drawn_at(propensities, chances) -> int:
+    """The turn that is missing among those of the shown."""
+    near = [np.isclose(propensities, chance).any() for chance in chances]
+    return near.index(False)
+
+
+def test_same_request_is_drawn_the_same_way_again():
+    again = [drawn(shelf("abcdefgh"), Choice(5, LUCE, names=("r", "900", 1)))[1] for _ in "12"]
+    assert again[0].places.tolist() == again[1].places.tolist()

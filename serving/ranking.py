@@ -1,0 +1,74 @@
+"""From candidates to the list that is shown: what a ranker reads, its scores, and the choice."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from feature_repo.transforms.request import RANKER_INPUTS, ranker_inputs
+from serving.candidates import CandidateIndex
+from serving.ledger import Ledger
+from serving.model import Ranker
+from serving.policy import rank
+from serving.rules import Situation
+from serving.schemas import RecommendationRequest
+from serving.selection import Choice, select
+from serving.stages import Watch
+
+_NO_SCORES = np.empty(0)
+_NO_INPUTS = np.empty((0, len(RANKER_INPUTS)), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The shown coupons, in order: ``n`` index rows, scores, input rows and propensities.
+
+    ``removed`` counts, by rule, what was removed after scoring.
+    """
+
+    rows: np.ndarray
+    scores: np.ndarray
+    inputs: np.ndarray
+    propensities: np.ndarray
+    removed: Mapping[str, int]
+
+
+def candidate_inputs(
+    request: RecommendationRequest,
+    user: Mapping[str, Any],
+    index: CandidateIndex,
+    rows: np.ndarray,
+    as_of: int,
+) -> np.ndarray:
+    """What rankers read of the candidate rows at ``as_of``, in microseconds.
+
+    The result is float32 of shape ``(n, len(RANKER_INPUTS))``.
+    """
+    if not len(rows):
+        return _NO_INPUTS
+    columns = {name: [value] for name, value in user.items()}
+    cart = [item.priced() for item in request.cart]
+    return ranker_inputs(columns, index.coupons, rows, np.array([as_of]), [cart])[0]
+
+
+def score_and_rank(
+    situation: Situation,
+    rows: np.ndarray,
+    inputs: np.ndarray,
+    ranker: Ranker,
+    choice: Choice,
+    ledger: Ledger,
+    watch: Watch,
+) -> Ranking:
+    """The ``k`` candidate rows that the policy chooses of those that may be shown together."""
+    if not len(rows):
+        return Ranking(rows, _NO_SCORES, _NO_INPUTS, _NO_SCORES, {})
+    scores = np.asarray(ranker.score(inputs), dtype=np.float64)
+    watch.lap("score")
+    index = situation.index
+    ranked = rank(scores, index.coupon_id[rows], len(rows), index.ties[rows])
+    chosen = select(situation, rows[ranked], scores[ranked], choice, ledger)
+    watch.lap("rank")
+    best = ranked[chosen.places]
+    return Ranking(rows[best], scores[best], inputs[best], chosen.propensities, chosen.removed)

@@ -1,0 +1,47 @@
+"""Work that nobody waits for: what the challenger would have shown, found out after the answer."""
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+
+class Shadow:
+    """Runs jobs on a thread of its own, at most ``capacity`` waiting.
+
+    ``skipped`` counts those that found no room or failed.
+    """
+
+    def __init__(self, capacity: int = 256) -> None:
+        self._jobs: queue.Queue[Callable[[], None] | None] = queue.Queue(capacity)
+        self._thread: threading.Thread | None = None
+        self.skipped = 0
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Run a job soon, or skip it: it never holds up who asks."""
+        try:
+            self._jobs.put_nowait(job)
+        except queue.Full:
+            self.skipped += 1
+
+    def close(self) -> None:
+        """Do what waits, and stop."""
+        if self._thread is not None:
+            self._jobs.put(None)
+            self._thread.join()
+            self._thread = None
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                job()
+            except Exception:
+                # A challenger that fails is the reviewer's concern, not that of this thread.
+                self.skipped += 1
+                log.exception("the challenger could not rank a request in shadow")
