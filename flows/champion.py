@@ -9,7 +9,7 @@ from flows.steps import now, tracking_uri
 from serving.audit import FORCED, PROMOTE, ROLLBACK, AuditLog, before
 from serving.errors import AuditFailed, ModelError, NotPassed
 from serving.evidence import Registered, require_passed, require_servable
-from serving.registry import MlflowRegistry, sound_ranker_of
+from serving.registry import MlflowRegistry, ranker_of, sound_ranker_of
 from training.tracking import Tracking
 
 log = logging.getLogger(__name__)
@@ -55,6 +55,7 @@ def promote(home: Path, version: str, reason: str, actor: str, force: bool = Fal
     tracking(home).require(version)
     registered = _sound(home, version)
     overruled = _objection(registered)
+    _require_golden(registered)
     if overruled and not force:
         raise PromotionRefused(f"{overruled} With --force it serves all the same, on the record.")
     with audit_log(home).change(version, actor, reason, FORCED if overruled else PROMOTE):
@@ -79,7 +80,9 @@ def rollback(home: Path, reason: str, actor: str) -> str:
             f"to; take the alias {CHAMPION} away in the MLflow UI, and the plain rule serves."
         )
     try:
-        require_servable(_sound(home, version))
+        registered = _sound(home, version)
+        require_servable(registered)
+        sound_ranker_of(registered)
     except ModelError as error:
         raise PromotionRefused(f"The previous champion may not serve any more: {error}") from error
     with changes.change(version, actor, reason, ROLLBACK):
@@ -91,7 +94,7 @@ def _sound(home: Path, version: str) -> Registered:
     """A version whose model the service could load, whatever the gate said."""
     try:
         registered = registry(home).read(version)
-        sound_ranker_of(registered)
+        ranker_of(registered)
     except ModelError as error:
         raise PromotionRefused(str(error)) from error
     return registered
@@ -106,6 +109,14 @@ def _objection(registered: Registered) -> str | None:
     except ModelError as error:
         raise PromotionRefused(f"{error} No --force can change that.") from error
     return None
+
+
+def _require_golden(registered: Registered) -> None:
+    """Refuse what the service would refuse for its golden rows, forced or not."""
+    try:
+        sound_ranker_of(registered)
+    except ModelError as error:
+        raise PromotionRefused(str(error)) from error
 
 
 def _permit(registered: Registered, reason: str, actor: str, overruled: str) -> Mapping[str, str]:

@@ -262,3 +262,27 @@ def test_look_at_the_champion_goes_on_without_a_log_and_says_so(home, caplog):
         folder.unlink()
         if moved:
             moved.rename(folder)
+
+
+def lose_golden(home, version):
+    (run_folder(home, version) / "golden.parquet").unlink()
+
+
+def swap_golden(home, version):
+    other = run_folder(home, registered(home, seed=9)) / "golden.parquet"
+    (run_folder(home, version) / "golden.parquet").write_bytes(other.read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [(lose_golden, "has no rows in the artifact"), (swap_golden, "golden rows otherwise")],
+)
+def test_version_that_cannot_be_checked_on_golden_rows_is_refused_even_by_force(home, spoil, why):
+    version = registered(home)
+    spoil(home, version)
+    for force in (False, True):
+        with pytest.raises(PromotionRefused, match=why):
+            promote(home, version, "it must", "ada", force)
+    crown(home, version)
+    ranking, problem = served(home)
+    assert ranking == "rule-1" and why in problem

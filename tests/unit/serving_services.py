@@ -19,6 +19,7 @@ from serving.background import Background
 from serving.candidates import IndexSlot
 from serving.clock import Clock
 from serving.errors import StorageFailed
+from serving.experiment import Experiment
 from serving.keys import Key, KeyRing
 from serving.metrics import Metrics
 from serving.model import ModelSlot
@@ -60,12 +61,14 @@ def service(
     limits=None,
     traces=None,
     watch=Unwatched,
+    experiment=None,
 ) -> Service:
     online = online or FakeOnline({"900": user(campaign_ids=["1"])}, stale=())
     decisions, clock = FakeLog(), Clock(lambda: WATERMARK, replay=True)
     columns = columns_of(coupon("milk", "1"), coupon("old", "1", valid_to_timestamp=0))
     index = IndexSlot(lambda: columns, online.watermark)
-    models = ModelSlot(registry or FakeRegistry())
+    experiment = experiment or Experiment()
+    models = ModelSlot(registry or FakeRegistry(), challenges=experiment.has_challenger)
     return Service(
         recommender=Recommender(
             users=None if broken else online,
@@ -89,6 +92,7 @@ def service(
         keys=FakeKeys(*keys),
         limits=limits or Limits(max_body_bytes=2_000),
         traces=traces,
+        experiment=experiment,
     )
 
 

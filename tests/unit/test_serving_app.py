@@ -13,7 +13,8 @@ from serving_services import ASK, FakeInbox, assert_problem, call, get, post, se
 
 from serving.app import create_app
 from serving.background import Background
-from serving.errors import PROBLEM_JSON
+from serving.errors import PROBLEM_JSON, ModelError
+from serving.experiment import Experiment
 from serving.logs import JsonLines
 from serving.webhook import Webhook, sign
 
@@ -128,6 +129,36 @@ def test_readiness_says_that_the_rule_ranks():
         "online_watermark": "2017-12-01T00:00:00Z",
         "notes": ["There is no champion; ranking by the rule own_spend."],
     }
+
+
+def test_readiness_and_model_page_say_why_a_challenger_or_a_file_is_missing():
+    registry = FakeRegistry("7", {"7": FakeRanker("7"), "8": ModelError("8 is torn.")}, 0, "8")
+    parts = service(registry=registry, experiment=Experiment("spring", 0.1, 0.5))
+    parts.decisions.problem = "No space left on device"
+    ready, model = call(parts, ("GET", "/readyz", {}), ("GET", "/v1/model", {}))
+    assert ready.json()["notes"] == [
+        "8 is torn.",
+        "Decisions wait in memory, as they cannot be written (No space left on device); make room "
+        "on the disk.",
+    ]
+    assert model.json()["challenger"] == {
+        "model": None,
+        "experiment": "spring",
+        "challenger_share": 0.1,
+        "shadow_share": 0.5,
+        "problem": "8 is torn.",
+    }
+
+
+def test_model_page_shows_the_champion_before_and_the_challenger():
+    rankers = {version: FakeRanker(version) for version in "789"}
+    registry = FakeRegistry("7", rankers, 0, "9")
+    parts = service(registry=registry, experiment=Experiment(shadow_share=0.5))
+    parts.models.refresh()
+    registry.champion = "8"
+    said = get(parts, "/v1/model").json()
+    assert (said["version"], said["previous"]["version"]) == ("8", "7")
+    assert said["challenger"]["model"]["version"] == "9" and said["problem"] is None
 
 
 def test_readiness_says_which_features_are_stale():

@@ -84,3 +84,23 @@ def test_rate_that_makes_no_sense_is_one_sentence(text):
 def test_traces_are_made_if_a_collector_is_named(name):
     assert not settings_from_environment({}).traced
     assert settings_from_environment({f"OTEL_EXPORTER_OTLP_{name}": "http://c:4318"}).traced
+
+
+def test_policies_experiment_and_retention_come_from_the_environment():
+    plain = settings_from_environment({})
+    assert plain.policies.of("home").is_plain and not plain.experiment.has_challenger
+    assert plain.decisions.days is None
+    environ = {
+        "CLIPWISE_POLICY": "epsilon_greedy:0.1",
+        "CLIPWISE_SHADOW_SHARE": "0.5",
+        "CLIPWISE_DECISION_DAYS": "30",
+    }
+    found = settings_from_environment(environ)
+    assert found.policies.of("home").epsilon == 0.1 and found.experiment.shadow_share == 0.5
+    assert found.decisions.days == 30
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "long"])
+def test_retention_that_makes_no_sense_is_one_sentence(text):
+    with pytest.raises(SettingsRefused, match="CLIPWISE_DECISION_DAYS"):
+        settings_from_environment({"CLIPWISE_DECISION_DAYS": text})
