@@ -47,7 +47,7 @@ class Policy:
         """Whether the best scores are shown as they are."""
         return self.kind == DETERMINISTIC and self.department_limit is None
 
-    def stated(self) -> dict[str, str | float | None]:
+    def stated(self) -> dict[str, str | int | float | None]:
         """The policy by name, without what it does not use."""
         used = {EPSILON_GREEDY: "epsilon", PLACKETT_LUCE: "temperature"}.get(self.kind)
         kept = ("kind", used, "department_limit")

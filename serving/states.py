@@ -34,7 +34,7 @@ class ModelState(Closed):
     feature_service: str
     previous: ModelName | None = None
     challenger: ChallengerState | None = None
-    policies: dict[str, dict[str, str | float | None]] = {}
+    policies: dict[str, dict[str, str | int | float | None]] = {}
 
 
 class ClockState(Closed):

@@ -160,6 +160,32 @@ def test_kernel_that_refuses_a_larger_file_costs_nothing_and_leaves_no_half_file
     assert len(rows(tmp_path)) == 50
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 64 kB."""
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path)], capture_output=True
+    )
+    if made.returncode:
+        pytest.skip(f"needs to mount a tmpfs: {made.stderr.decode().strip()}")
+    yield tmp_path
+    subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_full_disk_leaves_no_half_file_and_is_written_to_once_there_is_room(small_disk):
+    filler, folder = small_disk / "filler", small_disk / "decisions"
+    with pytest.raises(OSError, match="No space left"):
+        filler.write_bytes(bytes(100_000))
+    log = DecisionLog(folder, SLOW, time.time)
+    for number in range(20):
+        log.record(decision(number))
+    log.flush()
+    assert "No space left" in log.problem and not list(folder.glob("*"))
+    filler.unlink()
+    log.close()
+    assert (log.written, log.dropped, log.problem, len(rows(folder))) == (20, 0, None, 20)
+
+
 def test_killed_process_leaves_whole_files_and_loses_only_what_was_not_due_yet(tmp_path):
     with writer("endless", tmp_path) as process:
         due = int(process.stdout.readline())
