@@ -169,7 +169,7 @@ def small_disk(tmp_path):
     if made.returncode:
         pytest.skip(f"needs to mount a tmpfs: {made.stderr.decode().strip()}")
     yield tmp_path
-    subprocess.run(["umount", str(tmp_path)], check=True)
+    subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
 
 
 def test_full_disk_leaves_no_half_file_and_is_written_to_once_there_is_room(small_disk):
