@@ -42,7 +42,7 @@ class MlflowRegistry:
         from mlflow.exceptions import MlflowException
 
         if self._is_not_there():
-            return None
+            return {}
         with self._answering():
             try:
                 aliases = self._connected().get_registered_model(self._model).aliases

@@ -1,5 +1,7 @@
 """Every input of the ranker equals its definition, and training and serving see the same."""
 
+import asyncio
+
 import numpy as np
 import pytest
 from brute_force_inputs import inputs
@@ -109,7 +111,8 @@ def test_serving_sees_what_training_sees_at_the_materialized_instant(tmp_path_fa
     frame, raw = frame_of(store, EVERYBODY, COUPONS, [t]), Raw(log)
     carted = [RANKER_INPUTS.index(f"cart_covered_{name}") for name in ("quantity", "amount")]
     for user in EVERYBODY:
-        seen = candidate_inputs(request, online.user(user), index, np.arange(len(index)), t)
+        known = asyncio.run(online.user(user))
+        seen = candidate_inputs(request, known, index, np.arange(len(index)), t)
         own = frame.user_id == user
         trained = dict(zip(frame.coupon_id[own], frame.inputs[own], strict=True))
         for coupon, served in zip(index.coupon_id, seen, strict=True):
