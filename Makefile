@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: demo test unit lint bench bench-pit soak up down lock
+.PHONY: demo test unit lint bench bench-pit bench-serving soak up down lock
 
 demo: .venv/ready
 	$(BIN)/clipwise demo
@@ -22,6 +22,9 @@ bench: .venv/ready
 
 bench-pit: .venv/ready
 	$(BIN)/python -m tests.benchmarks point_in_time
+
+bench-serving: .venv/ready
+	$(BIN)/python -m tests.benchmarks serving
 
 # What CI does in a short form, in full: 100,000 fuzzed requests.
 soak: .venv/ready

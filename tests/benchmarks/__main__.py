@@ -2,9 +2,13 @@
 
 import sys
 
-from tests.benchmarks import backbone, point_in_time
+from tests.benchmarks import backbone, point_in_time, serving
 
-BENCHMARKS = {"backbone": lambda _: backbone.main(), "point_in_time": point_in_time.main}
+BENCHMARKS = {
+    "backbone": lambda _: backbone.main(),
+    "point_in_time": point_in_time.main,
+    "serving": serving.main,
+}
 
 
 def main(name: str | None = None, *options: str) -> None:

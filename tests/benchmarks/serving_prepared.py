@@ -1,0 +1,164 @@
+"""Brings a home to where it can be served and measured: online on Redis, model, inputs, bodies."""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from feature_repo.names import CHAMPION, RANKER_MODEL
+from tests.benchmarks.competing import say
+from tests.benchmarks.serving_data import (
+    CLIPWISE,
+    Home,
+    SetUpFailed,
+    registry_of,
+    run,
+    write_users,
+)
+from tests.benchmarks.serving_floor import KEY
+from tests.benchmarks.serving_servers import at_redis, ours, redis_of
+
+K = 10
+MOST = 100
+"""Coupons that one request may ask for."""
+MATRICES = 64
+CARTS = {"empty": "empty cart", "twenty": "cart of 20"}
+PLACEMENTS = {"empty": "home", "twenty": "cart"}
+
+
+def prepared(home: Home) -> Home:
+    """The home with all that a run needs; whatever is there already is used again."""
+    if not (home.work / "users.json").exists():
+        write_users(home)
+    if not (home.work / "online.rdb").exists():
+        _bring_online(home)
+    if not (home.work / "model.ubj").exists():
+        _write_model(home)
+    if not (home.work / "inputs.npy").exists():
+        _write_bodies(home)
+        _write_stock(home)
+        _write_inputs(home)
+    return home
+
+
+def registry_client(home: Home):
+    """MLflow's own client of the registry, telemetry off."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    from mlflow.tracking import MlflowClient
+
+    uri = registry_of(home.journey)
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def _bring_online(home: Home) -> None:
+    """Materialize into the home's Redis, add what the floor reads, and keep it as a file."""
+    import redis
+
+    with redis_of(home) as port:
+        run([CLIPWISE, "materialize"], home.environment | at_redis(port))
+        store = redis.Redis(port=port)
+        sizes = sorted(_sizes(store))
+        users = [user for user, _ in _users(home)]
+        if len(sizes) < len(users):
+            raise SetUpFailed(f"Expected {len(users)} users online, found {len(sizes)}.")
+        for user, size in zip(users, sizes[-len(users) :], strict=True):
+            store.set(KEY + user, bytes(size))
+        say(f"{len(users)} users online, {sum(sizes) // len(sizes):,} bytes each on average")
+        store.save()
+
+
+def _sizes(store) -> list[int]:
+    """Bytes of fields and values of every user's hash."""
+    found = list(store.scan_iter(b"*user_id*", 5_000, "hash"))
+    with store.pipeline(transaction=False) as pipe:
+        for key in found:
+            pipe.hgetall(key)
+        return [sum(len(f) + len(v) for f, v in row.items()) for row in pipe.execute()]
+
+
+def _users(home: Home) -> list[tuple[str, list[dict]]]:
+    return json.loads((home.work / "users.json").read_text())
+
+
+def _write_model(home: Home) -> None:
+    """The champion's own model file, as the registry has it."""
+    import mlflow.artifacts
+
+    client, uri = registry_client(home), registry_of(home.journey)
+    version = client.get_model_version_by_alias(RANKER_MODEL, CHAMPION).version
+    place = client.get_model_version_download_uri(RANKER_MODEL, version)
+    folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=place, tracking_uri=uri))
+    shutil.copy(next(folder.glob("**/*.ubj")), home.work / "model.ubj")
+
+
+def _write_bodies(home: Home) -> None:
+    """One request a household and line, for each kind of cart."""
+    for name, placement in PLACEMENTS.items():
+        with bodies(home, name).open("w") as file:
+            for user, cart in _users(home):
+                lines = cart if name == "twenty" else []
+                asked = {"user_id": user, "placement": placement, "k": K, "cart": lines}
+                file.write(json.dumps(asked) + "\n")
+
+
+def bodies(home: Home, cart: str) -> Path:
+    """The file of request bodies with such a cart."""
+    return home.work / f"bodies-{cart}.jsonl"
+
+
+def _write_inputs(home: Home) -> None:
+    """Every household asked once: it has to have exactly so many candidates.
+
+    What the decision log says of the best 100 of some is what the floor and the stock pair score;
+    more rows than that are those again.
+    """
+    import numpy as np
+
+    with redis_of(home) as port, ours(home, port, 1) as server:
+        wanted = _asked(server.port, [user for user, _ in _users(home)], MOST)
+    rows = [row for row in decided(home.folder) if row["request_id"] in wanted]
+    numbers = {len(row["candidate_ids"]) for row in rows}
+    if len(rows) != len(wanted) or numbers != {home.candidates}:
+        raise SetUpFailed(
+            f"Expected {len(wanted)} decisions of {home.candidates} candidates each, found "
+            f"{len(rows)} of {sorted(numbers)}; the log is {home.work / 'clipwise.log'}."
+        )
+    say(f"each of {len(rows)} households has {home.candidates} candidates")
+    few = [np.array(row["features"], dtype=np.float32) for row in rows[:MATRICES]]
+    times = -(-home.candidates // len(few[0]))
+    np.save(home.work / "inputs.npy", [np.tile(m, (times, 1))[: home.candidates] for m in few])
+
+
+def _asked(port: int, users: Sequence[str], k: int) -> set[str]:
+    """The ids of one answered request a user."""
+    import httpx
+
+    url = f"http://127.0.0.1:{port}/v1/recommendations"
+    with httpx.Client(timeout=60) as client:
+        answers = [
+            client.post(url, json={"user_id": user, "placement": "home", "k": k}) for user in users
+        ]
+    return {answer.raise_for_status().json()["request_id"] for answer in answers}
+
+
+def decided(home: Path) -> Sequence[dict]:
+    """All rows of the decision log."""
+    import pyarrow.parquet as pq
+
+    columns = ["request_id", "candidate_ids", "features"]
+    files = sorted((home / "decisions").rglob("*.parquet"))
+    return [row for file in files for row in pq.read_table(file, columns=columns).to_pylist()]
+
+
+def _write_stock(home: Home) -> None:
+    """What the stock pair is asked for, in a process that may import Feast."""
+    file = home.work / "stock.json"
+    run([sys.executable, "-m", "tests.benchmarks.serving_stock", "names", str(file)], {})
+    import pyarrow.parquet as pq
+
+    coupons = pq.read_table(home.work / "campaign" / "coupons.parquet")
+    made = [row["coupon_id"] for row in coupons.to_pylist() if row["campaign_id"] == "bench"]
+    users = [user for user, _ in _users(home)]
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"coupons": made, "users": users}))
