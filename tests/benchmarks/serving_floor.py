@@ -5,8 +5,8 @@ by orjson; one GET over redis.asyncio with hiredis brings bytes, as many as a us
 have, and nobody decodes them; one ``inplace_predict`` with the champion's own trees runs inline on
 float32 rows that lie ready, ``n`` by the model's inputs, computed from real features before; the
 ten best are sorted out by NumPy and answered by orjson in the shape of the contract. XGBoost has
-one thread. Nothing is checked, joined, ruled out, counted or logged. The environment says where things
-are: FLOOR_REDIS (port), FLOOR_MODEL, FLOOR_INPUTS (.npy, requests x n x inputs).
+one thread. Nothing is checked, joined, ruled out, counted or logged. The environment says where
+things are: FLOOR_REDIS (port), FLOOR_MODEL, FLOOR_INPUTS (.npy, requests x n x inputs).
 """
 
 import itertools

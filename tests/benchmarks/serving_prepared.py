@@ -1,7 +1,6 @@
 """Brings a home to where it can be served and measured: online on Redis, model, inputs, bodies."""
 
 import json
-import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -13,8 +12,10 @@ from tests.benchmarks.serving_data import (
     CLIPWISE,
     Home,
     SetUpFailed,
+    registry_client,
     registry_of,
     run,
+    variables,
     write_users,
 )
 from tests.benchmarks.serving_floor import KEY
@@ -41,15 +42,6 @@ def prepared(home: Home) -> Home:
         _write_stock(home)
         _write_inputs(home)
     return home
-
-
-def registry_client(home: Home):
-    """MLflow's own client of the registry, telemetry off."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    from mlflow.tracking import MlflowClient
-
-    uri = registry_of(home.journey)
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
 def _bring_online(home: Home) -> None:
@@ -86,7 +78,7 @@ def _write_model(home: Home) -> None:
     """The champion's own model file, as the registry has it."""
     import mlflow.artifacts
 
-    client, uri = registry_client(home), registry_of(home.journey)
+    client, uri = registry_client(home.journey), registry_of(home.journey)
     version = client.get_model_version_by_alias(RANKER_MODEL, CHAMPION).version
     place = client.get_model_version_download_uri(RANKER_MODEL, version)
     folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=place, tracking_uri=uri))
@@ -155,7 +147,8 @@ def decided(home: Path) -> Sequence[dict]:
 def _write_stock(home: Home) -> None:
     """What the stock pair is asked for, in a process that may import Feast."""
     file = home.work / "stock.json"
-    run([sys.executable, "-m", "tests.benchmarks.serving_stock", "names", str(file)], {})
+    command = [sys.executable, "-m", "tests.benchmarks.serving_stock", "names", str(file)]
+    run(command, variables(home.folder))
     import pyarrow.parquet as pq
 
     coupons = pq.read_table(home.work / "campaign" / "coupons.parquet")

@@ -15,8 +15,8 @@ from pathlib import Path
 from feature_repo.names import CHAMPION, RANKER_MODEL
 from tests.benchmarks.competing import CHECKOUT, say
 from tests.benchmarks.measuring import cost, record
-from tests.benchmarks.serving_data import CLIPWISE, Home
-from tests.benchmarks.serving_prepared import CARTS, bodies, registry_client
+from tests.benchmarks.serving_data import CLIPWISE, Home, registry_client
+from tests.benchmarks.serving_prepared import CARTS, bodies
 from tests.benchmarks.serving_servers import (
     Server,
     answers,
@@ -164,7 +164,7 @@ def _middle(metric: str, found: Sequence[dict]) -> float | None:
 
 def swap(course: Course, home: Home) -> Iterator[dict]:
     """Another version becomes champion while connections load; the alias ends where it was."""
-    client = registry_client(home)
+    client = registry_client(home.journey)
     seconds = max(course.seconds, 20)
     found = []
     with redis_of(home) as port, ours(home, port, course.workers) as server:
