@@ -25,6 +25,8 @@ K = 10
 MOST = 100
 """Coupons that one request may ask for."""
 MATRICES = 64
+CHECKED = 250_000
+"""Candidates, counted over the households that are asked before anything is measured."""
 CARTS = {"empty": "empty cart", "twenty": "cart of 20"}
 PLACEMENTS = {"empty": "home", "twenty": "cart"}
 
@@ -101,17 +103,19 @@ def bodies(home: Home, cart: str) -> Path:
 
 
 def _write_inputs(home: Home) -> None:
-    """Every household asked once: it has to have exactly so many candidates.
+    """Households asked once each: all have to have exactly so many candidates.
 
-    What the decision log says of the best 100 of some is what the floor and the stock pair score;
-    more rows than that are those again.
+    Every household at 100 candidates, fewer of them at more, since the log holds all ids. What it
+    says of the best 100 of some is what the floor and the stock pair score; where a matrix has more
+    rows, those again.
     """
     import numpy as np
 
+    users = [user for user, _ in _users(home)][: max(MATRICES, CHECKED // home.candidates)]
     with redis_of(home) as port, ours(home, port, 1) as server:
-        wanted = _asked(server.port, [user for user, _ in _users(home)], MOST)
+        wanted = _asked(server.port, users, MOST)
     rows = [row for row in decided(home.folder) if row["request_id"] in wanted]
-    numbers = {len(row["candidate_ids"]) for row in rows}
+    numbers = {row["candidates"] for row in rows}
     if len(rows) != len(wanted) or numbers != {home.candidates}:
         raise SetUpFailed(
             f"Expected {len(wanted)} decisions of {home.candidates} candidates each, found "
@@ -136,12 +140,12 @@ def _asked(port: int, users: Sequence[str], k: int) -> set[str]:
 
 
 def decided(home: Path) -> Sequence[dict]:
-    """All rows of the decision log."""
-    import pyarrow.parquet as pq
+    """Of every decision in the log: the request, how many candidates, features of the shown."""
+    import duckdb
 
-    columns = ["request_id", "candidate_ids", "features"]
-    files = sorted((home / "decisions").rglob("*.parquet"))
-    return [row for file in files for row in pq.read_table(file, columns=columns).to_pylist()]
+    files = str(home / "decisions" / "**" / "*.parquet")
+    columns = "request_id, len(candidate_ids) AS candidates, features"
+    return duckdb.sql(f"SELECT {columns} FROM read_parquet('{files}')").to_arrow_table().to_pylist()
 
 
 def _write_stock(home: Home) -> None:
