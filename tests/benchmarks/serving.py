@@ -4,7 +4,8 @@ Real purchases of the Complete Journey on a Redis of the benchmark's own, users 
 households, the decision log on, replay mode; the campaigns are made up, so that every request has
 exactly as many candidates as the case says (``serving_data``). The load comes from a second process
 (``load``), ours and the floor take turns, and every figure is the median of the repetitions. What
-the set-up makes is kept below CLIPWISE_HOME/bench/serving and used again.
+the set-up makes is kept below CLIPWISE_HOME/bench and used again, until features are published in
+another format or ``--fresh`` is said.
 """
 
 import argparse
@@ -80,10 +81,11 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
 def main(arguments: Sequence[str] = ()) -> None:
     """Measure, print the table and the bars, and write reports/bench/serving.json."""
     from feature_repo.home import resolve_home
+    from feature_repo.publication import FORMAT
 
     wanted = options(arguments)
     home = resolve_home(os.environ.get("CLIPWISE_HOME"))
-    root = home / "bench" / NAME
+    root = home / "bench" / f"{NAME}-format-{FORMAT}"
     if wanted.fresh:
         shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True, exist_ok=True)
