@@ -4,8 +4,9 @@ Every connection is kept alive and sends its next request as soon as the last is
 loop, written on asyncio's own transports so that it costs a small part of what it measures.
 ``SPEC`` is JSON: ``port``, ``path``, ``bodies`` (a file with one body a line, taken in turns by all
 connections), ``connections``, ``seconds``, ``warm`` (seconds before them that do not count), and
-optionally ``marker``: text of an answer that is noted with its time. What was measured is printed
-as JSON. A request fails unless it is answered with status 200.
+optionally ``marker``: text of an answer that is noted with its time, and ``whole``: text that an
+answer has to have, or it counts as degraded, as it does with the header that says so. What was
+measured is printed as JSON. A request fails unless it is answered with status 200.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from pathlib import Path
 
 HEAD = "POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
+DEGRADED = b"x-clipwise-degraded"
 LAST_SECONDS = 30
 """How long an answer may take once nothing more is sent."""
 
@@ -31,14 +33,17 @@ class Seen:
     took: list[float] = field(default_factory=list)
     marked: list[bool] = field(default_factory=list)
     failed: list[float] = field(default_factory=list)
+    degraded: int = 0
     said: str = ""
 
 
 class Caller(asyncio.Protocol):
     """One connection in a closed loop."""
 
-    def __init__(self, requests: Iterator[bytes], seen: Seen, until: float, marker: bytes) -> None:
-        self._requests, self._seen, self._until, self._marker = requests, seen, until, marker
+    def __init__(self, requests: Iterator[bytes], seen: Seen, until: float, spec: dict) -> None:
+        self._requests, self._seen, self._until = requests, seen, until
+        self._marker = spec.get("marker", "").encode()
+        self._whole = spec.get("whole", "").encode()
         self._pieces = b""
         self._waiting = False
         self.done = asyncio.get_running_loop().create_future()
@@ -79,6 +84,9 @@ class Caller(asyncio.Protocol):
         self._seen.ended.append(now)
         self._seen.took.append(now - self._sent)
         self._seen.marked.append(bool(self._marker) and self._marker in answer)
+        if self._whole not in answer or DEGRADED in answer:
+            self._seen.degraded += 1
+            self._seen.said = self._seen.said or answer[:600].decode(errors="replace")
 
     def _fail(self, why: str) -> None:
         self._seen.failed.append(time.perf_counter())
@@ -109,14 +117,13 @@ async def load(spec: dict, warm: bool = False) -> Seen:
     seen = Seen()
     made = itertools.cycle(requests(spec))
     until = time.perf_counter() + spec["warm" if warm else "seconds"]
-    marker = spec.get("marker", "").encode()
 
     async def one() -> None:
         loop = asyncio.get_running_loop()
         while time.perf_counter() < until:
             try:
                 _, caller = await loop.create_connection(
-                    lambda: Caller(made, seen, until, marker), "127.0.0.1", spec["port"]
+                    lambda: Caller(made, seen, until, spec), "127.0.0.1", spec["port"]
                 )
                 late = until - time.perf_counter() + LAST_SECONDS
                 await asyncio.wait_for(caller.done, max(late, LAST_SECONDS))
@@ -176,7 +183,8 @@ def main(spec: dict) -> None:
     if spec.get("warm"):
         uvloop.run(load(spec, warm=True))
     seen = uvloop.run(load(spec))
-    answer = summary(seen.took, spec["seconds"], len(seen.failed)) | {"said": seen.said}
+    answer = summary(seen.took, spec["seconds"], len(seen.failed))
+    answer |= {"degraded": seen.degraded, "said": seen.said}
     if spec.get("marker"):
         answer["swap"] = around(seen)
     print(json.dumps(answer))

@@ -8,7 +8,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,8 +30,12 @@ from tests.benchmarks.serving_servers import (
 
 STOCK = "feast serve, mlflow models serve"
 PATH = "/v1/recommendations"
-UNITS = {"p50": "ms", "p90": "ms", "p99": "ms", "max": "ms", "rate": "1/s", "failed": ""}
-SWAP_CONNECTIONS = 8
+UNITS = {"p50": "ms", "p90": "ms", "p99": "ms", "max": "ms", "rate": "1/s"}
+COUNTS = ("failed", "degraded")
+TENTH = '"rank":10'
+"""What an answer with ten coupons has."""
+STEADY = 8
+"""Connections of the loads that go on while something else happens."""
 SOAK_LOOK = 10
 IMPORTED = "import time:"
 BARE = """
@@ -55,28 +59,48 @@ class Course:
 
     def load(self, port: int, file: Path, connections: int, **more: object) -> dict:
         """One run of the load generator in a process of its own."""
+        with self.loading(port, file, connections, **more) as process:
+            return _answer(process)
+
+    @contextmanager
+    def loading(
+        self, port: int, file: Path, connections: int, **more: object
+    ) -> Iterator[subprocess.Popen]:
+        """The load generator while it runs."""
         spec = {"port": port, "path": PATH, "bodies": str(file), "connections": connections}
-        spec |= {"seconds": self.seconds, "warm": self.warm} | more
-        return _answer(["tests.benchmarks.load", json.dumps(spec)])
+        spec |= {"seconds": self.seconds, "warm": self.warm, "whole": TENTH} | more
+        with _process(["tests.benchmarks.load", json.dumps(spec)]) as process:
+            yield process
 
     def stock(self, ports: tuple[int, int], home: Home, connections: int) -> dict:
         """The same of the stock pair's client."""
         spec = {"feast": ports[0], "mlflow": ports[1], "work": str(home.work)}
         spec |= {"connections": connections, "seconds": self.seconds, "warm": self.warm}
-        return _answer(["tests.benchmarks.serving_stock", "load", json.dumps(spec)])
+        with _process(["tests.benchmarks.serving_stock", "load", json.dumps(spec)]) as process:
+            return _answer(process)
 
 
-def _answer(module: Sequence[str]) -> dict:
-    done = subprocess.run(
-        [sys.executable, "-m", *module],
-        stdout=subprocess.PIPE,
-        check=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": CHECKOUT},
-    )
-    found = json.loads(done.stdout)
-    if found["failed"]:
-        say(f"{found['failed']} requests failed, first: {found['said']}")
+@contextmanager
+def _process(module: Sequence[str]) -> Iterator[subprocess.Popen]:
+    """A module of ours that runs beside this one, and ends with the block at the latest."""
+    environment = os.environ | {"PYTHONPATH": CHECKOUT}
+    command = [sys.executable, "-m", *module]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _answer(process: subprocess.Popen) -> dict:
+    """What a load found, once it is over. Raises CalledProcessError if it broke."""
+    said, _ = process.communicate()
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, process.args)
+    found = json.loads(said)
+    if found["said"]:
+        say(f"{found['failed']} failed, {found.get('degraded', 0)} degraded: {found['said']}")
     return found
 
 
@@ -84,7 +108,7 @@ def ceiling(course: Course, home: Home) -> Iterator[dict]:
     """What the load generator reaches on a server that does nothing."""
     with trivial(home) as server:
         for connections in (1, 64):
-            found = course.load(server.port, bodies(home, "empty"), connections)
+            found = course.load(server.port, bodies(home, "empty"), connections, whole="")
             say(f"load generator on a server that does nothing, {connections} connections:")
             say(f"  p50 {found['p50']:.2f} ms, {found['rate']:,.0f} requests a second")
             case = f"load generator alone, {connections} connections"
@@ -148,17 +172,17 @@ def _of(runs: Mapping[tuple, list[dict]], cart: str, number: int) -> dict[str, l
 def compared(case: str, runs: Mapping[str, Sequence[dict]]) -> list[dict]:
     """The records of a case: medians over the runs, and the failed of all of them."""
     rows = []
-    for metric, unit in UNITS.items():
+    for metric in (*UNITS, *COUNTS):
         values = {name: _middle(metric, found) for name, found in runs.items()}
         own, bare = values.pop("ours", None), values.pop("floor", None)
-        rows.append(record(case, metric, unit, own, bare, values))
+        rows.append(record(case, metric, UNITS.get(metric, ""), own, bare, values))
     return rows
 
 
 def _middle(metric: str, found: Sequence[dict]) -> float | None:
     values = [one[metric] for one in found if metric in one]
-    if metric == "failed":
-        return sum(values)
+    if metric in COUNTS:
+        return sum(values) if values else None
     return statistics.median(values) if values else None
 
 
@@ -176,8 +200,9 @@ def swap(course: Course, home: Home) -> Iterator[dict]:
                 if turn == course.repetitions - 1:
                     client.set_registered_model_alias(RANKER_MODEL, CHAMPION, "1")
     swaps = [one["swap"] for one in found if one.get("swap")]
-    case = f"swap, connections: {SWAP_CONNECTIONS}"
-    yield record(case, "failed", "", sum(one["failed"] for one in found))
+    case = f"swap, connections: {STEADY}"
+    for count in COUNTS:
+        yield record(case, count, "", sum(one[count] for one in found))
     yield record(case, "swaps seen", "", len(swaps), len(found))
     for when in ("before", "during"):
         values = [one[when]["p99"] for one in swaps]
@@ -186,20 +211,11 @@ def swap(course: Course, home: Home) -> Iterator[dict]:
 
 def _swapped(course: Course, home: Home, server: Server, client, version: str, seconds: float):
     """A load in whose first half the alias is set."""
-    spec = {"port": server.port, "path": PATH, "bodies": str(bodies(home, "empty"))}
-    spec |= {"connections": SWAP_CONNECTIONS, "seconds": seconds, "warm": course.warm}
-    spec["marker"] = f'"version":"{version}"'
-    command = [sys.executable, "-m", "tests.benchmarks.load", json.dumps(spec)]
-    environment = os.environ | {"PYTHONPATH": CHECKOUT}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    try:
+    more = {"seconds": seconds, "marker": f'"version":"{version}"'}
+    with course.loading(server.port, bodies(home, "empty"), STEADY, **more) as process:
         time.sleep(course.warm + seconds * 0.4)
         client.set_registered_model_alias(RANKER_MODEL, CHAMPION, version)
-        said, _ = process.communicate(timeout=seconds + 60)
-    finally:
-        process.kill()
-        process.wait()
-    found = json.loads(said)
+        found = _answer(process)
     say(f"swap to version {version}: {found['failed']} failed, {found.get('swap') or 'not seen'}")
     return found
 
@@ -215,29 +231,25 @@ def memory(course: Course, home: Home) -> Iterator[dict]:
 
 def soak(course: Course, home: Home, seconds: float) -> Iterator[dict]:
     """Memory of the largest worker under a long load, after a tenth of it and at its end."""
-    spec = {"path": PATH, "bodies": str(bodies(home, "twenty")), "connections": SWAP_CONNECTIONS}
-    with redis_of(home) as port, ours(home, port, course.workers) as server:
-        spec |= {"port": server.port, "seconds": seconds}
-        command = [sys.executable, "-m", "tests.benchmarks.load", json.dumps(spec)]
-        environment = os.environ | {"PYTHONPATH": CHECKOUT}
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-        seen = []
-        try:
-            while process.poll() is None:
-                seen.append(max(server.resident()))
-                time.sleep(min(SOAK_LOOK, seconds / 20))
-            found = json.loads(process.stdout.read())
-        finally:
-            process.kill()
-            process.wait()
+    seen = []
+    with ExitStack() as stack:
+        port = stack.enter_context(redis_of(home))
+        server = stack.enter_context(ours(home, port, course.workers))
+        loading = course.loading(server.port, bodies(home, "twenty"), STEADY, seconds=seconds)
+        process = stack.enter_context(loading)
+        while process.poll() is None:
+            seen.append(max(server.resident()))
+            time.sleep(min(SOAK_LOOK, seconds / 20))
+        found = _answer(process)
     tenth = max(1, len(seen) // 10)
-    case = f"soak of {seconds:,.0f} s, connections: {SWAP_CONNECTIONS}"
+    case = f"soak of {seconds:,.0f} s, connections: {STEADY}"
     early = statistics.median(seen[tenth : 2 * tenth] or seen)
     yield record(case, "memory after a tenth", "MB", early)
     yield record(case, "memory at the end", "MB", statistics.median(seen[-tenth:]))
     yield record(case, "largest memory", "MB", max(seen))
     yield record(case, "p99", "ms", found.get("p99"))
-    yield record(case, "failed", "", found["failed"])
+    for count in COUNTS:
+        yield record(case, count, "", found[count])
 
 
 def ready(course: Course, home: Home) -> Iterator[dict]:

@@ -72,8 +72,9 @@ def test_p99_and_throughput_have_their_own_limits():
     assert verdicts(record(case_of(100, "empty", 64), "rate", "1/s", 600.0, 1_000.0)) == ["PASS"]
 
 
-def test_one_failed_request_fails_and_so_does_a_case_without_answers():
+def test_one_failed_or_degraded_answer_fails_and_so_does_a_case_without_answers():
     assert verdicts(record(ALONE, "failed", "", 1, 0)) == ["FAIL"]
+    assert verdicts(record(ALONE, "degraded", "", 1, 0)) == ["FAIL"]
     assert verdicts(record(ALONE, "rate", "1/s", 0.0, 100.0)) == ["FAIL"]
 
 
