@@ -25,6 +25,8 @@ K = 10
 MOST = 100
 """Coupons that one request may ask for."""
 MATRICES = 64
+TRIES = 5
+DEGRADED_HEADER = "X-Clipwise-Degraded"
 CHECKED = 250_000
 """Candidates, counted over the households that are asked before anything is measured."""
 CARTS = {"empty": "empty cart", "twenty": "cart of 20"}
@@ -128,15 +130,21 @@ def _write_inputs(home: Home) -> None:
 
 
 def _asked(port: int, users: Sequence[str], k: int) -> set[str]:
-    """The ids of one answered request a user."""
+    """The ids of one answered request a user, none of them degraded. Raises SetUpFailed."""
     import httpx
 
-    url = f"http://127.0.0.1:{port}/v1/recommendations"
-    with httpx.Client(timeout=60) as client:
-        answers = [
-            client.post(url, json={"user_id": user, "placement": "home", "k": k}) for user in users
-        ]
-    return {answer.raise_for_status().json()["request_id"] for answer in answers}
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+        return {_undegraded(client, {"user_id": one, "placement": "home", "k": k}) for one in users}
+
+
+def _undegraded(client, body: dict) -> str:
+    # On a busy machine the store may miss its deadline now and then: that user is asked again.
+    for _ in range(TRIES):
+        answer = client.post("/v1/recommendations", json=body).raise_for_status()
+        lacking = answer.headers.get(DEGRADED_HEADER)
+        if lacking is None:
+            return answer.json()["request_id"]
+    raise SetUpFailed(f"Expected a whole answer for {body}, got one degraded by {lacking}.")
 
 
 def decided(home: Path) -> Sequence[dict]:
