@@ -30,7 +30,8 @@ DEGRADED_HEADER = "X-Clipwise-Degraded"
 CHECKED = 250_000
 """Candidates, counted over the households that are asked before anything is measured."""
 CARTS = {"empty": "empty cart", "twenty": "cart of 20"}
-PLACEMENTS = {"empty": "home", "twenty": "cart"}
+PLACEMENT = "home"
+"""Where all coupons may be shown: in the cart, only those that the cart could use."""
 
 
 def prepared(home: Home) -> Home:
@@ -91,11 +92,11 @@ def _write_model(home: Home) -> None:
 
 def _write_bodies(home: Home) -> None:
     """One request a household and line, for each kind of cart."""
-    for name, placement in PLACEMENTS.items():
+    for name in CARTS:
         with bodies(home, name).open("w") as file:
             for user, cart in _users(home):
                 lines = cart if name == "twenty" else []
-                asked = {"user_id": user, "placement": placement, "k": K, "cart": lines}
+                asked = {"user_id": user, "placement": PLACEMENT, "k": K, "cart": lines}
                 file.write(json.dumps(asked) + "\n")
 
 
@@ -134,7 +135,9 @@ def _asked(port: int, users: Sequence[str], k: int) -> set[str]:
     import httpx
 
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-        return {_undegraded(client, {"user_id": one, "placement": "home", "k": k}) for one in users}
+        return {
+            _undegraded(client, {"user_id": one, "placement": PLACEMENT, "k": k}) for one in users
+        }
 
 
 def _undegraded(client, body: dict) -> str:
