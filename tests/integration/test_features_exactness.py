@@ -162,11 +162,11 @@ def ingest(home: Path, folder: Path, log: dict) -> None:
         assert not done.checked.quarantined.num_rows, done.checked.quarantined.to_pylist()
 
 
-def test_a_history_keeps_the_512_heaviest_products_and_ties_by_id(store):
-    names = [f"p{number:03d}" for number in range(520)]
-    events = [_purchase(name, START + DAY) for name in reversed(names[:518])]
+def test_a_history_keeps_the_1024_heaviest_products_and_ties_by_id(store):
+    names = [f"p{number:04d}" for number in range(1_032)]
+    events = [_purchase(name, START + DAY) for name in reversed(names[:1_030])]
     # A microsecond is enough to be heavier.
-    events += [_purchase("p518", START + DAY + 1), _purchase("p519", START + 2 * DAY)]
+    events += [_purchase("p1030", START + DAY + 1), _purchase("p1031", START + 2 * DAY)]
     log = {
         "users": [{"user_id": "u1"} | _at(START)],
         "products": [{"product_id": name} | _at(START) for name in names],
@@ -175,7 +175,7 @@ def test_a_history_keeps_the_512_heaviest_products_and_ties_by_id(store):
     relanded(store, log)
     row = _user(store, START + 4 * DAY)
     found = row["user_purchase_history__history_product_ids"]
-    assert found == ["p519", "p518", *names[:510]]
+    assert found == ["p1031", "p1030", *names[:1_022]]
 
 
 def _user(store, t: int) -> dict:

@@ -111,7 +111,7 @@ def test_groups_without_an_order_to_learn_are_left_out():
 
 def test_untrained_trees_rank_as_the_plain_rule_does():
     none = fit([TRAIN], replace(CONFIG, n_estimators=0))
-    rule = plain_rules(TEST, seed=1)["own_purchases"]
+    rule = plain_rules(TEST, seed=1)["own_spend"]
     assert _ndcg(TEST, predict(none, TEST.inputs)) == _ndcg(TEST, rule)
 
 
