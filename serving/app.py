@@ -50,7 +50,8 @@ class Service:
 
     ``timer`` gives seconds that only grow, for measuring how long an answer took. Without a
     ``webhook`` the service takes no notices of the registry; without ``traces`` it makes none;
-    without a ``shadow`` no challenger ranks there.
+    without a ``shadow`` no challenger ranks there. ``online_is_down`` says whether the online
+    store is being left alone.
     """
 
     recommender: Recommender
@@ -70,6 +71,7 @@ class Service:
     policies: Policies = field(default_factory=Policies)
     experiment: Experiment = field(default_factory=Experiment)
     shadow: Shadow | None = None
+    online_is_down: Callable[[], bool] = lambda: False
 
 
 def create_app(service: Service) -> FastAPI:
@@ -84,6 +86,7 @@ def create_app(service: Service) -> FastAPI:
         await service.recommender.warm()
         yield
         service.background.stop()
+        await run_in_threadpool(service.recommender.close)
         if service.shadow is not None:
             service.shadow.close()
         service.decisions.close()
@@ -153,8 +156,9 @@ def registry_trouble(models: ModelSlot) -> tuple[str, ...]:
 
 
 def _add_state(app: FastAPI, service: Service) -> None:
+    # On the event loop: these answer even while every thread waits for something.
     @app.get("/healthz", summary="Whether the process lives")
-    def health() -> dict[str, str]:
+    async def health() -> dict[str, str]:
         return {"status": "ok"}
 
     @app.get(
@@ -162,11 +166,11 @@ def _add_state(app: FastAPI, service: Service) -> None:
         responses=problems((NotReady, "The service cannot recommend yet.")),
         summary="Whether it can recommend, and by what",
     )
-    def ready() -> Readiness:
+    async def ready() -> Readiness:
         return readiness(service)
 
     @app.get("/v1/model", summary="The ranker in use")
-    def model() -> ModelState:
+    async def model() -> ModelState:
         return model_state(service)
 
     @app.get("/metrics", response_class=Response, summary="Metrics for Prometheus")
@@ -190,7 +194,10 @@ def readiness(service: Service) -> Readiness:
     """What the service would answer with now. Raises NotReady if it could not answer."""
     index = service.index.current
     if index is None:
-        raise NotReady("Nothing is in the online store yet; run `clipwise materialize`.")
+        raise NotReady(
+            "Nothing is in the online store yet (run `clipwise materialize`), or it cannot be read "
+            "(the service's log says why)."
+        )
     now, ranker = service.clock.now(), service.models.current
     return Readiness(
         ready=True,
@@ -213,6 +220,11 @@ def _model_notes(models: ModelSlot) -> list[str]:
 
 def _state_notes(service: Service, now: datetime) -> list[str]:
     notes = []
+    if service.online_is_down():
+        notes.append(
+            "The online store is in trouble and is asked only now and then; meanwhile users are as "
+            "they were last read, or unknown."
+        )
     stale = service.freshness.stale_features(now)
     if stale:
         notes.append(f"Stale features: {', '.join(stale)}; run `clipwise materialize`.")

@@ -2,16 +2,19 @@
 
 The online store has a deadline. One that keeps missing it is not asked for a moment, so that a
 store in trouble is not asked by everybody at once, and requests do not wait for what will not come.
-Meanwhile a user is what was read of them last or, if nothing was, somebody unknown.
+Meanwhile a user is what was read of them last or, if nothing was, somebody unknown. The ledger is
+left alone in the same way; meanwhile no coupon is shown whose limits it keeps.
 """
 
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+from serving.errors import StorageFailed
+from serving.ledger import Claim, Ledger, Redemption, Usage
 from serving.settings import OnlineSettings
 
 log = logging.getLogger(__name__)
@@ -21,6 +24,7 @@ _WARM_SECONDS = 2.0
 ONLINE_STORE = "online-store"
 CACHED_FEATURES = "cached-features"
 COLD_START_FEATURES = "cold-start-features"
+LEDGER = "ledger"
 REGISTRY = "registry"
 UNKNOWN_USER = "unknown-user"
 UNKNOWN_PRODUCT = "unknown-product"
@@ -31,6 +35,7 @@ KINDS: Mapping[str, str] = {
     ONLINE_STORE: "The online store was not asked, failed, or missed its deadline.",
     CACHED_FEATURES: "The user is as last read here before the online store was in trouble.",
     COLD_START_FEATURES: "The user counts as unknown, since the online store was in trouble.",
+    LEDGER: "Coupons whose limits the ledger keeps were not shown, since it could not be asked.",
     REGISTRY: "The model registry does not answer or has no model that may serve.",
     UNKNOWN_USER: "Nothing is known of the user.",
     UNKNOWN_PRODUCT: "A product in the cart is one that the lake does not know.",
@@ -40,6 +45,7 @@ KINDS: Mapping[str, str] = {
 """Every way in which an answer is less than it could be; a header says which, a counter counts."""
 
 User = Mapping[str, Any]
+Answer = TypeVar("Answer")
 
 
 class UserReader(Protocol):
@@ -139,3 +145,42 @@ class SteadyUsers:
         self._last.move_to_end(user_id)
         if len(self._last) > self._settings.remembered:
             self._last.popitem(last=False)
+
+
+class SteadyLedger:
+    """A ledger that is left alone for ``pause_seconds`` once it fails.
+
+    One failure can take as long as a request may wait, and a request may ask several times. What
+    was redeemed is entered in any case.
+    """
+
+    def __init__(self, ledger: Ledger, pause_seconds: float, timer: Callable[[], float]) -> None:
+        self._ledger = ledger
+        self._breaker = Breaker(1, pause_seconds, timer)
+
+    def usage(self, user_id: str, since: int, until: int) -> Usage:
+        """See ``Ledger``."""
+        return self._asked(lambda: self._ledger.usage(user_id, since, until))
+
+    def claim(self, user_id: str, claims: Sequence[Claim], at: int) -> dict[str, str]:
+        """See ``Ledger``."""
+        return self._asked(lambda: self._ledger.claim(user_id, claims, at))
+
+    def redeem(self, redemptions: Sequence[Redemption], corrects: bool = True) -> None:
+        """See ``Ledger``."""
+        self._ledger.redeem(redemptions, corrects)
+
+    def is_new(self) -> bool:
+        """See ``Ledger``."""
+        return self._ledger.is_new()
+
+    def _asked(self, ask: Callable[[], Answer]) -> Answer:
+        if not self._breaker.allows():
+            raise StorageFailed("The ledger failed a moment ago and is left alone.")
+        try:
+            answer = ask()
+        except StorageFailed:
+            self._breaker.failed()
+            raise
+        self._breaker.succeeded()
+        return answer

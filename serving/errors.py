@@ -4,6 +4,7 @@ ServingError
   AsOfRefused         the request names an instant this service cannot decide for   422
   InvalidRequest      the request does not follow the contract                      422
   NotReady            the service lacks something it needs to answer                503
+  OutOfTime           an answer would take longer than it may                       503
   StorageFailed       what was sent could not be stored durably                     503
   SignatureRefused    a notice that nobody with the secret has signed               401
   KeyRefused          no API key, or one that is not known                          401
@@ -58,6 +59,14 @@ class NotReady(ServingError):
     status = 503
     slug = "not-ready"
     title = "The service is not ready"
+
+
+class OutOfTime(ServingError):
+    """An answer would take longer than it may; the next one may not."""
+
+    status = 503
+    slug = "out-of-time"
+    title = "There was no answer in time"
 
 
 class StorageFailed(ServingError):

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -17,8 +18,9 @@ from serving.background import Background
 from serving.candidates import IndexSlot
 from serving.clock import Clock, microseconds
 from serving.connections import bounded_by
+from serving.deadline import Deadline
 from serving.decisions import DecisionLog
-from serving.degradation import SteadyUsers
+from serving.degradation import SteadyLedger, SteadyUsers
 from serving.departments import Departments
 from serving.errors import CannotListen
 from serving.events import Inbox
@@ -131,6 +133,7 @@ def assemble(settings: Settings, lake: Any, online: FeastOnline) -> Service:
         lambda coupons: redeemed(lake, coupons),
         inbox.redemptions,
     )
+    users = SteadyUsers(online, settings.online, time.monotonic)
     registry = MlflowRegistry(settings.tracking_uri)
     models = ModelSlot(registry, challenges=settings.experiment.has_challenger)
     audit = AuditLog(settings.home, registry, _wall)
@@ -145,7 +148,7 @@ def assemble(settings: Settings, lake: Any, online: FeastOnline) -> Service:
         coupons = (*coupons, departments.refresh)
     return Service(
         recommender=Recommender(
-            users=SteadyUsers(online, settings.online, time.monotonic),
+            users=users,
             freshness=online,
             index=lambda: index.current,
             models=lambda: models.models,
@@ -153,12 +156,13 @@ def assemble(settings: Settings, lake: Any, online: FeastOnline) -> Service:
             clock=clock,
             new_id=current_request_id,
             watch=_stopwatch(metrics, traces),
-            ledger=ledger,
+            ledger=SteadyLedger(ledger, settings.online.pause_seconds, time.monotonic),
             rules=settings.rules,
             policies=settings.policies,
             departments=departments.of,
             experiment=settings.experiment,
             shadow=shadow,
+            deadline=partial(Deadline, settings.deadline_seconds, time.monotonic),
         ),
         index=index,
         models=models,
@@ -169,6 +173,7 @@ def assemble(settings: Settings, lake: Any, online: FeastOnline) -> Service:
         background=Background(settings.poll_seconds, *coupons, *champion),
         clock=clock,
         timer=time.perf_counter,
+        online_is_down=lambda: users.is_down,
         keys=WatchedKeys(KeyFile(settings.home), log.warning, not is_loopback(settings.host)),
         limits=settings.limits,
         webhook=_webhook(settings, Background(settings.poll_seconds, *champion)),

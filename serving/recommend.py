@@ -6,15 +6,16 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
-from starlette.concurrency import run_in_threadpool
 
 from feature_repo.names import USER
 from serving.answers import counted, decision, recommendations, shadowed, why, why_nothing
 from serving.candidates import CandidateIndex
 from serving.clock import Clock, microseconds
+from serving.deadline import NEVER, Deadline, Threads
 from serving.decision_files import Decision
 from serving.decisions import DecisionSink
 from serving.degradation import (
+    LEDGER,
     NO_CANDIDATES,
     STALE_FEATURES,
     UNKNOWN_PRODUCT,
@@ -29,7 +30,7 @@ from serving.online import Freshness
 from serving.policies import Policies
 from serving.quotes import cart_of, coverage
 from serving.ranking import candidate_inputs, score_and_rank
-from serving.rules import RuleSettings, Situation, asks_ledger, before_scoring
+from serving.rules import UNKNOWN, RuleSettings, Situation, asks_ledger, before_scoring
 from serving.schemas import (
     ModelName,
     RecommendationAnswer,
@@ -70,7 +71,7 @@ class Recommender:
     ``new_id`` names requests. ``watch`` gives one that hears of a request's stages. Without a
     ``ledger`` nothing counts as used, reserved or seen, and without ``users`` it only decides.
     Without ``departments``, which gives a number for each row of an index, no policy limits them;
-    without a ``shadow`` no challenger ranks there.
+    without a ``shadow`` no challenger ranks there. ``deadline`` begins a request's time.
     """
 
     def __init__(
@@ -89,7 +90,10 @@ class Recommender:
         departments: Callable[[CandidateIndex], np.ndarray] | None = None,
         experiment: Experiment | None = None,
         shadow: Shadow | None = None,
+        deadline: Callable[[], Deadline] = NEVER,
     ) -> None:
+        self._deadline = deadline
+        self._threads = Threads()
         self._users = users
         self._freshness = freshness
         self._index = index
@@ -110,30 +114,45 @@ class Recommender:
         if self._users is not None:
             await self._users.warm()
 
+    def close(self) -> None:
+        """Wait for what still runs in threads."""
+        self._threads.close()
+
     async def recommend(self, request: RecommendationRequest) -> Answered:
         """Read the user and decide; what takes long is done in a thread, so that others need not
         wait. Raises as ``decide`` does.
         """
+        deadline = self._deadline()
+        async with deadline.kept():
+            return await self._answered(request, deadline)
+
+    async def _answered(self, request: RecommendationRequest, deadline: Deadline) -> Answered:
         watch = self._watch()
         self._clock.instant(request.as_of, self._freshness.watermark())
         index = self._ready_index()
         user, degraded = await self._users.read(request.user_id)
         watch.lap("read_user")
         if request.explain or len(index) > _MANY or asks_ledger(index):
-            answer = await run_in_threadpool(self.decide, request, user, watch)
+            answer = await self._threads.run(self.decide, request, user, watch, deadline)
         else:
-            answer = self.decide(request, user, watch)
+            answer = self.decide(request, user, watch, deadline)
         return Answered(answer, (*degraded, *self._lacking(request, answer, index, degraded)))
 
     def decide(
-        self, request: RecommendationRequest, user: User, watch: Watch | None = None
+        self,
+        request: RecommendationRequest,
+        user: User,
+        watch: Watch | None = None,
+        deadline: Deadline | None = None,
     ) -> RecommendationAnswer:
         """Form the candidates, apply the rules, score, rank, and log the decision.
 
         Raises AsOfRefused if the request names an instant this service cannot decide for, and
-        NotReady if there is no candidate index yet.
+        NotReady if there is no candidate index yet. After the ``deadline`` nothing is reserved or
+        logged, and OutOfTime is raised.
         """
         watch, request_id = watch or self._watch(), self._new_id()
+        deadline = deadline or NEVER()
         watermark = self._freshness.watermark()
         instant = self._clock.instant(request.as_of, watermark)
         index = self._ready_index()
@@ -147,6 +166,7 @@ class Recommender:
         watch.lap("features")
         choice = self._choice(request, index, request_id, situation.as_of)
         ranker = assigned.ranker
+        deadline.check()
         ranking = score_and_rank(situation, rows, inputs, ranker, choice, self._ledger, watch)
         removed = counted(len(index) - len(reachable), removed, ranking.removed)
         answer = RecommendationAnswer(
@@ -169,6 +189,7 @@ class Recommender:
             arm=assigned.arm,
             online_watermark=None if watermark is None else microseconds(watermark),
         )
+        deadline.check()
         self._decisions.record(made)
         self._watch_challenger(assigned.shadow, made, situation, rows, inputs, choice)
         watch.lap("log")
@@ -187,6 +208,8 @@ class Recommender:
             yield UNKNOWN_USER
         if index.lacks_any(item.product_id for item in request.cart):
             yield UNKNOWN_PRODUCT
+        if UNKNOWN in answer.removed:
+            yield LEDGER
         if answer.stale_features:
             yield STALE_FEATURES
         if not answer.recommendations:
@@ -244,8 +267,8 @@ class Recommender:
         index = self._index()
         if index is None:
             raise NotReady(
-                "There are no coupons to choose from, as nothing is in the online store yet; run "
-                "`clipwise materialize`."
+                "There are no coupons to choose from: nothing is in the online store yet (run "
+                "`clipwise materialize`), or it cannot be read (the service's log says why)."
             )
         return index
 

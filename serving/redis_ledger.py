@@ -163,7 +163,7 @@ end
 
 
 def redis_client(address: str) -> Any:
-    """A client of the Redis at ``host:port``, which answers in text and within a second."""
+    """A client of the Redis at ``host:port``: it answers in text, in a second or not at all."""
     import redis
 
     host, _, port = address.rpartition(":")
@@ -173,6 +173,7 @@ def redis_client(address: str) -> Any:
         decode_responses=True,
         socket_timeout=1.0,
         socket_connect_timeout=1.0,
+        retry=None,
     )
 
 
@@ -200,8 +201,7 @@ class RedisLedger:
             last = self._until
         answer = self._run(self._usage, [user_id, since, until, self._now(), last])
         number, uses, spent, mine, held, seen = answer
-        if int(number) < last:
-            # Somebody emptied Redis: what is remembered is of another ledger.
+        if int(number) < last:  # Somebody emptied Redis: what is remembered is of another ledger.
             with self._lock:
                 self._uses, self._spent, self._until = {}, {}, 0
             return self.usage(user_id, since, until)

@@ -101,6 +101,8 @@ class Limits:
 class Settings:
     """Where state lives, where to listen, by how many processes, and which clock counts.
 
+    A recommendation that takes more than ``deadline_seconds`` is given up.
+
     ``replay`` fixes the clock at the lake's watermark. ``poll_seconds`` is how often the champion
     and the online store are looked at for something newer. ``webhook_secret`` is what the registry
     signs its notices with; without one the service takes none. ``traced`` says that the
@@ -114,6 +116,7 @@ class Settings:
     workers: int = 1
     replay: bool = False
     poll_seconds: float = 5.0
+    deadline_seconds: float = 2.0
     webhook_secret: str | None = field(default=None, repr=False)
     traced: bool = False
     limits: Limits = field(default_factory=Limits)
@@ -140,6 +143,7 @@ def settings_from_environment(environ: Mapping[str, str], **overrides: object) -
     overrides.setdefault("decisions", DecisionLogSettings(days=_days(environ)))
     overrides.setdefault("webhook_secret", environ.get("CLIPWISE_WEBHOOK_SECRET") or None)
     overrides.setdefault("limits", Limits(per_second=_rate(environ.get("CLIPWISE_RATE_LIMIT"))))
+    overrides.setdefault("deadline_seconds", _deadline(environ.get("CLIPWISE_DEADLINE_SECONDS")))
     overrides.setdefault("traced", any(environ.get(name) for name in _COLLECTORS))
     configured = overrides.pop("home", None) or environ.get("CLIPWISE_HOME")
     home = resolve_home(str(configured) if configured else None)
@@ -183,6 +187,21 @@ def _days(environ: Mapping[str, str]) -> float | None:
             f"than 0, got {text!r}; leave it out to keep all."
         )
     return days
+
+
+def _deadline(text: str | None) -> float:
+    if not text:
+        return Settings.deadline_seconds
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise SettingsRefused(
+            "Expected in CLIPWISE_DEADLINE_SECONDS how long a recommendation may take, more than "
+            f"0 seconds, got {text!r}."
+        )
+    return seconds
 
 
 def _rate(text: str | None) -> float:

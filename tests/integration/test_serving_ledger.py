@@ -4,6 +4,7 @@ import multiprocessing
 import sqlite3
 import threading
 from pathlib import Path
+from time import monotonic
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -119,6 +120,22 @@ def test_reservation_ends_when_it_expires(ledger, time):
     time.now = LIFE
     assert ledger.usage("v", 0, EVER).uses == {"a": 0}
     assert ledger.claim("v", [claim(total=1)], 0) == {}
+
+
+@pytest.mark.parametrize("jump", [-5 * 3_600_000_000, 5 * 3_600_000_000])
+def test_clock_that_jumps_by_hours_takes_nothing_back_and_ends_what_it_passes(ledger, time, jump):
+    time.now = 10 * 3_600_000_000
+    assert ledger.claim("u", [claim(total=1)], time.now) == {}
+    ledger.redeem([redemption("r", "w", "b", at=time.now, amount=5)])
+    time.now += jump
+    assert ledger.usage("v", 0, EVER).spent["1"] == 5
+    # Until its end comes, on whatever clock, the unit is the first user's.
+    taken = {"a": TOTAL} if jump < 0 else {}
+    assert ledger.claim("v", [claim(total=1)], time.now) == taken
+    time.now -= jump
+    assert ledger.usage("v", 0, EVER).uses["a"] == 1
+    time.now += LIFE + max(jump, 0)
+    assert ledger.claim("w", [claim(total=1)], time.now) == {}
 
 
 def test_redemption_ends_the_reservation_and_takes_its_place(ledger, time):
@@ -238,6 +255,18 @@ def test_ledger_file_that_another_process_holds_is_not_waited_for_long(tmp_path,
         other.execute("rollback")
     other.close()
     ledger.close()
+
+
+def test_redis_that_hangs_is_not_waited_for_long(time):
+    with redis_server() as address:
+        ledger = opened(address, SECONDS, time)
+        ledger.usage("u", 0, EVER)
+        redis_client(address).client_pause(3_000)
+        begun = monotonic()
+        with pytest.raises(StorageFailed, match="Timeout"):
+            ledger.usage("u", 0, EVER)
+        assert monotonic() - begun < 2.5
+        ledger.close()
 
 
 class Model:

@@ -18,6 +18,7 @@ from serving.app import Service, create_app
 from serving.background import Background
 from serving.candidates import IndexSlot
 from serving.clock import Clock
+from serving.deadline import NEVER
 from serving.errors import StorageFailed
 from serving.experiment import Experiment
 from serving.keys import Key, KeyRing
@@ -62,9 +63,12 @@ def service(
     traces=None,
     watch=Unwatched,
     experiment=None,
+    deadline=NEVER,
+    clock=None,
+    **more,
 ) -> Service:
     online = online or FakeOnline({"900": user(campaign_ids=["1"])}, stale=())
-    decisions, clock = FakeLog(), Clock(lambda: WATERMARK, replay=True)
+    decisions, clock = FakeLog(), clock or Clock(lambda: WATERMARK, replay=True)
     columns = columns_of(coupon("milk", "1"), coupon("old", "1", valid_to_timestamp=0))
     index = IndexSlot(lambda: columns, online.watermark)
     experiment = experiment or Experiment()
@@ -79,6 +83,7 @@ def service(
             clock=clock,
             new_id=lambda: "request-1",
             watch=watch,
+            deadline=deadline,
         ),
         index=index,
         models=models,
@@ -93,6 +98,7 @@ def service(
         limits=limits or Limits(max_body_bytes=2_000),
         traces=traces,
         experiment=experiment,
+        **more,
     )
 
 

@@ -2,12 +2,24 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from serving_fakes import WATERMARK, FakeLedger, FakeOnline, FakeRegistry, user
+from serving_services import ASK, call, service
 
-from serving.degradation import CACHED_FEATURES, COLD_START_FEATURES, ONLINE_STORE, SteadyUsers
+from serving.clock import Clock
+from serving.degradation import (
+    CACHED_FEATURES,
+    COLD_START_FEATURES,
+    KINDS,
+    ONLINE_STORE,
+    SteadyLedger,
+    SteadyUsers,
+)
+from serving.errors import ModelError, StorageFailed
 from serving.settings import OnlineSettings
 
 SETTINGS = OnlineSettings(deadline_seconds=0.02, failures=3, pause_seconds=10.0, remembered=2)
@@ -104,3 +116,84 @@ def test_so_many_users_are_remembered_as_read_last(ids):
     kept = list(dict.fromkeys(reversed(ids)))[:2]
     found = {one: degraded for one in "abcd" for _, degraded in read(users, one)}
     assert found == {one: CACHED if one in kept else COLD for one in "abcd"}
+
+
+def test_ledger_that_failed_is_left_alone_for_a_pause_by_every_request():
+    timer, behind = Timer(), FakeLedger(broken=True)
+    ledger = SteadyLedger(behind, 1.0, timer)
+    with pytest.raises(StorageFailed, match="could not be used"):
+        ledger.usage("a", 0, 1)
+    behind.broken = False
+    for ask in (lambda: ledger.usage("b", 0, 1), lambda: ledger.claim("b", [], 0)):
+        with pytest.raises(StorageFailed, match="left alone"):
+            ask()
+    assert behind.asked == behind.claims == []
+    ledger.redeem([])
+    assert ledger.is_new()
+    timer.now = 1.0
+    assert ledger.usage("b", 0, 1) == behind.known and ledger.claim("b", [], 0) == {}
+
+
+def lacking(online=None, started=None, **ask) -> tuple[list[str], str]:
+    """What an answer's header says it lacks, and the metrics after it."""
+    more = {} if online is None else {"online": online}
+    made = started or service(**more)
+    answer, metrics = call(
+        made, ("POST", "/v1/recommendations", {"json": ASK | ask}), ("GET", "/metrics", {})
+    )
+    assert answer.status_code == 200
+    return answer.headers.get("x-clipwise-degraded", "").split(", "), metrics.text
+
+
+REACHED = user(campaign_ids=["1"], purchase_count_all=3)
+
+
+@pytest.mark.parametrize(
+    "kinds, case",
+    [
+        (["unknown-user", "no-candidates"], {"user_id": "nobody"}),
+        (["stale-features"], {"online": FakeOnline({"900": REACHED}, stale=("user_profile",))}),
+        (["no-candidates"], {"online": FakeOnline({"900": user(purchase_count_all=3)})}),
+        (
+            ["registry"],
+            {"started": service(registry=FakeRegistry(ModelError("The registry is gone.")))},
+        ),
+    ],
+)
+def test_every_lack_is_in_the_header_and_counted(kinds, case):
+    told, metrics = lacking(**case)
+    assert told == kinds
+    for kind in KINDS:
+        count = 1.0 if kind in kinds else 0.0
+        assert f'clipwise_degraded_total{{kind="{kind}"}} {count}' in metrics
+
+
+def test_whole_answer_has_no_header():
+    assert lacking()[0] == [""]
+
+
+@pytest.mark.parametrize("down", [True, False])
+def test_readiness_says_that_the_online_store_is_left_alone(down):
+    (answer,) = call(service(online_is_down=lambda: down), ("GET", "/readyz", {}))
+    assert answer.status_code == 200
+    assert any("online store" in note for note in answer.json()["notes"]) == down
+
+
+class Aging(FakeOnline):
+    """Features that are stale after a day."""
+
+    def stale_features(self, as_of):
+        return ["user_profile"] if as_of - WATERMARK > timedelta(days=1) else []
+
+
+@pytest.mark.parametrize("jump", [timedelta(days=400), timedelta(hours=-5)])
+def test_clock_that_jumps_and_comes_back_leaves_nothing_behind(jump):
+    now, decided = [WATERMARK], {}
+    online = Aging({"900": REACHED})
+    made = service(online, clock=Clock(lambda: now[0]))
+    for name, offset in (("before", timedelta()), ("jumped", jump), ("after", timedelta())):
+        now[0] = WATERMARK + offset
+        decided[name] = lacking(started=made)[0]
+    gone = jump > timedelta(days=1)
+    assert decided["before"] == decided["after"] == [""]
+    assert decided["jumped"] == (["stale-features", "no-candidates"] if gone else [""])

@@ -80,6 +80,18 @@ def test_rate_that_makes_no_sense_is_one_sentence(text):
         settings_from_environment({"CLIPWISE_RATE_LIMIT": text})
 
 
+def test_deadline_comes_from_the_environment():
+    assert settings_from_environment({}).deadline_seconds == 2.0
+    named = settings_from_environment({"CLIPWISE_DEADLINE_SECONDS": "0.5"})
+    assert named.deadline_seconds == 0.5
+
+
+@pytest.mark.parametrize("text", ["soon", "0", "-1", "nan", "inf"])
+def test_deadline_that_makes_no_sense_is_one_sentence(text):
+    with pytest.raises(SettingsRefused, match="CLIPWISE_DEADLINE_SECONDS"):
+        settings_from_environment({"CLIPWISE_DEADLINE_SECONDS": text})
+
+
 @pytest.mark.parametrize("name", ["ENDPOINT", "TRACES_ENDPOINT"])
 def test_traces_are_made_if_a_collector_is_named(name):
     assert not settings_from_environment({}).traced

@@ -1,0 +1,143 @@
+"""An answer comes in its deadline or is refused, and what comes too late takes nothing."""
+
+import asyncio
+import threading
+
+import pytest
+from serving_fakes import (
+    WATERMARK,
+    FakeLedger,
+    FakeLog,
+    FakeOnline,
+    FakeRanker,
+    coupon,
+    index_of,
+    user,
+)
+from serving_services import ASK, assert_problem, post, service
+
+from serving.clock import Clock
+from serving.deadline import NEVER, Deadline, Threads
+from serving.errors import OutOfTime
+from serving.model import Models, RuleRanker
+from serving.recommend import Recommender
+from serving.schemas import RecommendationRequest
+
+SECONDS = 0.05
+
+
+class Timer:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_time_is_over_at_the_end_and_not_before():
+    timer = Timer()
+    deadline = Deadline(2.0, timer)
+    timer.now = 1.999
+    deadline.check()
+    timer.now = 2.0
+    with pytest.raises(OutOfTime, match="within 2 seconds"):
+        deadline.check()
+
+
+def test_without_a_deadline_there_is_no_end():
+    async def wait() -> str:
+        async with NEVER().kept():
+            await asyncio.sleep(0)
+            return "done"
+
+    assert asyncio.run(wait()) == "done"
+    NEVER().check()
+
+
+def test_what_hangs_in_a_thread_is_given_up():
+    free = threading.Event()
+
+    async def wait() -> None:
+        async with Deadline(SECONDS, asyncio.get_running_loop().time).kept():
+            await Threads(1).run(free.wait, 10)
+
+    with pytest.raises(OutOfTime):
+        asyncio.run(wait())
+    free.set()
+
+
+def test_timeout_of_something_else_stays_what_it_is():
+    async def fail() -> None:
+        async with Deadline(60, asyncio.get_running_loop().time).kept():
+            raise TimeoutError("of a socket")
+
+    with pytest.raises(TimeoutError, match="of a socket"):
+        asyncio.run(fail())
+
+
+class SlowLedger(FakeLedger):
+    """Answers ``usage`` once it is free to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.free, self.done = threading.Event(), threading.Event()
+
+    def usage(self, *asked):
+        self.free.wait(10)
+        self.done.set()
+        return super().usage(*asked)
+
+
+LIMITED = index_of(coupon("a", "1"), terms={"a": {"total_limit": 5}})
+REQUEST = RecommendationRequest(user_id="900", placement="home")
+
+
+def recommender(ledger, log, timer, seconds: float, ranker=None) -> Recommender:
+    online = FakeOnline({"900": user(campaign_ids=["1"])})
+    return Recommender(
+        users=online,
+        freshness=online,
+        index=lambda: LIMITED,
+        models=lambda: Models(ranker or RuleRanker()),
+        decisions=log,
+        clock=Clock(lambda: WATERMARK),
+        new_id=lambda: "request-1",
+        ledger=ledger,
+        deadline=lambda: Deadline(seconds, timer),
+    )
+
+
+def test_decision_that_comes_too_late_reserves_nothing_and_is_not_logged():
+    ledger, log = SlowLedger(), FakeLog()
+
+    async def ask() -> None:
+        loop = asyncio.get_running_loop()
+        decides = recommender(ledger, log, loop.time, SECONDS)
+        with pytest.raises(OutOfTime):
+            await decides.recommend(REQUEST)
+        ledger.free.set()
+        await asyncio.to_thread(decides.close)
+
+    asyncio.run(ask())
+    assert ledger.done.is_set() and ledger.claims == [] and log.decisions == []
+
+
+def test_answer_that_was_scored_too_late_is_not_logged():
+    timer, log = Timer(), FakeLog()
+
+    class SlowRanker(FakeRanker):
+        def score(self, inputs):
+            timer.now = 3.0
+            return super().score(inputs)
+
+    decides = recommender(FakeLedger(), log, timer, 2.0, SlowRanker())
+    with pytest.raises(OutOfTime):
+        asyncio.run(decides.recommend(REQUEST))
+    assert log.decisions == []
+
+
+def test_refusal_for_want_of_time_is_a_problem_that_says_when_to_come_again():
+    found = service(deadline=lambda: Deadline(0.0, lambda: 0.0))
+    answer = post(found, json=ASK)
+    assert assert_problem(answer, 503)["type"] == "urn:clipwise:problem:out-of-time"
+    assert answer.headers["retry-after"] == "1"
