@@ -26,9 +26,10 @@ bench-pit: .venv/ready
 bench-serving: .venv/ready
 	$(BIN)/python -m tests.benchmarks serving
 
-# What CI does in a short form, in full: 100,000 fuzzed requests.
+# What CI does in a short form, in full: 100,000 fuzzed requests, and every fault 20 times.
 soak: .venv/ready
 	CLIPWISE_FUZZED=100000 $(BIN)/pytest tests/e2e/test_doors.py -k fuzzed -s
+	CLIPWISE_FAULT_ROUNDS=20 $(BIN)/pytest tests/e2e/test_faults.py -s
 
 up: .venv/ready
 	infra/local up

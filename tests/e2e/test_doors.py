@@ -5,51 +5,23 @@ import json
 import os
 import random
 import socket
-import subprocess
-import sys
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from fuzzing import Request, Sender, mutants
+from processes import Running, clipwise, running
 
-from serving.client import Client, Patience, Refused
+from serving.client import Client, Refused
 
-ROOT = Path(__file__).parents[2]
-CLIPWISE = Path(sys.executable).with_name("clipwise")
 USER = "card-004"
 FUZZED = int(os.environ.get("CLIPWISE_FUZZED", "2000"))
 """How many fuzzed requests to send: made up from the schema, and so many mutants of each."""
 MUTANTS = 49
-
-
-class Running(NamedTuple):
-    url: str
-    home: Path
-    log: Path
-
-    def client(self, token: str | None = None, **patience: float) -> Client:
-        return Client(self.url, token, Patience(**patience))
-
-
-def clipwise(home: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess:
-    """Run a command that ends with the expected code."""
-    done = subprocess.run(
-        [CLIPWISE, *arguments],
-        env=os.environ | {"CLIPWISE_HOME": str(home), "COLUMNS": "160"},
-        capture_output=True,
-        text=True,
-        timeout=180,
-        cwd=ROOT,
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done
 
 
 def key(home: Path, *scopes: str, name: str = "shop", rate: float = 100_000) -> str:
@@ -57,40 +29,6 @@ def key(home: Path, *scopes: str, name: str = "shop", rate: float = 100_000) -> 
     return clipwise(
         home, "keys", "add", "--name", name, "--rate", str(rate), *wanted
     ).stdout.strip()
-
-
-@contextmanager
-def running(home: Path, log: Path, *arguments: str, **environ: str) -> Iterator[Running]:
-    """The service in replay on a port that it finds itself; stopped by its own id."""
-    with log.open("w") as lines:
-        process = subprocess.Popen(
-            [CLIPWISE, "serve", "--replay", "--port", "0", *arguments],
-            env=os.environ | {"CLIPWISE_HOME": str(home), "COLUMNS": "300"} | environ,
-            stdout=subprocess.PIPE,
-            stderr=lines,
-            text=True,
-        )
-        try:
-            words = process.stdout.readline().split()
-            url = next((word for word in words if word.startswith("http://")), None)
-            assert url, log.read_text()
-            wait_for(url, process)
-            yield Running(url, home, log)
-        finally:
-            process.terminate()
-            process.wait(timeout=30)
-            process.stdout.close()
-
-
-def wait_for(url: str, process: subprocess.Popen) -> None:
-    for _ in range(300):
-        assert process.poll() is None, "the service ended before it answered"
-        try:
-            urllib.request.urlopen(f"{url}/healthz", timeout=1).close()
-            return
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            time.sleep(0.2)
-    raise AssertionError("the service did not answer within a minute")
 
 
 @pytest.fixture(scope="module")
