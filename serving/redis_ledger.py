@@ -172,8 +172,8 @@ def redis_client(address: str) -> Any:
         int(port),
         decode_responses=True,
         socket_timeout=1.0,
-        socket_connect_timeout=1.0,
-        retry=None,
+        # A lost connection is made anew; what takes too long would take as long again.
+        retry=redis.retry.Retry(redis.backoff.NoBackoff(), 3, (redis.ConnectionError,)),
     )
 
 

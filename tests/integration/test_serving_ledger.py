@@ -453,8 +453,12 @@ def test_threads_never_promise_the_last_unit_twice(place):
     got: list[str] = []
     ledger = opened(place, 3_600, lambda: 0)
 
+    # The threads share one pool of Redis connections: closed early, it takes them from the others.
+    everybody = threading.Barrier(8)
+
     def run(who: str) -> None:
         got.extend(grab(ledger, who, 20))
+        everybody.wait(timeout=60)
         ledger.close()
 
     threads = [threading.Thread(target=run, args=(f"t{number}",)) for number in range(8)]
