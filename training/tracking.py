@@ -5,6 +5,7 @@ one without the mark is one whose training ended in between, and is refused by a
 """
 
 import logging
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -49,6 +50,15 @@ PREDICTIONS = "predictions.parquet"
 LEARNING = "learning.json"
 """The file with what only training could measure."""
 FIGURES, SEARCH = "figures", "tune"
+
+_STORE = "MLFLOW_TRACKING_URI"
+
+
+def _restored(variable: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(variable, None)
+    else:
+        os.environ[variable] = value
 
 
 class TrackingError(Exception):
@@ -191,7 +201,10 @@ class Tracking:
         from sqlalchemy.exc import SQLAlchemyError
 
         self.artifact_root.mkdir(parents=True, exist_ok=True)
+        told = os.environ.get(_STORE)
         mlflow.set_tracking_uri(self.uri)
+        # MLflow tells the environment, where it would count for every later state folder.
+        _restored(_STORE, told)
         try:
             yield mlflow
         except (MlflowException, SQLAlchemyError, OSError) as error:

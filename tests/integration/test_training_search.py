@@ -19,7 +19,7 @@ FOLDS = [Fold(start, ("c",), frame(start, 60), frame(start + 100, 20)) for start
 
 @pytest.fixture(scope="module")
 def attempts():
-    return search(FOLDS, PRESENT, trials=STARTUP + 8)
+    return search(FOLDS, PRESENT, trials=STARTUP + 20)
 
 
 def test_present_settings_are_the_first_attempt(attempts):
