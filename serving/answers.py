@@ -54,9 +54,16 @@ def recommendations(
 
 
 def decision(
-    answer: RecommendationAnswer, situation: Situation, rows: np.ndarray, ranking: Ranking
+    answer: RecommendationAnswer,
+    situation: Situation,
+    rows: np.ndarray,
+    ranking: Ranking,
+    **made_by: object,
 ) -> Decision:
-    """What the log keeps of a request: enough to learn from it and to evaluate other policies."""
+    """What the log keeps of a request: enough to learn from it and to evaluate other policies.
+
+    ``made_by`` are the fields that say how: policy, arm and online_watermark.
+    """
     index = situation.index
     return Decision(
         request_id=answer.request_id,
@@ -74,6 +81,7 @@ def decision(
         removed=json.dumps(answer.removed),
         cold_start=answer.cold_start,
         stale_features=answer.stale_features,
+        **made_by,
     )
 
 

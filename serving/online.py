@@ -91,7 +91,7 @@ class FeastOnline:
         """A reader of the users' views, if there are any; a new one when they have changed."""
         features = self._of_key(USER)
         if features and (self._users is None or self._users[0] != features):
-            from feature_repo.online.entity_reader import entity_reader
+            from feature_repo.entity_reader import entity_reader
 
             self._users = features, entity_reader(self.store, USER, features)
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -182,9 +182,11 @@ class Recommender:
             reason=None if len(ranking.rows) else why_nothing(len(reachable), removed),
         )
         watch.lap("answer")
-        made = decision(answer, situation, rows, ranking)
-        made = replace(
-            made,
+        made = decision(
+            answer,
+            situation,
+            rows,
+            ranking,
             policy=choice.policy.as_json,
             arm=assigned.arm,
             online_watermark=None if watermark is None else microseconds(watermark),

@@ -1,7 +1,8 @@
 """What a service needs to know about the machine it runs on."""
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -174,46 +175,45 @@ def rules_from_environment(environ: Mapping[str, str]) -> RuleSettings:
 
 
 def _days(environ: Mapping[str, str]) -> float | None:
-    text = environ.get("CLIPWISE_DECISION_DAYS")
-    if not text:
-        return None
-    try:
-        days = float(text)
-    except ValueError:
-        days = 0.0
-    if not 0 < days < float("inf"):
-        raise SettingsRefused(
-            "Expected in CLIPWISE_DECISION_DAYS how many days files of decisions are kept, more "
-            f"than 0, got {text!r}; leave it out to keep all."
-        )
-    return days
+    return _number(
+        environ.get("CLIPWISE_DECISION_DAYS"),
+        None,
+        lambda days: 0 < days < math.inf,
+        "Expected in CLIPWISE_DECISION_DAYS how many days files of decisions are kept, more than "
+        "0, got {}; leave it out to keep all.",
+    )
 
 
 def _deadline(text: str | None) -> float:
-    if not text:
-        return Settings.deadline_seconds
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise SettingsRefused(
-            "Expected in CLIPWISE_DEADLINE_SECONDS how long a recommendation may take, more than "
-            f"0 seconds, got {text!r}."
-        )
-    return seconds
+    return _number(
+        text,
+        Settings.deadline_seconds,
+        lambda seconds: 0 < seconds < math.inf,
+        "Expected in CLIPWISE_DEADLINE_SECONDS how long a recommendation may take, more than 0 "
+        "seconds, got {}.",
+    )
 
 
 def _rate(text: str | None) -> float:
+    return _number(
+        text,
+        Limits.per_second,
+        lambda rate: 0 <= rate < math.inf,
+        "Expected in CLIPWISE_RATE_LIMIT how many requests a second a key may make, or 0 for any "
+        "number, got {}.",
+    )
+
+
+def _number(
+    text: str | None, default: float | None, fits: Callable[[float], bool], refusal: str
+) -> float | None:
+    """The number that a variable holds, or the default without one; ``refusal`` takes the text."""
     if not text:
-        return Limits.per_second
+        return default
     try:
-        rate = float(text)
+        number = float(text)
     except ValueError:
-        rate = -1.0
-    if not 0 <= rate < float("inf"):
-        raise SettingsRefused(
-            f"Expected in CLIPWISE_RATE_LIMIT how many requests a second a key may make, or 0 for "
-            f"any number, got {text!r}."
-        )
-    return rate
+        number = math.nan
+    if not fits(number):
+        raise SettingsRefused(refusal.format(repr(text)))
+    return number

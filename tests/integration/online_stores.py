@@ -122,7 +122,7 @@ def online(store, key: str, ids, refs) -> dict:
 
 def read_alone(store, key: str, ids, refs) -> dict:
     """What ``online`` gives, read by the reader that a service has for one entity a request."""
-    from feature_repo.online.entity_reader import entity_reader
+    from feature_repo.entity_reader import entity_reader
 
     features: dict[str, list[str]] = {}
     for view, feature in (ref.split(":") for ref in refs):

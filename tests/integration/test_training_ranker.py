@@ -4,43 +4,22 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from signal_frames import SIZE, frame
 
 from feature_repo.transforms.request import RANKER_INPUTS
 from training import metrics
 from training.baselines import plain_rules
 from training.evaluate import evaluate, predictions_table
-from training.frame import NEVER, RankingFrame, groups, take
+from training.frame import NEVER, groups, take
 from training.promotion import Gate, Measured, decide
 from training.ranker import RankerConfig, RankerError, fit, importance, informative, predict
 
-SIZE = 10
 CONFIG = RankerConfig(
     n_estimators=40, learning_rate=0.3, min_child_weight=0.1, reg_lambda=1.0, nthread=1
 )
 
 
-def _frame(seed, group_count=150):
-    """The two coupons with the most category purchases are redeemed; other inputs are noise."""
-    rng = np.random.default_rng(seed)
-    count = group_count * SIZE
-    inputs = rng.random((count, len(RANKER_INPUTS)), dtype=np.float32)
-    signal = inputs[:, RANKER_INPUTS.index("category_purchase_share")].reshape(-1, SIZE)
-    label = (signal.argsort(axis=1).argsort(axis=1) >= SIZE - 2).astype(np.int8).ravel()
-    names = np.array([f"q{seed}-{number}" for number in range(group_count)], object)
-    return RankingFrame(
-        qid=np.repeat(names, SIZE),
-        user_id=np.repeat(names, SIZE),
-        campaign_id=np.full(count, "c", object),
-        coupon_id=np.tile(np.array([f"k{number}" for number in range(SIZE)], object), group_count),
-        as_of=np.zeros(count, np.int64),
-        label=label,
-        open_until=np.ones(count, np.int64),
-        learned=np.where(label > 0, 1, NEVER),
-        inputs=inputs,
-    )
-
-
-TRAIN, VALID, TEST = _frame(1), _frame(2), _frame(3)
+TRAIN, VALID, TEST = frame(1), frame(2), frame(3)
 
 
 @pytest.fixture(scope="module")

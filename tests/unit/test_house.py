@@ -23,6 +23,7 @@ SEAMS = {
         "feature_repo/point_in_time.py",
         "feature_repo/offline/",
         "feature_repo/online_store.py",
+        "feature_repo/entity_reader.py",
         "feature_repo/online/",
         "feature_repo/materialization.py",
         "serving/online.py",
