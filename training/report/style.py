@@ -40,7 +40,7 @@ table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font
 th,td{padding:6px 10px;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
 th{font-weight:500}thead th{color:var(--soft);font-size:13px;vertical-align:bottom}
 tbody tr:last-child>*{border-bottom:0}
-th:first-child{text-align:left;padding-left:0}td b{color:var(--mark)}
+th:first-child{text-align:left;padding-left:0;white-space:normal}td b{color:var(--mark)}
 .own th,.own td{font-weight:700}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:4px 20px;margin:0 0 16px}
 dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
@@ -65,8 +65,7 @@ border-top:1px dashed var(--line)}
 .why .against b{color:var(--bad)}
 @media(max-width:560px){main{padding:24px 12px 48px}section{padding:16px 14px}
 h1{font-size:24px}dl{grid-template-columns:1fr;gap:0}dd{margin:0 0 8px}
-table{font-size:14px}th,td{padding:5px 7px}th:first-child{white-space:normal;
-min-width:118px}
+table{font-size:14px}th,td{padding:5px 7px}th:first-child{min-width:118px}
 .compact{grid-template-columns:max-content 1fr;gap:2px 16px}.compact dd{margin:0}
 .tiles{grid-template-columns:1fr 1fr;gap:8px}.tile{padding:10px 12px}.tile b{font-size:21px}}
 @media print{body{background:none}section{break-inside:avoid}nav{display:none}}
