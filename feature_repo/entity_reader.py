@@ -2,28 +2,32 @@
 
 Feast answers a request view by view and makes a Python object of every value of a list. A service
 that reads one user a request asks for the same features each time: here the keys are laid out once,
-and a list comes out of its bytes as it is. The stored bytes are Feast's.
+and bytes become values when somebody asks for them. The stored bytes are Feast's.
 """
 
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
 
+import hiredis
 import numpy as np
 from feast import FeatureStore
 from feast.feature_view import FeatureView
 from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.infra.online_stores.helpers import _mmh3, compute_versioned_name
+from feast.infra.online_stores.redis import RedisType
 from feast.infra.online_stores.sqlite import _quote_id
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.type_map import feast_value_type_to_python_type
 from feast.value_type import ValueType
 
+from feature_repo.online.entity import Decode, Entity
+from feature_repo.online.redis_line import RedisLine
 from feature_repo.online_store import GuardedRedisOnlineStore, GuardedSqliteOnlineStore, table_of
 
 NEVER_STALE = timedelta(days=3_650)
@@ -45,16 +49,18 @@ _NUMBERS = {
 }
 _TEXTS = {ValueType.STRING_LIST: "string_list_val"}
 
-Decode = Callable[[bytes], Any]
-Entity = Mapping[str, Any]
-"""Features by name: None for one that is not known, an array for a list of numbers."""
+_LOGIN = {"username", "password", "db"}
+"""Settings that one line of questions knows; with others, such as TLS, Feast's client connects."""
 
 
 class EntityReader(Protocol):
     """Reads the features of one entity by its id."""
 
-    async def read(self, entity_id: str) -> Entity:
-        """Every feature; may raise what the store's client raises when the store is down."""
+    async def read(self, entity_id: str) -> Mapping[str, Any]:
+        """Every feature by name, None for one that is not known.
+
+        May raise what the store's client raises when the store is down.
+        """
 
     async def close(self) -> None:
         """Give back what the reader holds."""
@@ -102,30 +108,68 @@ class RedisReader:
         join_key: str,
         wanted: Sequence[Wanted],
     ) -> None:
-        self._config = store.config
-        self._online = online
         self._key = _KeyOf(store, join_key)
         self._project = store.project.encode()
         versioned = store.config.registry.enable_online_feature_view_versioning
-        self._fields = [
+        self._stored = [
             _mmh3(f"{compute_versioned_name(one.view, versioned)}:{one.name}") for one in wanted
         ]
-        self._names = [(one.name, one.decode) for one in wanted]
-        self._client: Any = None
+        self._fields = {one.name: (place, one.decode) for place, one in enumerate(wanted)}
+        self._questions = _questions(store.config.online_store, online, self._stored)
 
     async def read(self, entity_id: str) -> Entity:
+        found = await self._questions.ask(self._key(entity_id) + self._project)
+        return Entity(self._fields, found)
+
+    async def close(self) -> None:
+        await self._questions.close()
+
+
+class _Hmget:
+    """HMGET of the same fields over a line of questions: the command is packed but for its key."""
+
+    def __init__(self, line: RedisLine, fields: Sequence[bytes]) -> None:
+        self._line = line
+        packed = hiredis.pack_command(("HMGET", "", *fields))
+        self._before, _, self._after = packed.partition(b"$0\r\n\r\n")
+
+    async def ask(self, key: bytes) -> list[bytes | None]:
+        length = b"$%d\r\n" % len(key)
+        return await self._line.ask(b"".join((self._before, length, key, b"\r\n", self._after)))
+
+    async def close(self) -> None:
+        await self._line.close()
+
+
+class _FeastHmget:
+    """The same over the client that Feast makes: for a cluster, a sentinel, or TLS."""
+
+    def __init__(
+        self, config: Any, online: GuardedRedisOnlineStore, fields: Sequence[bytes]
+    ) -> None:
+        self._config = config
+        self._online = online
+        self._fields = fields
+        self._client: Any = None
+
+    async def ask(self, key: bytes) -> list[bytes | None]:
         if self._client is None:
-            self._client = await self._online._get_client_async(self._config.online_store)
-        found = await self._client.hmget(self._key(entity_id) + self._project, self._fields)
-        return {
-            name: decode(data) if data else None
-            for (name, decode), data in zip(self._names, found, strict=True)
-        }
+            self._client = await self._online._get_client_async(self._config)
+        return await self._client.hmget(key, self._fields)
 
     async def close(self) -> None:
         if self._client is not None:
             await self._client.aclose()
             self._client = None
+
+
+def _questions(
+    config: Any, online: GuardedRedisOnlineStore, fields: Sequence[bytes]
+) -> _Hmget | _FeastHmget:
+    nodes, settings = online._parse_connection_string(config.connection_string)
+    if config.redis_type != RedisType.redis or len(nodes) != 1 or not settings.keys() <= _LOGIN:
+        return _FeastHmget(config, online, fields)
+    return _Hmget(RedisLine(nodes[0]["host"], int(nodes[0]["port"]), settings), fields)
 
 
 class SqliteReader:
@@ -141,10 +185,11 @@ class SqliteReader:
         self._key = _KeyOf(store, join_key)
         self._path = online._get_db_path(store.config)
         tables = list(dict.fromkeys(table_of(store.config, one.view) for one in wanted))
-        self._decoders = {
-            (tables.index(table_of(store.config, one.view)), one.name): one.decode for one in wanted
+        self._places = {
+            (tables.index(table_of(store.config, one.view)), one.name): place
+            for place, one in enumerate(wanted)
         }
-        self._nothing = dict.fromkeys(one.name for one in wanted)
+        self._fields = {one.name: (place, one.decode) for place, one in enumerate(wanted)}
         self._query = " UNION ALL ".join(
             f"SELECT {number}, feature_name, value FROM {_quote_id(table)} WHERE entity_key = ?1"
             for number, table in enumerate(tables)
@@ -155,12 +200,12 @@ class SqliteReader:
         return await asyncio.to_thread(self._read, self._key(entity_id))
 
     def _read(self, key: bytes) -> Entity:
-        found = dict(self._nothing)
+        found: list[bytes | None] = [None] * len(self._places)
         for number, name, data in self._connection().execute(self._query, (key,)):
-            decode = self._decoders.get((number, name))
-            if decode is not None and data:
-                found[name] = decode(data)
-        return found
+            place = self._places.get((number, name))
+            if place is not None:
+                found[place] = data
+        return Entity(self._fields, found)
 
     def _connection(self) -> sqlite3.Connection:
         if not hasattr(self._held, "connection"):
@@ -180,10 +225,10 @@ class FeastReader:
         self._join_key = join_key
         self._features = [f"{one.view.name}:{one.name}" for one in wanted]
 
-    async def read(self, entity_id: str) -> Entity:
+    async def read(self, entity_id: str) -> Mapping[str, Any]:
         return await asyncio.to_thread(self._read, entity_id)
 
-    def _read(self, entity_id: str) -> Entity:
+    def _read(self, entity_id: str) -> Mapping[str, Any]:
         rows = [{self._join_key: entity_id}]
         found = self._store.get_online_features(self._features, rows).to_dict()
         return {name: values[0] for name, values in found.items() if name != self._join_key}

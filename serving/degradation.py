@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
+from feature_repo.online.entity import Entity
 from serving.errors import StorageFailed
 from serving.ledger import Claim, Ledger, Redemption, Usage
 from serving.settings import OnlineSettings
@@ -20,6 +21,9 @@ from serving.settings import OnlineSettings
 log = logging.getLogger(__name__)
 
 _WARM_SECONDS = 2.0
+_AT_ONCE = 8
+"""So many requests read at once. What waits for the store would otherwise wait for all the others
+that are worked on as well, and a busy worker would take itself for a slow store."""
 
 ONLINE_STORE = "online-store"
 CACHED_FEATURES = "cached-features"
@@ -105,6 +109,7 @@ class SteadyUsers:
         self._settings = settings
         self._breaker = Breaker(settings.failures, settings.pause_seconds, timer)
         self._last: OrderedDict[str, User] = OrderedDict()
+        self._turns = asyncio.Semaphore(_AT_ONCE)
 
     @property
     def is_down(self) -> bool:
@@ -118,21 +123,29 @@ class SteadyUsers:
                 await self._reader.user("")
 
     async def read(self, user_id: str) -> tuple[User, tuple[str, ...]]:
-        """What is known of a user, and in which ways it is less than it should be."""
-        if self._breaker.allows():
-            try:
-                async with asyncio.timeout(self._settings.deadline_seconds):
-                    user = await self._reader.user(user_id)
-            except Exception as error:
-                # Whatever the store's client raises: the request goes on without the store.
-                self._note(error)
-            else:
-                self._breaker.succeeded()
-                self._remember(user_id, user)
-                return user, ()
+        """What is known of a user, and in which ways it is less than it should be.
+
+        A user of whom the very same was read before is the same object as then.
+        """
+        async with self._turns:
+            user = await self._tried(user_id) if self._breaker.allows() else None
+        if user is not None:
+            return self._remembered(user_id, user), ()
         if user_id in self._last:
             return self._last[user_id], (ONLINE_STORE, CACHED_FEATURES)
         return self._reader.nobody(), (ONLINE_STORE, COLD_START_FEATURES)
+
+    async def _tried(self, user_id: str) -> User | None:
+        """What the store has of a user, None if it fails or takes too long."""
+        try:
+            async with asyncio.timeout(self._settings.deadline_seconds):
+                user = await self._reader.user(user_id)
+        except Exception as error:
+            # Whatever the store's client raises: the request goes on without the store.
+            self._note(error)
+            return None
+        self._breaker.succeeded()
+        return user
 
     def _note(self, error: Exception) -> None:
         was_open = self._breaker.is_open
@@ -140,11 +153,16 @@ class SteadyUsers:
         if self._breaker.is_open and not was_open:
             log.warning("the online store is left alone for a while: %s", type(error).__name__)
 
-    def _remember(self, user_id: str, user: User) -> None:
+    def _remembered(self, user_id: str, user: User) -> User:
+        """The user, or who was read before if that is the very same; kept for bad times."""
+        before = self._last.get(user_id)
+        if isinstance(before, Entity) and before.is_as(user):
+            user = before
         self._last[user_id] = user
         self._last.move_to_end(user_id)
         if len(self._last) > self._settings.remembered:
             self._last.popitem(last=False)
+        return user
 
 
 class SteadyLedger:

@@ -5,6 +5,7 @@ import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,7 +14,14 @@ from feature_repo.names import CHALLENGER, CHAMPION, RANKER_MODEL, RULE_NAME, RU
 from feature_repo.reasons import Effects
 from feature_repo.transforms.request import RANKER_INPUTS
 from serving.errors import ModelError
-from serving.policy import margin_effects, own_spend_scores, rule_effects, rule_margin
+from serving.policy import (
+    boosted_scores,
+    margin_effects,
+    own_spend_scores,
+    rule_effects,
+    rule_margin,
+    trees_start,
+)
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +71,12 @@ class ChampionRanker:
     version: str
     name: str = RANKER_MODEL
 
+    @cached_property
+    def _start(self) -> float:
+        return trees_start(self.booster)
+
     def score(self, inputs: np.ndarray) -> np.ndarray:
-        return self.booster.inplace_predict(inputs, base_margin=rule_margin(inputs))
+        return boosted_scores(self.booster, self._start, inputs)
 
     def explain(self, inputs: np.ndarray) -> Effects:
         """SHAP values of the trees (Lundberg et al. 2020), and of the margin its own terms."""

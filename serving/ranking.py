@@ -1,6 +1,6 @@
 """From candidates to the list that is shown: what a ranker reads, its scores, and the choice."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from serving.candidates import CandidateIndex
 from serving.ledger import Ledger
 from serving.model import Ranker
 from serving.policy import rank
+from serving.purchases import Purchases
 from serving.rules import Situation
 from serving.schemas import RecommendationRequest
 from serving.selection import Choice, select
@@ -34,22 +35,40 @@ class Ranking:
     removed: Mapping[str, int]
 
 
+class OneUser(Mapping[str, Sequence]):
+    """The features of one user as columns of one entry, taken when they are asked for."""
+
+    def __init__(self, user: Mapping[str, Any]) -> None:
+        self._user = user
+
+    def __getitem__(self, name: str) -> list:
+        return [self._user[name]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._user)
+
+    def __len__(self) -> int:
+        return len(self._user)
+
+
 def candidate_inputs(
     request: RecommendationRequest,
     user: Mapping[str, Any],
     index: CandidateIndex,
     rows: np.ndarray,
     as_of: int,
+    purchases: Purchases | None = None,
 ) -> np.ndarray:
     """What rankers read of the candidate rows at ``as_of``, in microseconds.
 
-    The result is float32 of shape ``(n, len(RANKER_INPUTS))``.
+    The result is float32 of shape ``(n, len(RANKER_INPUTS))``. ``purchases`` keeps what was worked
+    out of the user's.
     """
     if not len(rows):
         return _NO_INPUTS
-    columns = {name: [value] for name, value in user.items()}
-    cart = [item.priced() for item in request.cart]
-    return ranker_inputs(columns, index.coupons, rows, np.array([as_of]), [cart])[0]
+    columns, cart = OneUser(user), [item.priced() for item in request.cart]
+    known = purchases and purchases.of(request.user_id, user, columns, index, rows)
+    return ranker_inputs(columns, index.coupons, rows, np.array([as_of]), [cart], known)[0]
 
 
 def score_and_rank(

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from feature_repo.names import USER
+from feature_repo.online.entity import Entity
 from serving.answers import counted, decision, recommendations, shadowed, why, why_nothing
 from serving.candidates import CandidateIndex
 from serving.clock import Clock, microseconds
@@ -28,6 +29,7 @@ from serving.ledger import Ledger, NoLedger
 from serving.model import Models, Ranker
 from serving.online import Freshness
 from serving.policies import Policies
+from serving.purchases import Purchases
 from serving.quotes import cart_of, coverage
 from serving.ranking import candidate_inputs, score_and_rank
 from serving.rules import UNKNOWN, RuleSettings, Situation, asks_ledger, before_scoring
@@ -94,6 +96,7 @@ class Recommender:
     ) -> None:
         self._deadline = deadline
         self._threads = Threads()
+        self._purchases = Purchases()
         self._users = users
         self._freshness = freshness
         self._index = index
@@ -162,7 +165,7 @@ class Recommender:
         rows, removed = before_scoring(situation, reachable, self._ledger)
         watch.candidates(len(reachable))
         watch.lap("rules")
-        inputs = candidate_inputs(request, user, index, rows, situation.as_of)
+        inputs = candidate_inputs(request, user, index, rows, situation.as_of, self._purchases)
         watch.lap("features")
         choice = self._choice(request, index, request_id, situation.as_of)
         ranker = assigned.ranker
@@ -277,6 +280,8 @@ class Recommender:
 
 def is_unknown(user: Mapping[str, Any]) -> bool:
     """Whether nothing at all is known of the user."""
+    if isinstance(user, Entity):
+        return user.is_unknown
     return all(value is None for name, value in user.items() if name != USER)
 
 

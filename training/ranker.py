@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from feature_repo.transforms.request import RANKER_INPUTS
-from serving.policy import rule_margin
+from serving.policy import boosted_scores, rule_margin, trees_start
 from training.frame import RankingFrame, group_sizes, groups, take
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def fit(
 def predict(model: "Booster", inputs: np.ndarray) -> np.ndarray:
     """The score of every row, the rule's margin and what the trees add: higher is better."""
     rows = np.ascontiguousarray(inputs, dtype=np.float32)
-    return model.inplace_predict(rows, base_margin=rule_margin(rows))
+    return boosted_scores(model, trees_start(model), rows)
 
 
 def model_bytes(model: "Booster") -> bytes:

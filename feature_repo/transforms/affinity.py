@@ -1,6 +1,7 @@
 """What a user has to do with a coupon: own purchases in its scope, and the cart."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -32,7 +33,7 @@ class _Entries:
     """What users bought, an entry an id: kind after kind, in each the history first.
 
     ``layer`` is kind x users + user; ``newer`` marks what came since midnight. ``weight`` is
-    decayed to the instant asked for, ``last`` is -inf where there is none.
+    decayed to the reference of its part, ``last`` is -inf where there is none.
     """
 
     layer: np.ndarray
@@ -45,47 +46,98 @@ class _Entries:
     amount: np.ndarray
 
 
-def affinity(
-    users: Mapping[str, Sequence], scopes: ScopeStack, candidates: np.ndarray, as_of: np.ndarray
-) -> dict[str, np.ndarray]:
+@dataclass(frozen=True)
+class Weight:
+    """Decayed weights of purchases by part, each decayed to the reference of the user's part.
+
+    ``sums`` has shape ``(2, ..., users, candidates)``, the history first; ``sizes`` has the sums of
+    the weights' sizes, and is None where no purchase was taken back, so that none is negative.
+    """
+
+    sums: np.ndarray
+    sizes: np.ndarray | None
+
+    def at(self, factors: np.ndarray) -> np.ndarray:
+        """The weights of both parts together, by factors of shape ``(2, users, 1)``.
+
+        What rounding left of purchases that were taken back is 0.
+        """
+        total = _both(self.sums, factors)
+        if self.sizes is None:
+            return total
+        return np.where(np.abs(total) > 1e-9 * _both(self.sizes, factors), total, 0.0)
+
+
+@dataclass(frozen=True)
+class Bought:
+    """What users bought of what candidates cover, as far as time does not change it.
+
+    ``values`` has inputs by name, each of shape ``(users, candidates)``; ``weight`` the decayed
+    weights by kind, ``whole`` those of everything a user bought, with one candidate. ``last`` is
+    the instant of the last covered purchase, NaN without one.
+    """
+
+    values: Mapping[str, np.ndarray]
+    weight: Weight
+    whole: Weight
+    last: np.ndarray
+
+
+def bought(users: Mapping[str, Sequence], scopes: ScopeStack, candidates: np.ndarray) -> Bought:
     """What each user bought of each candidate's products, categories and brands.
 
-    ``scopes`` has a layer for each of KINDS. Every value has shape ``(users, candidates)``.
+    ``scopes`` has a layer for each of KINDS.
     """
-    entries = _entries(users, as_of)
+    entries = _entries(users)
     every = hits(scopes, candidates, entries.layer, scopes.columns(entries.ids))
-    shape = (len(KINDS), len(as_of), len(candidates))
+    pair = (len(users["history_reference_timestamp"]), len(candidates))
+    shape = (len(KINDS), *pair)
     counts, spend = (every.total(of, shape) for of in (entries.count, entries.amount))
-    decayed = _without_residue(lambda of: every.total(of, shape), entries.weight)
-    shares = ratio(decayed, _whole(entries, len(as_of))[None, :, None])
-    out = {}
+    own = every.before(len(entries.ids[0]))
+    values = {
+        "own_product_count": own.distinct(entries.count, entries.newer, pair),
+        "own_coupon_use_count": own.total(entries.coupon_count, pair),
+    }
     for place, prefix in enumerate(PREFIXES):
-        out[f"{prefix}_purchase_count"] = counts[place]
-        out[f"{prefix}_spend"] = spend[place]
+        values[f"{prefix}_purchase_count"] = counts[place]
+        values[f"{prefix}_spend"] = spend[place]
+    return Bought(
+        values,
+        _weight(every.entry, every.cell, entries, shape),
+        _weight(slice(len(entries.ids[0])), None, entries, (pair[0], 1)),
+        own.latest(entries.last, entries.newer, pair),
+    )
+
+
+def affinity(
+    users: Mapping[str, Sequence], bought: Bought, as_of: np.ndarray
+) -> dict[str, np.ndarray]:
+    """What was bought, seen from an instant a user: values of shape ``(users, candidates)``."""
+    ages = [days_between(numbers(users[f"{p}_reference_timestamp"]), as_of) for p in _PARTS]
+    # A part without a reference has no entries: whatever it is multiplied with stays 0.
+    factors = np.nan_to_num(decay(np.stack(ages), HISTORY_HALF_LIFE_DAYS))[:, :, None]
+    decayed, whole = bought.weight.at(factors), bought.whole.at(factors)
+    shares = ratio(decayed, whole[None])
+    out = dict(bought.values)
+    for place, prefix in enumerate(PREFIXES):
         out[f"{prefix}_purchase_decayed_90d"] = decayed[place]
         out[f"{prefix}_purchase_share"] = shares[place]
-    own = every.before(len(entries.ids[0]))
-    last = own.latest(entries.last, entries.newer, shape[1:])
-    out["own_product_count"] = own.distinct(entries.count, entries.newer, shape[1:])
-    out["own_coupon_use_count"] = own.total(entries.coupon_count, shape[1:])
-    out["days_since_own_purchase"] = days_between(last, as_of[:, None])
+    out["days_since_own_purchase"] = days_between(bought.last, as_of[:, None])
     return out
 
 
-def _entries(users: Mapping[str, Sequence], as_of: np.ndarray) -> _Entries:
+def _entries(users: Mapping[str, Sequence]) -> _Entries:
     """What was known at midnight, then what came since.
 
     An id may stand in both parts: hits add what belongs to one id, but for the last purchase,
     which the ``newer`` entry knows alone.
     """
-    user_count = len(as_of)
+    user_count = len(users["history_reference_timestamp"])
     names = [(f"{part}_{kind}", kind, part) for kind in KINDS for part in _PARTS]
     lists = {name: users[f"{name}_ids"] for name, _, _ in names}
     sizes = [0 if ids is None else len(ids) for of in lists.values() for ids in of]
     own = np.arange(user_count)
     layers = [KINDS.index(kind) * user_count + own for _, kind, _ in names]
-    ages = [days_between(numbers(users[f"{p}_reference_timestamp"]), as_of) for p in _PARTS]
-    factors = np.tile(decay(np.concatenate(ages), HISTORY_HALF_LIFE_DAYS), len(KINDS))
     newer = np.repeat([part == "recent" for _, _, part in names], user_count)
     values = {field: _flat(users[f"{n}_{field}"] for n, _, _ in names) for field in _FIELDS}
     last = values["last_timestamps"]
@@ -94,7 +146,7 @@ def _entries(users: Mapping[str, Sequence], as_of: np.ndarray) -> _Entries:
         newer=np.repeat(newer, sizes),
         ids=tuple(_of_kind(kind, lists) for kind in KINDS),
         count=values["counts"],
-        weight=values["decayed_90d"] * np.repeat(factors, sizes),
+        weight=values["decayed_90d"],
         last=np.where(last > 0, last, -np.inf),
         coupon_count=values["coupon_counts"],
         amount=values["amounts"],
@@ -111,19 +163,22 @@ def _flat(columns: Iterable[Sequence]) -> np.ndarray:
     return np.concatenate(parts, dtype=np.float64) if parts else np.empty(0)
 
 
-def _whole(entries: _Entries, user_count: int) -> np.ndarray:
-    """The weight of all that each user bought."""
-    own = slice(len(entries.ids[0]))
-    layer, weight = entries.layer[own], entries.weight[own]
-    return _without_residue(lambda of: np.bincount(layer, of, minlength=user_count), weight)
+def _weight(
+    entry: np.ndarray | slice, cell: np.ndarray | None, entries: _Entries, shape: tuple[int, ...]
+) -> Weight:
+    """Sums of the entries' weights by part and cell, by default the cell of the entry's layer."""
+    weight, newer = entries.weight[entry], entries.newer[entry]
+    cells = entries.layer[entry] if cell is None else cell
+    cells = cells + newer * math.prod(shape)
+
+    def total(of: np.ndarray) -> np.ndarray:
+        return np.bincount(cells, of, minlength=2 * math.prod(shape)).reshape(2, *shape)
+
+    return Weight(total(weight), total(np.abs(weight)) if (weight < 0).any() else None)
 
 
-def _without_residue(total: Callable[[np.ndarray], np.ndarray], weights: np.ndarray) -> np.ndarray:
-    """Sums of weights; what rounding left of purchases that were taken back is 0."""
-    sums = total(weights)
-    if not (weights < 0).any():
-        return sums
-    return np.where(np.abs(sums) > 1e-9 * total(np.abs(weights)), sums, 0.0)
+def _both(parts: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    return parts[0] * factors[0] + parts[1] * factors[1]
 
 
 def cart_overlap(

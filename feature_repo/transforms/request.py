@@ -10,7 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from feature_repo.transforms.affinity import KINDS, CartLine, affinity, cart_overlap
+from feature_repo.transforms.affinity import (
+    KINDS,
+    Bought,
+    CartLine,
+    affinity,
+    bought,
+    cart_overlap,
+)
 from feature_repo.transforms.arithmetic import days_between, decay, numbers, ratio
 from feature_repo.transforms.scope import Scope, ScopeStack
 
@@ -172,12 +179,14 @@ def ranker_inputs(
     candidates: np.ndarray,
     as_of: np.ndarray,
     carts: Sequence[Sequence[CartLine]] | None = None,
+    known: Bought | None = None,
 ) -> np.ndarray:
     """The input matrix of the ranker for every user and every candidate.
 
     ``users`` holds the user features of ``coupon_ranker_v1``, ``u`` entries a column;
     ``candidates`` the rows of ``coupons`` to score, ``c`` of them; ``as_of`` one instant a user,
-    in microseconds.
+    in microseconds. ``known`` is what ``bought`` gives for the same users and candidates, where it
+    is at hand.
     The result is float32 of shape ``(u, c, len(RANKER_INPUTS))``. Unknown values are NaN; a user
     without history has bought nothing, so the counts of own purchases are 0.
     """
@@ -187,13 +196,15 @@ def ranker_inputs(
     def put(name: str, values: np.ndarray) -> None:
         out[:, :, _POSITION[name]] = values
 
-    known = np.array([users[name] for name in _USER_NUMBERS], dtype=np.float64)
-    out[:, :, : len(_USER_NUMBERS)] = known.T[:, None, :]
+    own = np.array([users[name] for name in _USER_NUMBERS], dtype=np.float64)
+    out[:, :, : len(_USER_NUMBERS)] = own.T[:, None, :]
     out[:, :, _COUPON_POSITIONS] = coupons.inputs[candidates][None]
     for name, values in _user_recency(users, instants).items():
         put(name, values[:, None])
     put("days_left", days_between(instants[:, None], coupons.valid_to[candidates][None, :]))
-    for name, values in affinity(users, coupons.scopes, candidates, instants).items():
+    if known is None:
+        known = bought(users, coupons.scopes, candidates)
+    for name, values in affinity(users, known, instants).items():
         put(name, values)
     overlap = cart_overlap(coupons.products, candidates, carts, len(instants))
     for name, values in overlap.items():
