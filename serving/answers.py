@@ -37,8 +37,9 @@ def recommendations(
 ) -> tuple[Recommendation, ...]:
     """The ranked coupons as a shop sees them, each with its reasons and its quote."""
     quoted = quotes(ranking.rows, cover)
+    # Made of values that need no check, which would take longer than all else here.
     return tuple(
-        Recommendation(
+        Recommendation.model_construct(
             coupon_id=index.coupon_id[row],
             coupon_code=index.coupon_code[row],
             campaign_id=index.campaign_id[row],

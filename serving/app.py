@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from feature_repo.names import PLACEMENTS, RANKER_SERVICE
 from serving.background import Background
+from serving.body_route import BodyRoute
 from serving.candidates import IndexSlot
 from serving.clock import Clock
 from serving.decisions import DecisionLog
@@ -128,12 +129,6 @@ def _add_doors(app: FastAPI, service: Service) -> None:
 
 
 def _add_contract(app: FastAPI, service: Service) -> None:
-    @app.post(
-        "/v1/recommendations",
-        responses=CONTRACT_PROBLEMS,
-        response_model_exclude_none=True,
-        summary="Rank the coupons that this user may see",
-    )
     async def recommend(request: RecommendationRequest) -> RecommendationAnswer:
         answered = await service.recommender.recommend(request)
         degraded = (*answered.degraded, *registry_trouble(service.models))
@@ -142,6 +137,15 @@ def _add_contract(app: FastAPI, service: Service) -> None:
         body = answered.answer.model_dump_json(exclude_none=True)
         headers = {DEGRADED_HEADER: ", ".join(degraded)} if degraded else None
         return Response(body, media_type="application/json", headers=headers)
+
+    app.router.add_api_route(
+        "/v1/recommendations",
+        recommend,
+        methods=["POST"],
+        responses=CONTRACT_PROBLEMS,
+        summary="Rank the coupons that this user may see",
+        route_class_override=BodyRoute,
+    )
 
     @app.post("/v1/events", responses=CONTRACT_PROBLEMS, summary="Take in what users did")
     def take_events(batch: EventBatch) -> EventReceipt:

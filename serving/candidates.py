@@ -25,7 +25,8 @@ class CandidateIndex:
     """``n`` coupons as arrays of ``n``; a row is a position in them.
 
     ``valid_from`` and ``valid_to`` are int64 microseconds since the epoch, UTC; ``ties`` orders
-    equal scores.
+    equal scores. ``closed_rows`` has, by campaign, the rows that reach only whom it is exposed to,
+    ``open_rows`` those that reach everybody.
     """
 
     coupons: Coupons
@@ -36,7 +37,7 @@ class CandidateIndex:
     terms: Terms
     ties: np.ndarray
     row_of: Mapping[str, int]
-    rows_of_campaign: Mapping[str, np.ndarray]
+    closed_rows: Mapping[str, np.ndarray]
     open_rows: np.ndarray
     known_products: Collection[str] | None = None
 
@@ -58,8 +59,8 @@ class CandidateIndex:
         Coupons with an open audience reach everybody; an unknown user (None) gets only them.
         Coupons outside their validity are among the rows: a rule removes and counts them.
         """
-        own = [self.rows_of_campaign.get(campaign, _NO_ROWS) for campaign in campaigns or ()]
-        return np.unique(np.concatenate([self.open_rows, *own]))
+        closed = [self.closed_rows.get(one, _NO_ROWS) for one in dict.fromkeys(campaigns or ())]
+        return np.sort(np.concatenate([self.open_rows, *closed]))
 
 
 def index_from_columns(
@@ -75,6 +76,7 @@ def index_from_columns(
     Raises KeyError if a column of the feature service is missing.
     """
     columns = _complete(columns)
+    is_open = np.asarray(columns["audience"], dtype=object) == "open"
     coupons = coupons_from_columns(columns)
     campaign_id = np.asarray(columns["campaign_id"], dtype=object)
     return CandidateIndex(
@@ -86,8 +88,8 @@ def index_from_columns(
         terms=terms_from_columns(columns, coupons.products, given),
         ties=tie_break(coupons.coupon_id),
         row_of={coupon_id: row for row, coupon_id in enumerate(coupons.coupon_id)},
-        rows_of_campaign=_rows_of(campaign_id),
-        open_rows=np.flatnonzero(np.asarray(columns["audience"], dtype=object) == "open"),
+        closed_rows=_rows_of(campaign_id, np.flatnonzero(~is_open)),
+        open_rows=np.flatnonzero(is_open),
         known_products=known_products,
     )
 
@@ -104,10 +106,10 @@ def _complete(columns: Columns) -> Columns:
     return {name: [values[row] for row in known] for name, values in columns.items()}
 
 
-def _rows_of(campaign_id: np.ndarray) -> dict[str, np.ndarray]:
+def _rows_of(campaign_id: np.ndarray, among: np.ndarray) -> dict[str, np.ndarray]:
     rows: dict[str, list[int]] = {}
-    for row, campaign in enumerate(campaign_id):
-        rows.setdefault(campaign, []).append(row)
+    for row in among.tolist():
+        rows.setdefault(campaign_id[row], []).append(row)
     return {campaign: np.array(members, dtype=np.int64) for campaign, members in rows.items()}
 
 

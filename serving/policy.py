@@ -109,4 +109,6 @@ def _effects(inputs: np.ndarray, score: Callable[[np.ndarray], np.ndarray]) -> n
 
 
 def _known(values: np.ndarray) -> np.ndarray:
-    return np.nan_to_num(values.astype(np.float64), nan=0.0)
+    known = values.astype(np.float64)
+    known[np.isnan(known)] = 0.0
+    return known

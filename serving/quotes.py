@@ -219,6 +219,8 @@ def too_thin(
 
 def quotes(rows: np.ndarray, cover: Coverage) -> list[Quote | None]:
     """A quote for every row; None for a coupon whose discount nobody states."""
+    if (cover.offers.kind[rows] == UNSTATED).all():
+        return [None] * len(rows)
     offers, total = cover.offers, cover.cart.total
     amount = cover.amounts[rows]
     values = worth(offers, rows, amount, total).tolist()

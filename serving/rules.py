@@ -72,7 +72,8 @@ class Rule:
 
 def held_out(situation: Situation, rows: np.ndarray) -> np.ndarray:
     """The user is in the holdout."""
-    return np.full(len(rows), situation.settings.held_out(situation.user_id))
+    settings = situation.settings
+    return np.full(len(rows), settings.holdout_share > 0 and settings.held_out(situation.user_id))
 
 
 def expired(situation: Situation, rows: np.ndarray) -> np.ndarray:
