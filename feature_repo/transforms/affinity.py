@@ -7,7 +7,7 @@ from itertools import chain
 
 import numpy as np
 
-from feature_repo.transforms.arithmetic import days_between, decay, numbers, ratio
+from feature_repo.transforms.arithmetic import days_between, decay, ratio, table
 from feature_repo.transforms.scope import Scope, ScopeStack, covered, hits
 
 HISTORY_HALF_LIFE_DAYS = 90
@@ -113,9 +113,10 @@ def affinity(
     users: Mapping[str, Sequence], bought: Bought, as_of: np.ndarray
 ) -> dict[str, np.ndarray]:
     """What was bought, seen from an instant a user: values of shape ``(users, candidates)``."""
-    ages = [days_between(numbers(users[f"{p}_reference_timestamp"]), as_of) for p in _PARTS]
+    references = table([users[f"{part}_reference_timestamp"] for part in _PARTS])
+    factors = decay(days_between(references, as_of), HISTORY_HALF_LIFE_DAYS)[:, :, None]
     # A part without a reference has no entries: whatever it is multiplied with stays 0.
-    factors = np.nan_to_num(decay(np.stack(ages), HISTORY_HALF_LIFE_DAYS))[:, :, None]
+    factors[np.isnan(factors)] = 0.0
     decayed, whole = bought.weight.at(factors), bought.whole.at(factors)
     shares = ratio(decayed, whole[None])
     out = dict(bought.values)

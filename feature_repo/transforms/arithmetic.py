@@ -15,6 +15,11 @@ def numbers(values: Sequence) -> np.ndarray:
     return array.astype(np.float64, copy=False)
 
 
+def table(columns: Sequence[Sequence]) -> np.ndarray:
+    """Columns of as many values each as the rows of one float64 array, with null as NaN."""
+    return np.array(columns, dtype=np.float64)
+
+
 def decay(days: np.ndarray, half_life_days: float) -> np.ndarray:
     """The factor 2 ** (-days / half_life_days)."""
     return np.exp2(-days / half_life_days)

@@ -18,7 +18,7 @@ from feature_repo.transforms.affinity import (
     bought,
     cart_overlap,
 )
-from feature_repo.transforms.arithmetic import days_between, decay, numbers, ratio
+from feature_repo.transforms.arithmetic import days_between, decay, numbers, ratio, table
 from feature_repo.transforms.scope import Scope, ScopeStack
 
 SPEND_HALF_LIFE_DAYS = 30
@@ -133,6 +133,9 @@ RANKER_INPUTS: tuple[str, ...] = (
 
 _POSITION = {name: position for position, name in enumerate(RANKER_INPUTS)}
 
+_COUNTED = ("purchase", "redemption", "exposure")
+_STAMPS = ("last_purchase", "last_coupon_purchase", "last_redemption", "spend_decayed_reference")
+
 _COUPON_COLUMNS = (*_COUPON_NUMBERS, *_CAMPAIGN_TYPES, "code_redemption_rate_all")
 _COUPON_POSITIONS = [_POSITION[name] for name in _COUPON_COLUMNS]
 
@@ -196,10 +199,10 @@ def ranker_inputs(
     def put(name: str, values: np.ndarray) -> None:
         out[:, :, _POSITION[name]] = values
 
-    own = np.array([users[name] for name in _USER_NUMBERS], dtype=np.float64)
+    own = table([users[name] for name in _USER_NUMBERS])
     out[:, :, : len(_USER_NUMBERS)] = own.T[:, None, :]
     out[:, :, _COUPON_POSITIONS] = coupons.inputs[candidates][None]
-    for name, values in _user_recency(users, instants).items():
+    for name, values in _user_recency(users, own, instants).items():
         put(name, values[:, None])
     put("days_left", days_between(instants[:, None], coupons.valid_to[candidates][None, :]))
     if known is None:
@@ -212,22 +215,22 @@ def ranker_inputs(
     return out
 
 
-def _user_recency(users: Mapping[str, Sequence], as_of: np.ndarray) -> dict[str, np.ndarray]:
-    """Recencies in days, the spend decayed to ``as_of`` (minor units) and the redemption rate."""
-    count = numbers(users["purchase_count_all"])
-    reference = numbers(users["spend_decayed_reference_timestamp"])
-    age = days_between(reference, as_of)
-    redeemed = numbers(users["redemption_count_all"])
+def _user_recency(
+    users: Mapping[str, Sequence], own: np.ndarray, as_of: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Recencies in days, the spend decayed to ``as_of`` (minor units) and the redemption rate.
+
+    ``own`` has a row for each of ``_USER_NUMBERS``.
+    """
+    bought, redeemed, exposed = (own[_POSITION[f"{name}_count_all"]] for name in _COUNTED)
+    stamps = table([users[f"{name}_timestamp"] for name in _STAMPS])
+    purchase, coupon_purchase, redemption, age = days_between(stamps, as_of)
+    spend = table([users["spend_decayed_sum_30d"]])[0]
     return {
-        "is_new_user": ~(count > 0),
-        "days_since_last_purchase": days_between(numbers(users["last_purchase_timestamp"]), as_of),
-        "days_since_last_coupon_purchase": days_between(
-            numbers(users["last_coupon_purchase_timestamp"]), as_of
-        ),
-        "days_since_last_redemption": days_between(
-            numbers(users["last_redemption_timestamp"]), as_of
-        ),
-        "spend_decayed_30d": numbers(users["spend_decayed_sum_30d"])
-        * decay(age, SPEND_HALF_LIFE_DAYS),
-        "user_redemption_rate_all": ratio(redeemed, numbers(users["exposure_count_all"])),
+        "is_new_user": ~(bought > 0),
+        "days_since_last_purchase": purchase,
+        "days_since_last_coupon_purchase": coupon_purchase,
+        "days_since_last_redemption": redemption,
+        "spend_decayed_30d": spend * decay(age, SPEND_HALF_LIFE_DAYS),
+        "user_redemption_rate_all": ratio(redeemed, exposed),
     }
