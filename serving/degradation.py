@@ -188,9 +188,9 @@ class SteadyLedger:
         """See ``Ledger``."""
         self._ledger.redeem(redemptions, corrects)
 
-    def is_new(self) -> bool:
+    def identity(self) -> str:
         """See ``Ledger``."""
-        return self._ledger.is_new()
+        return self._ledger.identity()
 
     def _asked(self, ask: Callable[[], Answer]) -> Answer:
         if not self._breaker.allows():

@@ -117,8 +117,8 @@ class Ledger(Protocol):
         One that is there already is changed to what is said now, if that ``corrects`` it.
         """
 
-    def is_new(self) -> bool:
-        """Whether it has no redemption, as after somebody emptied it."""
+    def identity(self) -> str:
+        """Names what it holds: another one once somebody emptied it."""
 
 
 class NoLedger:
@@ -133,5 +133,5 @@ class NoLedger:
     def redeem(self, redemptions: Sequence[Redemption], corrects: bool = True) -> None:
         return None
 
-    def is_new(self) -> bool:
-        return False
+    def identity(self) -> str:
+        return ""

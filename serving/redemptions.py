@@ -52,7 +52,7 @@ class Redemptions:
         self._in_lake = in_lake
         self._in_inbox = in_inbox
         self._fed: Hashable | None = None
-        self._count = 0
+        self._ledgers_identity: str | None = None
 
     def refresh(self) -> None:
         """Feed everything again if the lake or the coupons with a limit changed, or one was missed.
@@ -63,28 +63,29 @@ class Redemptions:
         coupons = frozenset() if index is None else tracked(index)
         if not coupons:
             return
-        mark = (self._lake_mark(), coupons)
-        if mark == self._fed and not self._is_lost():
+        identity = self._ledger.identity()
+        mark = (self._lake_mark(), coupons, identity)
+        if mark == self._fed:
             return
-        self._count = self._feed(index, self._in_inbox(), corrects=False)
-        self._count += self._feed(index, self._in_lake(coupons), corrects=True)
-        self._fed = mark
-        log.info("ledger: %d redemptions of %d coupons with limits", self._count, len(coupons))
+        count = self._feed(index, self._in_inbox(), corrects=False)
+        count += self._feed(index, self._in_lake(coupons), corrects=True)
+        self._fed, self._ledgers_identity = mark, identity
+        log.info("ledger: %d redemptions of %d coupons with limits", count, len(coupons))
 
     def take(self, used: Sequence[Used]) -> None:
         """Enter what has just arrived. What cannot be entered now comes with the next refresh."""
         index = self._index()
         try:
-            if index is not None and not self._is_lost():
+            if index is not None and self._is_fed():
                 self._feed(index, used, corrects=False)
                 return
         except StorageFailed as error:
             log.warning("%s", error)
         self._fed = None
 
-    def _is_lost(self) -> bool:
-        """Whether the ledger has nothing of what was fed."""
-        return self._count > 0 and self._ledger.is_new()
+    def _is_fed(self) -> bool:
+        """Whether the ledger still has what was fed, if anything was."""
+        return self._ledgers_identity in (None, self._ledger.identity())
 
     def _feed(self, index: CandidateIndex, used: Iterable[Used], corrects: bool) -> int:
         count, rest = 0, _of_limited(index, used)

@@ -25,6 +25,11 @@ local function held_of(user) return prefix .. ':held:' .. user end
 local function mine_of(user) return prefix .. ':mine:' .. user end
 local function seen_of(user) return prefix .. ':seen:' .. user end
 
+local function identity()
+  redis.call('SET', prefix .. ':identity', table.concat(redis.call('TIME'), '.'), 'NX')
+  return redis.call('GET', prefix .. ':identity')
+end
+
 local function add(kind, name, more)
   if more ~= 0 then
     redis.call('HINCRBY', prefix .. ':' .. kind, name, string.format('%.0f', more))
@@ -71,11 +76,13 @@ for _, kind in ipairs({'uses', 'spent'}) do
   table.insert(changed, pairs_of_kind)
 end
 return {
-  redis.call('GET', prefix .. ':change') or '0', changed[1], changed[2],
+  identity(), redis.call('GET', prefix .. ':change') or '0', changed[1], changed[2],
   redis.call('HVALS', mine_of(user)), redis.call('HGETALL', held_of(user)),
   redis.call('ZRANGEBYSCORE', seen_of(user), '(' .. since, till)}
 """
 )
+
+_IDENTITY = _SHARED + "return identity()"
 
 _CLAIM = (
     _SHARED
@@ -190,27 +197,23 @@ class RedisLedger:
         self._usage = client.register_script(_USAGE)
         self._claim = client.register_script(_CLAIM)
         self._redeem = client.register_script(_REDEEM)
-        self._uses: dict[str, int] = {}
-        self._spent: dict[str, int] = {}
-        self._until = 0
+        self._identity = client.register_script(_IDENTITY)
+        self._sums = _Sums()
         self._lock = threading.Lock()
 
     def usage(self, user_id: str, since: int, until: int) -> Usage:
         """See ``Ledger``."""
-        with self._lock:
-            last = self._until
+        sums = self._sums
+        last = sums.until
         answer = self._run(self._usage, [user_id, since, until, self._now(), last])
-        number, uses, spent, mine, held, seen = answer
-        if int(number) < last:  # Somebody emptied Redis: what is remembered is of another ledger.
-            with self._lock:
-                self._uses, self._spent, self._until = {}, {}, 0
-            return self.usage(user_id, since, until)
+        identity, number, uses, spent, mine, held, seen = answer
         with self._lock:
-            if int(number) >= self._until:
-                self._uses |= _counts(uses)
-                self._spent |= _counts(spent)
-                self._until = int(number)
-            return _usage(self._uses, self._spent, mine, held, seen, until)
+            if identity == (sums.identity or identity) and int(number) >= last:
+                sums.take_in(identity, int(number), uses, spent)
+                return _usage(sums.uses, sums.spent, mine, held, seen, until)
+            # Somebody emptied Redis: what is remembered is of another ledger.
+            self._sums = _Sums()
+        return self.usage(user_id, since, until)
 
     def claim(self, user_id: str, claims: Sequence[Claim], at: int) -> dict[str, str]:
         """See ``Ledger``."""
@@ -227,10 +230,9 @@ class RedisLedger:
         )
         self._run(self._redeem, [int(corrects), *chain.from_iterable(rows)])
 
-    def is_new(self) -> bool:
+    def identity(self) -> str:
         """See ``Ledger``."""
-        with _failing():
-            return not self._client.exists(f"{PREFIX}:redemptions")
+        return self._run(self._identity, [])
 
     def close(self) -> None:
         """Close the connections."""
@@ -239,6 +241,25 @@ class RedisLedger:
     def _run(self, script: Any, arguments: list) -> Any:
         with _failing():
             return script(keys=[PREFIX], args=arguments)
+
+
+class _Sums:
+    """Uses by coupon and money spent by campaign, as of a change of the ledger of that identity."""
+
+    def __init__(self) -> None:
+        self.identity = ""
+        self.until = 0
+        self.uses: dict[str, int] = {}
+        self.spent: dict[str, int] = {}
+
+    def take_in(
+        self, identity: str, number: int, uses: Sequence[str], spent: Sequence[str]
+    ) -> None:
+        """Take in what changed until the change of a number, unless more is known already."""
+        if number >= self.until:
+            self.identity, self.until = identity, number
+            self.uses |= _counts(uses)
+            self.spent |= _counts(spent)
 
 
 @contextmanager

@@ -20,7 +20,8 @@ from serving.ledger import Claim, Redemption, Usage
 WAIT_SECONDS = 1.0
 """How long a request waits for the write lock, at most."""
 
-_CREATE = """
+_LAYOUT = 2
+_CREATE = f"""
 begin immediate;
 create table if not exists redemptions (
     redemption_id text primary key, user_id text not null, coupon_id text not null,
@@ -44,7 +45,9 @@ create table if not exists spent (
 create index if not exists spent_by_change on spent (change);
 create table if not exists changes (number integer not null);
 insert into changes select 0 where not exists (select * from changes);
-pragma user_version = 1;
+create table if not exists identity (name text not null);
+insert into identity select hex(randomblob(16)) where not exists (select * from identity);
+pragma user_version = {_LAYOUT};
 commit;
 """
 _EXPIRED = "select 1 from reservations where expires <= ? limit 1"
@@ -76,7 +79,7 @@ _SHOWN = "insert into impressions values (?, ?, ?, ?)"
 _FORGET = "delete from impressions where forget <= ?"
 _OLD = """
 select coupon_id, campaign_id, amount, user_id, at from redemptions where redemption_id = ?"""
-_ANY = "select 1 from redemptions limit 1"
+_IDENTITY = "select name from identity"
 _ENTER = "insert or replace into redemptions values (?, ?, ?, ?, ?, ?)"
 _EVER = 2**62
 _HELD = 1
@@ -129,10 +132,10 @@ class SqliteLedger:
             for one in redemptions:
                 _enter(change, one, corrects)
 
-    def is_new(self) -> bool:
+    def identity(self) -> str:
         """See ``Ledger``."""
         with self._failing():
-            return self._connection().execute(_ANY).fetchone() is None
+            return self._connection().execute(_IDENTITY).fetchone()[0]
 
     def close(self) -> None:
         """Close this thread's connection; the next call opens another."""
@@ -149,7 +152,7 @@ class SqliteLedger:
             # A power cut may take the last reservations with it; redemptions are fed again.
             connection.execute("pragma synchronous = normal")
             # Who reads while another one writes must not need to write.
-            if connection.execute("pragma user_version").fetchone() == (0,):
+            if connection.execute("pragma user_version").fetchone()[0] < _LAYOUT:
                 connection.executescript(_CREATE)
             self._local.connection = connection
         return connection

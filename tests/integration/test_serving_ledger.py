@@ -90,11 +90,13 @@ def ledger(place, time):
     ledger.close()
 
 
-def test_ledger_is_new_until_a_redemption_is_entered(ledger):
-    ledger.claim("u", [claim(total=1)], 0)
-    assert ledger.is_new()
-    ledger.redeem([redemption("r")])
-    assert not ledger.is_new()
+def test_identity_is_the_same_for_all_who_share_a_ledger_and_stays(place, time):
+    one, two = (opened(place, SECONDS, time) for _ in range(2))
+    name = one.identity()
+    one.redeem([redemption("r")])
+    assert name and one.identity() == two.identity() == name
+    one.close()
+    two.close()
 
 
 def test_last_unit_is_promised_to_one_user(ledger):
@@ -236,11 +238,37 @@ def test_redis_that_is_gone_is_one_sentence_and_one_that_was_emptied_starts_anew
         ledger = opened(address, SECONDS, time)
         ledger.redeem([redemption("r", amount=5)])
         assert ledger.usage("u", 0, EVER).spent == {"1": 5}
+        before = ledger.identity()
         redis_client(address).flushall()
         assert ledger.usage("u", 0, EVER).spent == {}
         ledger.claim("u", [claim(total=1)], 0)
+        assert ledger.identity() != before
     with pytest.raises(StorageFailed, match="ledger in Redis could not be used"):
         ledger.usage("u", 0, EVER)
+    ledger.close()
+
+
+def test_redis_that_was_emptied_and_filled_again_is_not_mixed_up_with_what_it_was(redis_address):
+    redis_client(redis_address).flushall()
+    one, two = (opened(redis_address, SECONDS, Time()) for _ in range(2))
+    one.redeem([redemption("r", amount=5)])
+    assert one.usage("u", 0, EVER).uses == {"a": 1}
+    redis_client(redis_address).flushall()
+    two.redeem([redemption(f"s{n}", coupon="c", amount=7) for n in range(9)])
+    usage = one.usage("u", 0, EVER)
+    assert (usage.uses, usage.spent) == ({"c": 9}, {"2": 63})
+    one.close()
+    two.close()
+
+
+def test_ledger_file_of_an_earlier_layout_is_used_as_it_is(tmp_path, time):
+    ledger = SqliteLedger(tmp_path / "ledger.db", SECONDS, time)
+    ledger.redeem([redemption("r", amount=5)])
+    ledger.close()
+    with sqlite3.connect(tmp_path / "ledger.db") as file:
+        file.executescript("drop table identity; pragma user_version = 1")
+    file.close()
+    assert ledger.identity() and ledger.usage("u", 0, EVER).spent == {"1": 5}
     ledger.close()
 
 

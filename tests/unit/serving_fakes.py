@@ -188,6 +188,7 @@ class FakeLedger:
     asked: list[tuple] = field(default_factory=list)
     claims: list[list[Claim]] = field(default_factory=list)
     redeemed: dict[str, Redemption] = field(default_factory=dict)
+    name: str = "first"
 
     def usage(self, user_id: str, since: int, until: int) -> Usage:
         self._work()
@@ -206,9 +207,14 @@ class FakeLedger:
             if corrects or one.redemption_id not in self.redeemed:
                 self.redeemed[one.redemption_id] = one
 
-    def is_new(self) -> bool:
+    def identity(self) -> str:
         self._work()
-        return not self.redeemed
+        return self.name
+
+    def empty(self) -> None:
+        """Lose everything, as a Redis that starts anew does."""
+        self.redeemed.clear()
+        self.name += "'"
 
     def _work(self) -> None:
         if self.broken:

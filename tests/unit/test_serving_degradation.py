@@ -129,7 +129,7 @@ def test_ledger_that_failed_is_left_alone_for_a_pause_by_every_request():
             ask()
     assert behind.asked == behind.claims == []
     ledger.redeem([])
-    assert ledger.is_new()
+    assert ledger.identity() == behind.name
     timer.now = 1.0
     assert ledger.usage("b", 0, 1) == behind.known and ledger.claim("b", [], 0) == {}
 

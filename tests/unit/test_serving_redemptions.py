@@ -87,11 +87,32 @@ def test_ledger_that_lost_what_it_had_is_fed_again():
     ledger, sources = FakeLedger(), Sources([used("r1")])
     feed = feeder(ledger, sources)
     feed.refresh()
-    ledger.redeemed.clear()
+    ledger.empty()
     feed.take([used("e1")])
     sources.inbox = [used("e1")]
     feed.refresh()
     assert sorted(ledger.redeemed) == ["e1", "r1"] and len(sources.asked) == 2
+
+
+def test_ledger_that_lost_what_came_over_http_alone_is_fed_again():
+    ledger, sources = FakeLedger(), Sources()
+    feed = feeder(ledger, sources)
+    feed.refresh()
+    feed.take([used("e1")])
+    sources.inbox = [used("e1")]
+    ledger.empty()
+    feed.refresh()
+    assert list(ledger.redeemed) == ["e1"]
+
+
+def test_ledger_that_was_emptied_is_fed_again_though_another_service_entered_something_since():
+    ledger, sources = FakeLedger(), Sources([used("r1")])
+    feed = feeder(ledger, sources)
+    feed.refresh()
+    ledger.empty()
+    feeder(ledger, Sources()).take([used("e1")])
+    feed.refresh()
+    assert sorted(ledger.redeemed) == ["e1", "r1"]
 
 
 def test_lake_without_redemptions_is_not_read_again_and_again():
