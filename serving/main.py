@@ -130,7 +130,7 @@ def assemble(settings: Settings, lake: Any, online: FeastOnline) -> Service:
         ledger,
         lambda: index.current,
         lambda: lake.state().number,
-        lambda coupons: redeemed(lake, coupons),
+        lambda coupons, names: redeemed(lake, coupons, names),
         inbox.redemptions,
     )
     users = SteadyUsers(online, settings.online, time.monotonic)
@@ -211,17 +211,23 @@ def stated_terms(lake: Any, terms: FeastOnline) -> TermColumns:
     return TermColumns(terms.coupons(coupons), terms.products(products))
 
 
-def redeemed(lake: Any, coupons: Collection[str]) -> list[Used]:
-    """The redemptions of these coupons, each as its version says that counts now."""
+def redeemed(lake: Any, coupons: Collection[str], names: Collection[str]) -> list[Used]:
+    """The redemptions of these ids, and those of which any version names one of these coupons.
+
+    Each is as its version says that counts now.
+    """
     import pyarrow as pa
 
     from feature_repo.lake import query
 
+    state = lake.state()
     rows = query(
         "SELECT redemption_id, user_id, coupon_id, epoch_us(event_timestamp), discount_amount "
-        f"FROM ({lake.known_sql('redemptions', lake.state())}) "
-        "WHERE coupon_id IN (SELECT coupon_id FROM wanted)",
+        f"FROM ({lake.known_sql('redemptions', state)}) WHERE redemption_id IN ("
+        f"SELECT redemption_id FROM ({lake.scan('redemptions', state)}) "
+        "WHERE coupon_id IN (SELECT coupon_id FROM wanted) UNION SELECT name FROM named)",
         wanted=pa.table({"coupon_id": pa.array(sorted(coupons), pa.string())}),
+        named=pa.table({"name": pa.array(sorted(names), pa.string())}),
     )
     return [Used(*row.values()) for row in rows.to_pylist()]
 

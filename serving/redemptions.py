@@ -1,7 +1,7 @@
 """Brings redemptions into the ledger: those in the lake, and those that arrive over HTTP."""
 
 import logging
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -33,9 +33,10 @@ class Used:
 class Redemptions:
     """Feeds the ledger with the redemptions of coupons that have a limit.
 
-    ``in_lake`` gives a mark of the lake's state and those of some coupons, each as its latest
-    version says; ``in_inbox`` those that came over HTTP so far. A redemption whose amount nobody
-    knows counts with the most that the coupon can be worth, as far as that is stated.
+    ``lake_mark`` gives a mark of the lake's state, ``in_lake`` those of some ids and those of
+    which any version names one of some coupons, each as its latest version says; ``in_inbox``
+    those that came over HTTP so far. A redemption whose amount nobody knows counts with the most
+    that the coupon can be worth, as far as that is stated.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class Redemptions:
         ledger: Ledger,
         index: Callable[[], CandidateIndex | None],
         lake_mark: Callable[[], Hashable],
-        in_lake: Callable[[Collection[str]], Iterable[Used]],
+        in_lake: Callable[[Collection[str], Collection[str]], Iterable[Used]],
         in_inbox: Callable[[], Iterable[Used]],
     ) -> None:
         self._ledger = ledger
@@ -67,8 +68,11 @@ class Redemptions:
         mark = (self._lake_mark(), coupons, identity)
         if mark == self._fed:
             return
-        count = self._feed(index, self._in_inbox(), corrects=False)
-        count += self._feed(index, self._in_lake(coupons), corrects=True)
+        arrived = [one for one in self._in_inbox() if one.coupon_id in coupons]
+        count = self._feed(index, arrived, corrects=False)
+        # Also those that name another coupon by now: they no longer count for this one.
+        in_lake = self._in_lake(coupons, [one.redemption_id for one in arrived])
+        count += self._feed(index, in_lake, corrects=True)
         self._fed, self._ledgers_identity = mark, identity
         log.info("ledger: %d redemptions of %d coupons with limits", count, len(coupons))
 
@@ -77,7 +81,9 @@ class Redemptions:
         index = self._index()
         try:
             if index is not None and self._is_fed():
-                self._feed(index, used, corrects=False)
+                coupons = tracked(index)
+                of_limited = (one for one in used if one.coupon_id in coupons)
+                self._feed(index, of_limited, corrects=False)
                 return
         except StorageFailed as error:
             log.warning("%s", error)
@@ -88,7 +94,7 @@ class Redemptions:
         return self._ledgers_identity in (None, self._ledger.identity())
 
     def _feed(self, index: CandidateIndex, used: Iterable[Used], corrects: bool) -> int:
-        count, rest = 0, _of_limited(index, used)
+        count, rest = 0, (_redemption(index, one) for one in used)
         while part := list(islice(rest, _AT_ONCE)):
             self._ledger.redeem(part, corrects)
             count += len(part)
@@ -101,14 +107,11 @@ def tracked(index: CandidateIndex) -> frozenset[str]:
     return frozenset(index.coupon_id[np.min(limits, axis=0) < NO_LIMIT])
 
 
-def _of_limited(index: CandidateIndex, used: Iterable[Used]) -> Iterator[Redemption]:
-    coupons, most = tracked(index), index.terms.offers.most
-    for one in used:
-        if one.coupon_id in coupons:
-            row = index.row_of[one.coupon_id]
-            bound = int(most[row]) if most[row] < NO_LIMIT else 0
-            amount = bound if one.amount is None else one.amount
-            campaign = index.campaign_id[row]
-            yield Redemption(
-                one.redemption_id, one.user_id, one.coupon_id, campaign, one.at, amount
-            )
+def _redemption(index: CandidateIndex, one: Used) -> Redemption:
+    """What the ledger is told; of a coupon that nobody can be shown no campaign is known."""
+    row = index.row_of.get(one.coupon_id)
+    campaign, amount = "" if row is None else index.campaign_id[row], one.amount
+    if amount is None:
+        most = 0 if row is None else int(index.terms.offers.most[row])
+        amount = most if most < NO_LIMIT else 0
+    return Redemption(one.redemption_id, one.user_id, one.coupon_id, campaign, one.at, amount)

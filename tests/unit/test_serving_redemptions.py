@@ -21,9 +21,11 @@ class Sources:
 
     def __init__(self, lake=(), inbox=(), mark: int = 1):
         self.lake, self.inbox, self.mark, self.asked = list(lake), list(inbox), mark, []
+        self.named = []
 
-    def in_lake(self, coupons) -> list[Used]:
+    def in_lake(self, coupons, names) -> list[Used]:
         self.asked.append(sorted(coupons))
+        self.named = sorted(names)
         return self.lake
 
 
@@ -54,6 +56,19 @@ def test_lake_has_the_last_word_on_a_redemption_that_came_over_http():
     feed.refresh()
     feed.take([used("r1", amount=20)])
     assert ledger.redeemed == {"r1": Redemption("r1", "900", "total", "1", 7, 90)}
+
+
+def test_redemption_corrected_to_a_coupon_without_a_limit_no_longer_counts_for_its_old_one():
+    ledger, sources = FakeLedger(), Sources([used("r1")], [used("e1"), used("e2", "free")])
+    feed = feeder(ledger, sources)
+    feed.refresh()
+    assert sources.named == ["e1"]
+    sources.lake, sources.mark = [used("r1", "free"), used("e1", "nowhere", None)], 2
+    feed.refresh()
+    assert {name: one.coupon_id for name, one in ledger.redeemed.items()} == {
+        "r1": "free",
+        "e1": "nowhere",
+    }
 
 
 def test_redemption_whose_amount_nobody_knows_counts_with_the_most_it_can_be():
