@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 TOTAL, CAMPAIGN, USER_BUDGET = "usage_cap_total", "campaign_budget", "user_budget"
-"""Rules of which a reservation can fail."""
+FREQUENCY = "frequency_cap"
+"""Rules of which a claim can fail."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Claim:
     """What showing a coupon takes: one use and ``cost`` minor units, within these limits.
 
     A ``reserved`` claim is set aside until the user redeems the coupon or the reservation expires.
-    That it was shown is remembered for ``impression_period`` microseconds, if that is not 0.
+    That it was shown is remembered for ``impression_period`` microseconds, if that is not 0; less
+    than so long before or after, it may be shown ``impression_limit`` times: two clocks differ.
     """
 
     coupon_id: str
@@ -39,7 +41,12 @@ class Claim:
     campaign_budget: int
     user_budget: int
     reserved: bool
+    impression_limit: int
     impression_period: int
+
+    def is_near(self, seen: int, at: int) -> bool:
+        """Whether an impression counts for one at another instant, both in microseconds."""
+        return abs(seen - at) < self.impression_period
 
 
 @dataclass(frozen=True)
@@ -59,10 +66,10 @@ class Usage:
     seen: Sequence[tuple[str, int]] = ()
     held: dict[str, tuple[str, int]] = field(default_factory=dict)
 
-    def failing(self, claim: Claim) -> str | None:
-        """The rule by which a claim does not fit, or None. It costs at least one minor unit.
+    def failing(self, claim: Claim, at: int) -> str | None:
+        """The rule by which a claim at an instant does not fit, or None.
 
-        What is reserved for the user's own coupon is free for the claim.
+        It costs at least one minor unit. What is reserved for the user's own coupon is free for it.
         """
         cost, own = max(claim.cost, 1), self.held.get(claim.coupon_id, ("", 0))[1]
         if self.uses.get(claim.coupon_id, 0) - self.has(claim.coupon_id) >= claim.total_limit:
@@ -71,6 +78,9 @@ class Usage:
             return CAMPAIGN
         if self.spent_on_user.get(claim.campaign_id, 0) - own + cost > claim.user_budget:
             return USER_BUDGET
+        near = sum(one == claim.coupon_id and claim.is_near(seen, at) for one, seen in self.seen)
+        if near >= claim.impression_limit:
+            return FREQUENCY
         return None
 
     def has(self, coupon_id: str) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 
 from serving.candidates import CandidateIndex
 from serving.errors import StorageFailed
-from serving.ledger import CAMPAIGN, TOTAL, USER_BUDGET, Ledger, Usage
+from serving.ledger import CAMPAIGN, FREQUENCY, TOTAL, USER_BUDGET, Ledger, Usage
 from serving.quotes import NO_LIMIT, Cart, Coverage, too_thin
 from serving.settings import RuleSettings
 from serving.terms import ANY_MARGIN, placement_bit
@@ -210,7 +210,7 @@ USAGE_RULES: Mapping[str, Rule] = {
     TOTAL: Rule(usage_cap_total, "total_limit"),
     CAMPAIGN: Rule(campaign_budget, "campaign_budget"),
     USER_BUDGET: Rule(user_budget, "user_budget"),
-    "frequency_cap": Rule(frequency_cap, "impression_limit"),
+    FREQUENCY: Rule(frequency_cap, "impression_limit"),
 }
 
 

@@ -159,6 +159,7 @@ def _claims(situation: Situation, rows: np.ndarray) -> Sequence[Claim]:
                     campaign_id=index.campaign_id[row],
                     cost=cost,
                     reserved=reserved,
+                    impression_limit=int(terms.impression_limit[row]),
                     impression_period=period,
                     **limits,
                 )

@@ -114,9 +114,9 @@ class SqliteLedger:
         failed: dict[str, str] = {}
         with self._failing(), self._writing() as change:
             _sweep(change, self._now())
-            usage = _for_claims(change, user_id, claims)
+            usage = _for_claims(change, user_id, claims, at)
             for claim in claims:
-                rule = usage.failing(claim) if claim.reserved else None
+                rule = usage.failing(claim, at)
                 if rule is not None:
                     failed[claim.coupon_id] = rule
                 elif claim.reserved:
@@ -247,14 +247,15 @@ def _of_user(
     return Usage(uses, spent, spent_on_user, redeemed, seen, mine)
 
 
-def _for_claims(change: _Change, user_id: str, claims: Sequence[Claim]) -> Usage:
+def _for_claims(change: _Change, user_id: str, claims: Sequence[Claim], at: int) -> Usage:
     """What the limits of claims are held against, as of this transaction."""
     change.flush()
     run = change.connection.execute
     coupons = json.dumps([claim.coupon_id for claim in claims])
     campaigns = json.dumps([claim.campaign_id for claim in claims])
     uses, spent = dict(run(_USES, (coupons,))), dict(run(_SPENT, (campaigns,)))
-    return _of_user(change.connection, user_id, _EVER, _EVER, uses, spent)
+    since = at - max((claim.impression_period for claim in claims), default=0)
+    return _of_user(change.connection, user_id, since, _EVER, uses, spent)
 
 
 def _set_aside(change: _Change, user_id: str, claims: Sequence[Claim], expires: int) -> None:

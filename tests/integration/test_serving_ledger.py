@@ -3,6 +3,7 @@
 import multiprocessing
 import sqlite3
 import threading
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 
@@ -19,7 +20,15 @@ from hypothesis.stateful import (
 from online_stores import redis_server
 
 from serving.errors import StorageFailed
-from serving.ledger import CAMPAIGN, TOTAL, USER_BUDGET, Claim, Ledger, Redemption
+from serving.ledger import (
+    CAMPAIGN,
+    FREQUENCY,
+    TOTAL,
+    USER_BUDGET,
+    Claim,
+    Ledger,
+    Redemption,
+)
 from serving.quotes import NO_LIMIT
 from serving.redis_ledger import RedisLedger, redis_client
 from serving.sqlite_ledger import SqliteLedger
@@ -29,6 +38,7 @@ LIFE = SECONDS * 1_000_000
 EVER = 2**61
 
 CAMPAIGN_OF = {"a": "1", "b": "1", "c": "2"}
+PERIOD_OF = {"a": 0, "b": LIFE // 2, "c": 2 * LIFE}
 
 
 def claim(
@@ -38,9 +48,11 @@ def claim(
     campaign: int = NO_LIMIT,
     user: int = NO_LIMIT,
     period: int = 0,
+    shown: int = NO_LIMIT,
 ) -> Claim:
     reserved = min(total, campaign, user) < NO_LIMIT
-    return Claim(coupon, CAMPAIGN_OF[coupon], cost, total, campaign, user, reserved, period)
+    limits = (cost, total, campaign, user)
+    return Claim(coupon, CAMPAIGN_OF[coupon], *limits, reserved, shown, period)
 
 
 def redemption(name: str, user: str = "u", coupon: str = "a", at: int = 0, amount: int = 0):
@@ -201,6 +213,31 @@ def test_claim_that_fails_is_no_impression(ledger):
     assert ledger.usage("u", 0, 30).seen == []
 
 
+def test_coupon_is_shown_no_more_often_than_its_frequency_cap_also_by_clocks_that_differ(ledger):
+    often = [claim(period=100, shown=2), claim("c", period=100, shown=9)]
+    assert ledger.claim("u", often, 1_000) == {}
+    assert ledger.claim("u", often, 990) == {}
+    assert ledger.claim("u", often, 995) == {"a": FREQUENCY}
+    assert ledger.claim("v", often, 995) == {}
+    assert ledger.claim("u", often, 1_090) == {}, "990 is a whole period ago"
+    assert ledger.claim("u", often, 1_099) == {"a": FREQUENCY}
+    assert len(ledger.usage("u", 0, EVER).seen) == 5, "what no period reaches is forgotten"
+
+
+def test_coupon_that_was_shown_by_a_clock_far_ahead_is_shown_when_the_clock_is_right(ledger):
+    ledger.claim("u", [claim(period=100, shown=1)], 10**9)
+    assert ledger.claim("u", [claim(period=100, shown=1)], 0) == {}
+
+
+def test_coupon_that_was_shown_often_enough_is_not_set_aside(ledger):
+    both = [claim(period=100, shown=1, total=5, cost=3)]
+    assert ledger.claim("u", both, 0) == {}
+    ledger.redeem([redemption("r", amount=1)])
+    assert ledger.claim("u", both, 1) == {"a": FREQUENCY}
+    usage = ledger.usage("u", 0, EVER)
+    assert (usage.uses, usage.spent, usage.held) == ({"a": 1}, {"1": 1}, {})
+
+
 def test_redemptions_after_the_instant_do_not_count_for_the_user(ledger):
     ledger.redeem([redemption("r", at=50)])
     assert ledger.usage("u", 0, 49).redeemed == []
@@ -303,6 +340,7 @@ class Model:
     def __init__(self) -> None:
         self.redeemed: dict[str, Redemption] = {}
         self.held: dict[tuple[str, str], tuple[int, int]] = {}
+        self.seen: list[tuple[str, str, int]] = []
 
     def live(self, now: int) -> dict[tuple[str, str], int]:
         return {key: cost for key, (cost, expires) in self.held.items() if expires > now}
@@ -331,6 +369,9 @@ class Model:
             return CAMPAIGN
         if self.spent(campaign, now, own, user) + cost > one.user_budget:
             return USER_BUDGET
+        shown = [at for who, coupon, at in self.seen if (who, coupon) == (user, one.coupon_id)]
+        if sum(abs(at - now) < one.impression_period for at in shown) >= one.impression_limit:
+            return FREQUENCY
         return None
 
 
@@ -344,7 +385,8 @@ claims = st.lists(
         total=st.sampled_from((0, 1, 2, NO_LIMIT)),
         campaign=st.sampled_from((0, 60, NO_LIMIT)),
         user=st.sampled_from((40, NO_LIMIT)),
-    ),
+        shown=st.sampled_from((1, 2, NO_LIMIT)),
+    ).map(lambda one: replace(one, impression_period=PERIOD_OF[one.coupon_id])),
     max_size=3,
     unique_by=lambda one: one.coupon_id,
 )
@@ -371,12 +413,14 @@ class LedgerMachine(RuleBasedStateMachine):
     def claim(self, which: int, user: str, wanted: list[Claim]) -> None:
         expected, now = {}, self.time.now
         for one in wanted:
-            failed = self.model.fails(user, one, now) if one.reserved else None
+            failed = self.model.fails(user, one, now)
             if failed:
                 expected[one.coupon_id] = failed
             elif one.reserved:
                 self.model.held[user, one.coupon_id] = (one.cost, now + LIFE)
-        assert self.ledgers[which].claim(user, wanted, 0) == expected
+            if not failed and one.impression_period:
+                self.model.seen.append((user, one.coupon_id, now))
+        assert self.ledgers[which].claim(user, wanted, now) == expected
 
     @rule(
         which=st.integers(0, 1),
@@ -495,3 +539,19 @@ def test_threads_never_promise_the_last_unit_twice(place):
     for thread in threads:
         thread.join()
     check_nothing_was_promised_twice(place, got)
+
+
+def test_threads_that_show_a_coupon_at_once_keep_its_frequency_cap(ledger):
+    shown: list[int] = []
+
+    def run(number: int) -> None:
+        for at in range(number, number + 5):
+            if not ledger.claim("u", [claim(period=10**9, shown=7)], at):
+                shown.append(at)
+
+    threads = [threading.Thread(target=run, args=(10 * number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(shown) == 7 == len(ledger.usage("u", -1, EVER).seen)

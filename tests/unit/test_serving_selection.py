@@ -67,6 +67,7 @@ def test_claim_carries_every_limit_and_what_the_coupon_costs():
                 campaign_budget=900,
                 user_budget=NO_LIMIT,
                 reserved=True,
+                impression_limit=3,
                 impression_period=86_400_000_000,
             )
         ]
