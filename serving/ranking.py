@@ -1,5 +1,6 @@
 """From candidates to the list that is shown: what a ranker reads, its scores, and the choice."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from serving.ledger import Ledger
 from serving.model import Ranker
 from serving.policy import rank
 from serving.purchases import Purchases
-from serving.rules import Situation
+from serving.rules import UNSCORED, Situation
 from serving.schemas import RecommendationRequest
 from serving.selection import Choice, select
 from serving.stages import Watch
@@ -80,14 +81,22 @@ def score_and_rank(
     ledger: Ledger,
     watch: Watch,
 ) -> Ranking:
-    """The ``k`` candidate rows that the policy chooses of those that may be shown together."""
+    """The ``k`` candidate rows that the policy chooses of those that may be shown together.
+
+    What the ranker has no number for (NaN or infinite) is not shown: no answer could say it.
+    """
     if not len(rows):
         return Ranking(rows, _NO_SCORES, _NO_INPUTS, _NO_SCORES, {})
     scores = np.asarray(ranker.score(inputs), dtype=np.float64)
     watch.lap("score")
-    index = situation.index
+    index, unscored = situation.index, {}
     ranked = rank(scores, index.coupon_id[rows], len(rows), index.ties[rows])
+    # Whatever is no number ranks first or last.
+    if not (math.isfinite(scores[ranked[0]]) and math.isfinite(scores[ranked[-1]])):
+        known = ranked[np.isfinite(scores[ranked])]
+        unscored, ranked = {UNSCORED: len(ranked) - len(known)}, known
     chosen = select(situation, rows[ranked], scores[ranked], choice, ledger)
     watch.lap("rank")
     best = ranked[chosen.places]
-    return Ranking(rows[best], scores[best], inputs[best], chosen.propensities, chosen.removed)
+    removed = unscored | chosen.removed
+    return Ranking(rows[best], scores[best], inputs[best], chosen.propensities, removed)

@@ -22,6 +22,7 @@ from serving.terms import ANY_MARGIN, placement_bit
 log = logging.getLogger(__name__)
 
 AUDIENCE, HOLDOUT, EXCLUSIVITY, UNKNOWN = "audience", "holdout", "exclusivity", "limits_unknown"
+UNSCORED = "unscored"
 LIMITED = ("total_limit", "campaign_budget", "user_budget", "period_limit", "impression_limit")
 """Terms that only the ledger can tell to be kept."""
 

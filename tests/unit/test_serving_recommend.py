@@ -173,6 +173,33 @@ def test_champion_scores_decide_the_order():
     assert answer.model.version == "7"
 
 
+@pytest.mark.parametrize("policy", [Policy(), Policy("plackett_luce"), Policy("epsilon_greedy")])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_coupon_for_which_the_ranker_has_no_number_is_not_shown_and_counted(wrong, policy):
+    class Torn(FakeRanker):
+        def score(self, inputs):
+            scores = super().score(inputs)
+            scores[[0, 2]] = wrong
+            return scores
+
+    online = FakeOnline({"900": user(campaign_ids=["1", "2"])})
+    answer = recommender(online, ranker=Torn(), policies=Policies(policy)).recommend(ask())
+    assert sorted(shown(answer)) == ["bread", "welcome"]
+    assert answer.removed == {"unscored": 2}
+    assert all(0 < one.propensity <= 1 for one in answer.recommendations)
+
+
+def test_ranker_that_has_no_number_at_all_gives_an_answer_with_the_reason():
+    class Lost(FakeRanker):
+        def score(self, inputs):
+            return np.full(len(inputs), np.nan)
+
+    online = FakeOnline({"900": user(campaign_ids=["1"])})
+    answer = recommender(online, ranker=Lost()).recommend(ask(explain=True))
+    assert shown(answer) == [] and answer.removed == {"audience": 1, "unscored": 3}
+    assert answer.reason
+
+
 def test_decision_keeps_what_was_scored_shown_and_removed():
     log = FakeLog()
     index = index_of(
