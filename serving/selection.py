@@ -95,20 +95,22 @@ def _best(
 ) -> tuple[np.ndarray, Counter[str]]:
     """Places of the ``k`` best, and how many were removed by what."""
     terms = situation.index.terms
-    places, removed = np.arange(len(ranked)), Counter()
-    if "group" in terms.stated:
-        best = best_of_groups(terms.group[ranked])
-        places = places[best]
-        removed[EXCLUSIVITY] = len(ranked) - len(places)
-    if terms.stated.isdisjoint(LIMITED):
-        return places[:k], removed
-    shown: list[int] = []
-    while len(shown) < k and len(places):
-        batch, places = np.split(places, [k - len(shown)])
+    is_free = terms.stated.isdisjoint(LIMITED)
+    groups = terms.group[ranked] if "group" in terms.stated else None
+    left, shown, removed = np.arange(len(ranked)), [], Counter()
+    while True:
+        # A coupon that was refused is not the best of its group any more.
+        best = left if groups is None else left[best_of_groups(groups[left])]
+        removed[EXCLUSIVITY] = len(left) - len(best)
+        if is_free:
+            return best[:k], removed
+        batch = best[~np.isin(best, shown)][: k - len(shown)]
         kept, failed = _claimed(situation, ranked[batch], ledger)
-        removed.update(failed.values())
         shown += batch[np.array(kept, dtype=bool)].tolist()
-    return np.array(shown, dtype=np.int64), removed
+        if all(kept):
+            return np.sort(np.array(shown, dtype=np.int64)), removed
+        removed.update(failed.values())
+        left = left[~np.isin(left, batch[~np.array(kept)])]
 
 
 def _claimed(

@@ -46,6 +46,15 @@ def test_what_cannot_be_reserved_makes_room_for_the_next_best():
     assert removed == {"usage_cap_total": 1, "campaign_budget": 1}
 
 
+def test_what_cannot_be_reserved_leaves_its_exclusivity_group_to_the_next_best():
+    x, y = {"exclusivity_group": "x"}, {"exclusivity_group": "y"}
+    index = shelf("abcdefg", b=x | LIMITED, c=x | LIMITED, d=x, e=y, f=x, g=y)
+    ledger = FakeLedger(refused={"b": "usage_cap_total", "c": "campaign_budget"})
+    removed = {"usage_cap_total": 1, "campaign_budget": 1, "exclusivity": 2}
+    assert chosen(index, 3, ledger) == (["a", "d", "e"], removed)
+    assert [[claim.coupon_id for claim in claims] for claims in ledger.claims] == [["b"], ["c"]]
+
+
 def test_only_what_is_shown_is_claimed():
     ledger = FakeLedger()
     assert chosen(shelf("abc", a=LIMITED, c=LIMITED), 2, ledger)[0] == ["a", "b"]
