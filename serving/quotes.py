@@ -128,7 +128,7 @@ class Coverage:
             return np.where(is_open, 0, most)
         rows = np.flatnonzero(is_open)
         costs = most.copy()
-        costs[rows] = worth(self.offers, rows, self.amounts[rows], self.cart.total)
+        costs[rows] = worth(self, rows)
         return costs
 
     @cached_property
@@ -145,6 +145,12 @@ class Coverage:
             return np.zeros(len(self.offers.kind), dtype=np.int64)
         sums = np.bincount(self.coupon, amounts[self.line], len(self.offers.kind))
         return np.where(self.offers.whole_cart, amounts.sum(), sums).astype(np.int64)
+
+    @cached_property
+    def touched(self) -> np.ndarray:
+        """Whether each coupon covers any line of the cart, whatever that costs; one bool each."""
+        found = np.bincount(self.coupon, minlength=len(self.offers.kind)) > 0
+        return found | (self.offers.whole_cart & (len(self.cart) > 0))
 
     def products(self, rows: np.ndarray) -> list[tuple[str, ...]]:
         """The cart's products that each row covers, each once, in the order of the cart."""
@@ -175,17 +181,21 @@ def coverage(offers: Offers, cart: Cart) -> Coverage:
     return Coverage(offers, cart, coupon, line)
 
 
-def worth(offers: Offers, rows: np.ndarray, covered_amount: np.ndarray, total: int) -> np.ndarray:
+def worth(cover: Coverage, rows: np.ndarray) -> np.ndarray:
     """What the coupons in ``rows`` are worth on a cart, in minor units: int64, one value a row.
 
-    ``covered_amount`` has one value a row. 0 where the cart's total is below the minimum spend or
-    nothing in it is covered. Apart from a gift it is never more than the covered amount.
+    0 where the cart's total is below the minimum spend or nothing in it is covered. Apart from a
+    gift it is never more than the covered amount.
     """
+    offers, covered_amount = cover.offers, cover.amounts[rows]
     kind, value = offers.kind[rows], offers.value[rows]
     percent = (covered_amount * np.where(kind == PERCENT, value, 0) + 50) // 100
     money = np.where(kind == PERCENT, percent, np.minimum(value, covered_amount))
-    off = np.where(kind == GIFT, value, np.minimum(money, offers.max_discount[rows]))
-    applies = (total >= offers.min_spend[rows]) & (covered_amount > 0) & (kind != UNSTATED)
+    is_gift, covers = kind == GIFT, covered_amount > 0
+    if is_gift.any():
+        covers |= is_gift & cover.touched[rows]
+    off = np.where(is_gift, value, np.minimum(money, offers.max_discount[rows]))
+    applies = (cover.cart.total >= offers.min_spend[rows]) & covers & (kind != UNSTATED)
     return np.where(applies, off, 0)
 
 
@@ -212,7 +222,7 @@ def too_thin(
     judged = amount > 0
     if not known.all():
         judged &= cover.total((~known).astype(np.int64))[rows] == 0
-    paid = amount - worth(cover.offers, rows, amount, cover.cart.total)
+    paid = amount - worth(cover, rows)
     left = paid - cover.total(line_costs)[rows]
     return judged & (100 * left < least * paid)
 
@@ -223,7 +233,7 @@ def quotes(rows: np.ndarray, cover: Coverage) -> list[Quote | None]:
         return [None] * len(rows)
     offers, total = cover.offers, cover.cart.total
     amount = cover.amounts[rows]
-    values = worth(offers, rows, amount, total).tolist()
+    values = worth(cover, rows).tolist()
     products = cover.products(rows)
     missing = np.maximum(offers.min_spend[rows] - total, 0).tolist()
     kinds, stated = offers.kind[rows].tolist(), offers.value[rows].tolist()

@@ -49,11 +49,6 @@ class Situation:
     usage: Usage = Usage()
 
     @property
-    def covered(self) -> np.ndarray:
-        """What the cart's lines that each coupon covers cost; int64, one value an index row."""
-        return self.coverage.amounts
-
-    @property
     def cart(self) -> Cart:
         return self.coverage.cart
 
@@ -107,7 +102,7 @@ def product_scope(situation: Situation, rows: np.ndarray) -> np.ndarray:
     """The cart that is about to be paid has none of the products that the coupon covers."""
     if not situation.is_binding:
         return np.zeros(len(rows), dtype=bool)
-    return (situation.covered[rows] == 0) & ~situation.index.terms.offers.whole_cart[rows]
+    return ~situation.coverage.touched[rows]
 
 
 def min_margin(situation: Situation, rows: np.ndarray) -> np.ndarray:

@@ -89,6 +89,13 @@ def test_cart_without_a_covered_product_gets_nothing_off():
     assert (quote.amount_off, quote.missing_product) == (0, True)
 
 
+def test_gift_comes_with_a_covered_product_that_costs_nothing():
+    quote = quoted(offer("gift", 80), ("p1", 1, 0), ("p2", 1, 500))
+    assert (quote.gift_value, quote.applies_to, quote.missing_product) == (80, ("p1",), False)
+    assert quoted(offer("gift", 80), ("p2", 1, 500)).gift_value == 0
+    assert quoted(offer("gift", 80, scope=())).gift_value == 0
+
+
 def test_coupon_without_a_scope_covers_the_whole_cart():
     quote = quoted(offer("percent", 10, scope=()), *CART)
     assert (quote.amount_off, quote.applies_to) == (200, ("p1", "p2"))

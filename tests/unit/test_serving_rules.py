@@ -130,6 +130,13 @@ def test_cart_that_is_about_to_be_paid_must_have_a_covered_product():
     assert judge(index, ("p2", 1, 999), placement="member")[0] == ["a", "all"]
 
 
+def test_covered_product_that_costs_nothing_is_in_the_cart_all_the_same():
+    index = index_of(coupon("a", "1", ("p1",)), coupon("b", "1", ("p2",)))
+    for line in (("p1", 1, 0), ("p1", 0.001, 1)):
+        cart = (line, ("p3", 1, 500))
+        assert judge(index, *cart, placement="checkout") == (["a"], {"product_scope": 1})
+
+
 def test_coupon_that_would_leave_too_little_margin_on_this_cart_is_removed():
     index = index_of(
         *(coupon(one, "1", ("p1",), discount_type="percent", discount_value=20) for one in "ab"),
