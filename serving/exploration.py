@@ -12,11 +12,12 @@ What was closed once never opens again, on which the drawing relies: whatever or
 ones were in, the order of the open ones is as random as before.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import shake_256
-from itertools import count
+from itertools import count, islice
 
 import numpy as np
 
@@ -73,7 +74,8 @@ class Draw:
         if policy.kind == PLACKETT_LUCE:
             self._logits = logits(scores, policy.temperature)
             gumbel = -np.log(-np.log(chance(len(scores))))
-            self._best = _Queue(np.argsort(-(self._logits + gumbel), kind="stable"))
+            # Far below the best, a sum is too coarse to tell equal weights apart.
+            self._best = _Queue(np.lexsort((-gumbel, -(self._logits + gumbel))))
 
     def take(self, count: int) -> np.ndarray:
         """Places of the next ``count`` candidates, fewer if no more are open."""
@@ -97,8 +99,7 @@ class Draw:
         longest = np.argsort(-self._open_until, kind="stable")
         opened = np.searchsorted(-self._open_until[longest], -turns, side="right")
         if self._policy.kind == PLACKETT_LUCE:
-            total = np.logaddexp.accumulate(self._logits[longest])[opened - 1]
-            return np.minimum(np.exp(self._logits[drawn] - total), 1.0)
+            return _shares(self._logits[drawn], self._logits[longest], opened.tolist())
         best = np.minimum.accumulate(longest)[opened - 1] == drawn
         return self._policy.epsilon / opened + (1 - self._policy.epsilon) * best
 
@@ -139,6 +140,27 @@ def logits(scores: np.ndarray, temperature: float) -> np.ndarray:
     if unknown.any():
         scores = np.where(unknown, 0.0 if unknown.all() else np.nanmin(scores), scores)
     return (scores - scores.max(initial=-np.inf)) / temperature
+
+
+def _shares(drawn: np.ndarray, longest: np.ndarray, opened: Sequence[int]) -> np.ndarray:
+    """The weight of each drawn logit among the first ``opened`` of ``longest``, fewer each turn.
+
+    Weights are told relative to the highest that is open, so that those far below it lose nothing.
+    """
+    if not len(drawn):
+        return np.empty(0)
+    last = longest[: opened[-1]]
+    peak = float(last.max())
+    total = float(np.exp(last - peak).sum())
+    shares, earlier, counted = [], iter(longest[opened[-1] :].tolist()), opened[-1]
+    for logit, count_open in zip(reversed(drawn.tolist()), reversed(opened), strict=True):
+        for other in islice(earlier, count_open - counted):
+            if other > peak:
+                total, peak = total * math.exp(peak - other), other
+            total += math.exp(other - peak)
+        shares.append(min(math.exp(logit - peak) / total, 1.0))
+        counted = count_open
+    return np.array(shares[::-1])
 
 
 def chance_of(*names: object) -> Chance:

@@ -164,6 +164,18 @@ def test_weights_far_apart_lose_no_probability():
     np.testing.assert_allclose(one.propensities(), [1, expected, 1], rtol=1e-9)
 
 
+@pytest.mark.parametrize("gap", [1e6, 1e9, 1e15])
+def test_equal_scores_far_below_the_best_are_drawn_alike_at_the_lowest_temperature(gap):
+    policy, scores = Policy(PLACKETT_LUCE, temperature=1e-6), np.array([gap, 0.0, 0.0, 0.0])
+    random, seen = np.random.default_rng(7).random, np.zeros(4)
+    for _ in range(6_000):
+        one = Draw(policy, scores, random)
+        seen[one.take(2)[1]] += 1
+    assert seen[0] == 0 and chisquare(seen[1:]).pvalue > 0.001
+    one.take(2)
+    np.testing.assert_allclose(one.propensities(), [1, 1 / 3, 1 / 2, 1], rtol=1e-12)
+
+
 def test_unknown_score_weighs_as_the_lowest():
     assert logits(np.array([1.0, 0.0, np.nan]), 0.5).tolist() == [0.0, -2.0, -2.0]
     assert logits(np.full(2, np.nan), 1).tolist() == [0.0, 0.0]
