@@ -5,7 +5,7 @@ import logging
 import os
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -84,12 +84,10 @@ def remove_leftovers(folder: Path) -> int:
     """
     removed = 0
     for path in folder.glob("*.tmp"):
-        with path.open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            path.unlink(missing_ok=True)
+        # Another process may have finished or removed it meanwhile, or still write it.
+        with suppress(FileNotFoundError, BlockingIOError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
             removed += 1
     return removed
 
@@ -99,10 +97,14 @@ def remove_older(folder: Path, instant: float) -> int:
 
     Gives how many they were. Raises OSError.
     """
-    old = [path for path in folder.glob("*.parquet") if path.stat().st_mtime < instant]
-    for path in old:
-        path.unlink(missing_ok=True)
-    return len(old)
+    removed = 0
+    for path in folder.glob("*.parquet"):
+        # Another process may have removed it meanwhile.
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime < instant:
+                path.unlink()
+                removed += 1
+    return removed
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -204,6 +205,20 @@ def test_leftover_of_a_crash_goes_at_the_next_start_and_a_file_in_work_stays(tmp
     log.start()
     wait_for(lambda: not list(tmp_path.iterdir()))
     log.close()
+
+
+def test_workers_that_tidy_at_once_remove_each_file_once_and_none_stops(tmp_path):
+    for number in range(1_500):
+        name = tmp_path / f"{number}{'.tmp' if number % 2 else '.parquet'}"
+        name.touch()
+        os.utime(name, (0, 0))
+
+    def tidy(_: int) -> int:
+        return remove_leftovers(tmp_path) + remove_older(tmp_path, 1)
+
+    with ThreadPoolExecutor(6) as threads:
+        assert sum(threads.map(tidy, range(6))) == 1_500
+    assert not list(tmp_path.iterdir())
 
 
 def test_files_go_after_so_many_days_and_never_by_default(tmp_path):
