@@ -38,6 +38,15 @@ class Clock:
         return as_of
 
 
+def unhurried(wall: Callable[[], float], timer: Callable[[], float]) -> Callable[[], float]:
+    """The wall clock in seconds, held back where it runs ahead of a timer begun now.
+
+    By it a clock that jumps ahead makes nothing old.
+    """
+    begun = wall() - timer()
+    return lambda: min(wall(), begun + timer())
+
+
 def microseconds(instant: datetime) -> int:
     """Microseconds since the epoch, UTC, of an instant with a zone."""
     return (instant - _EPOCH) // _MICROSECOND

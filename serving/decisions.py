@@ -30,8 +30,8 @@ class DecisionLog:
     While the disk takes nothing, decisions wait in memory, and are tried again every
     ``flush_seconds``. ``dropped`` counts those that did not fit there or could not be written at
     the end, ``written`` those in a file; ``problem`` says why the last file could not be written.
-    ``now`` gives the wall clock in seconds since the epoch; ``write`` raises OSError for what may
-    work later.
+    ``now`` gives seconds since the epoch by a clock that does not jump ahead: files are removed by
+    it. ``write`` raises OSError for what may work later.
     """
 
     def __init__(

@@ -16,7 +16,7 @@ from serving.app import Service, create_app
 from serving.audit import AuditLog
 from serving.background import Background
 from serving.candidates import IndexSlot
-from serving.clock import Clock, microseconds
+from serving.clock import Clock, microseconds, unhurried
 from serving.connections import bounded_by
 from serving.deadline import Deadline
 from serving.decisions import DecisionLog
@@ -137,7 +137,7 @@ def assemble(settings: Settings, lake: Any, online: FeastOnline) -> Service:
     registry = MlflowRegistry(settings.tracking_uri)
     models = ModelSlot(registry, challenges=settings.experiment.has_challenger)
     audit = AuditLog(settings.home, registry, _wall)
-    decisions = DecisionLog(settings.home / "decisions", settings.decisions, time.time)
+    decisions = DecisionLog(settings.home / "decisions", settings.decisions, _unhurried())
     shadow = Shadow()
     metrics = Metrics(decisions, lambda: models.current, shadow)
     departments = Departments(lambda: coupon_departments(lake), lambda: lake.state().number)
@@ -282,6 +282,10 @@ def _clock(lake: Any, online: FeastOnline, replay: bool) -> Clock:
 
 def _wall() -> datetime:
     return datetime.now(UTC)
+
+
+def _unhurried() -> Callable[[], float]:
+    return unhurried(time.time, time.monotonic)
 
 
 def _standing_at(instant: datetime, online: FeastOnline) -> Callable[[], datetime]:

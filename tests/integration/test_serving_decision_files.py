@@ -17,6 +17,7 @@ import pytest
 from decision_writers import decision
 
 from feature_repo.transforms.request import RANKER_INPUTS
+from serving.clock import unhurried
 from serving.decision_files import (
     decision_schema,
     remove_leftovers,
@@ -231,6 +232,22 @@ def test_files_go_after_so_many_days_and_never_by_default(tmp_path):
         log.close()
         assert {*tmp_path.iterdir()} == left
     assert remove_older(tmp_path / "absent", now) == 0
+
+
+def test_clock_that_jumps_ahead_removes_no_file(tmp_path):
+    kept = write_decisions(tmp_path, [decision()])
+    wall, timer = [kept.stat().st_mtime], [50.0]
+    now = unhurried(lambda: wall[0], lambda: timer[0])
+    log = DecisionLog(tmp_path, DecisionLogSettings(flush_seconds=0.01, days=30), now)
+    log.start()
+    wall[0] += 400 * 86_400
+    timer[0] += 3_601
+    log.record(decision(2))
+    wait_for(lambda: log.written)
+    log.close()
+    assert kept.exists() and now() == kept.stat().st_mtime + 3_601
+    wall[0] -= 500 * 86_400
+    assert now() == wall[0]
 
 
 def test_processes_that_write_to_one_folder_never_meet(tmp_path):
