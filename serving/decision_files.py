@@ -4,7 +4,7 @@ import fcntl
 import logging
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,11 +53,24 @@ class Decision:
     online_watermark: int | None = None
 
 
-def write_decisions(folder: Path, decisions: Sequence[Decision]) -> Path:
+def sync_folder(folder: Path) -> None:
+    """Make the new name in a folder outlive a loss of power. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_decisions(
+    folder: Path,
+    decisions: Sequence[Decision],
+    sync: Callable[[Path], None] = sync_folder,
+) -> Path:
     """Write one Parquet file, named after the instant of its first decision.
 
     Readers see the whole file or none of it, also after the machine lost its power. The names of
-    several processes never meet. Raises OSError.
+    several processes never meet. Raises OSError; then there is no such file.
     """
     import pyarrow.parquet as pq
 
@@ -73,7 +86,12 @@ def write_decisions(folder: Path, decisions: Sequence[Decision]) -> Path:
             os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_folder(folder)
+    try:
+        sync(folder)
+    except OSError:
+        # Who is told that it failed writes the decisions again.
+        path.unlink(missing_ok=True)
+        raise
     return path
 
 
@@ -117,15 +135,6 @@ def _held(path: Path) -> Iterator[BinaryIO]:
             if os.fstat(file.fileno()).st_nlink:
                 yield file
                 return
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name in a folder outlive a loss of power."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _table(decisions: Sequence[Decision]):

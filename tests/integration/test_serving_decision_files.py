@@ -134,6 +134,25 @@ def test_decisions_wait_while_the_disk_is_full_and_are_written_once_there_is_roo
     assert sorted(names) == [f"request-{number}" for number in (0, 1, 2, 3, 4, 8)]
 
 
+def test_file_whose_name_could_not_be_synced_is_not_there_twice(tmp_path):
+    tries = []
+
+    def sync(folder):
+        tries.append(folder)
+        if len(tries) < 3:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def write(folder, decisions):
+        return write_decisions(folder, decisions, sync)
+
+    log = DecisionLog(tmp_path, SLOW, time.time, write)
+    log.record(decision())
+    for _ in range(3):
+        log.flush()
+    log.close()
+    assert len(tries) == 3 and (log.written, log.dropped, len(rows(tmp_path))) == (1, 0, 1)
+
+
 def test_disk_that_stays_full_is_said_at_the_end(tmp_path):
     folder = tmp_path / "decisions"
     folder.write_text("in the way")
