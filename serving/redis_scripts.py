@@ -2,6 +2,9 @@
 
 from serving.ledger import CAMPAIGN, FREQUENCY, TOTAL, USER_BUDGET
 
+_DAY_MS = 86_400_000
+"""Impressions stay so much longer than their period: Redis has a clock of its own."""
+
 _SHARED = """
 local prefix = KEYS[1]
 local ends, entered = prefix .. ':ends', prefix .. ':redemptions'
@@ -107,6 +110,12 @@ for _, text in ipairs(redis.call('ZRANGE', seen_of(user), 0, -1)) do
   end
 end
 
+local function forget_after(milliseconds)
+  if redis.call('PTTL', seen_of(user)) < milliseconds then
+    redis.call('PEXPIRE', seen_of(user), string.format('%.0f', milliseconds))
+  end
+end
+
 local function is_seen_enough(coupon, period, most)
   local near = 0
   for _, instant in ipairs(seen[coupon] or {{}}) do
@@ -138,6 +147,7 @@ for start = 5, #ARGV, 10 do
     if forget ~= '' then
       local number = redis.call('INCR', prefix .. ':impression')
       redis.call('ZADD', seen_of(user), at, cjson.encode({{coupon, at, forget, number}}))
+      forget_after(math.ceil(tonumber(period) / 1000) + {_DAY_MS})
     end
   end
 end

@@ -298,6 +298,17 @@ def test_redis_that_was_emptied_and_filled_again_is_not_mixed_up_with_what_it_wa
     two.close()
 
 
+def test_redis_forgets_what_a_user_saw_who_never_comes_back(redis_address):
+    client = redis_client(redis_address)
+    client.flushall()
+    ledger = opened(redis_address, SECONDS, Time())
+    for period in (90, 60, 1):
+        ledger.claim("u", [claim(period=period * LIFE)], 0)
+        left = client.ttl("{clipwise:ledger}:seen:u") - 86_400
+        assert 89 * SECONDS < left <= 90 * SECONDS
+    ledger.close()
+
+
 def test_ledger_file_of_an_earlier_layout_is_used_as_it_is(tmp_path, time):
     ledger = SqliteLedger(tmp_path / "ledger.db", SECONDS, time)
     ledger.redeem([redemption("r", amount=5)])
