@@ -12,6 +12,9 @@ TOTAL, CAMPAIGN, USER_BUDGET = "usage_cap_total", "campaign_budget", "user_budge
 FREQUENCY = "frequency_cap"
 """Rules of which a claim can fail."""
 
+EVER = 2**62
+"""An instant after all others, in microseconds."""
+
 
 @dataclass(frozen=True)
 class Redemption:

@@ -25,7 +25,7 @@ from serving.degradation import (
 )
 from serving.errors import NotReady
 from serving.experiment import Experiment
-from serving.ledger import Ledger, NoLedger
+from serving.ledger import EVER, Ledger, NoLedger
 from serving.model import Models, Ranker
 from serving.online import Freshness
 from serving.policies import Policies
@@ -266,6 +266,9 @@ class Recommender:
             request.user_id,
             request.placement,
             self._rules,
+            # What the ledger has did happen, though the clock may have been set back since. In
+            # replay it may be later than the instant that is decided for.
+            until=None if self._clock.replay else EVER,
         )
 
     def _ready_index(self) -> CandidateIndex:

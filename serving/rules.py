@@ -36,7 +36,7 @@ class Situation:
 
     ``as_of`` is in microseconds; ``coverage`` has the cart; ``redeemed`` counts the user's
     redemptions so far by coupon id, as the online features know them; ``usage`` is what the ledger
-    knows, read once cheap rules are done.
+    knows until the instant ``until``, by default ``as_of``, read once cheap rules are done.
     """
 
     index: CandidateIndex
@@ -47,6 +47,7 @@ class Situation:
     placement: str = "home"
     settings: RuleSettings = RuleSettings()
     usage: Usage = Usage()
+    until: int | None = None
 
     @property
     def cart(self) -> Cart:
@@ -182,11 +183,14 @@ def _counted(situation: Situation, counts: Mapping[str, float]) -> np.ndarray:
 def _within(
     situation: Situation, happened: Sequence[tuple[str, int]], period: np.ndarray
 ) -> np.ndarray:
-    """How often it happened with each coupon within its period, one value an index row."""
+    """How often it happened with each coupon within its period, one value an index row.
+
+    Less than a period later is within it too: then the clock was set back meanwhile.
+    """
     row_of = situation.index.row_of
     pairs = [(row_of[one], at) for one, at in happened if one in row_of]
     rows, instants = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
-    recent = rows[instants > situation.as_of - period[rows]]
+    recent = rows[np.abs(instants - situation.as_of) < period[rows]]
     return np.bincount(recent, minlength=len(situation.index))
 
 
@@ -249,7 +253,8 @@ def limited(situation: Situation, rows: np.ndarray) -> np.ndarray:
 def _usage(situation: Situation, rows: np.ndarray, ledger: Ledger) -> Usage:
     """What the ledger knows, with impressions as far back as any of the coupons asks."""
     since = situation.as_of - int(situation.index.terms.impression_period[rows].max())
-    return ledger.usage(situation.user_id, since, situation.as_of)
+    until = situation.as_of if situation.until is None else situation.until
+    return ledger.usage(situation.user_id, since, until)
 
 
 def apply_rules(

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from serving.errors import StorageFailed
-from serving.ledger import Claim, Redemption, Usage
+from serving.ledger import EVER, Claim, Redemption, Usage
 
 WAIT_SECONDS = 1.0
 """How long a request waits for the write lock, at most."""
@@ -81,7 +81,6 @@ _OLD = """
 select coupon_id, campaign_id, amount, user_id, at from redemptions where redemption_id = ?"""
 _IDENTITY = "select name from identity"
 _ENTER = "insert or replace into redemptions values (?, ?, ?, ?, ?, ?)"
-_EVER = 2**62
 _HELD = 1
 
 
@@ -255,7 +254,7 @@ def _for_claims(change: _Change, user_id: str, claims: Sequence[Claim], at: int)
     campaigns = json.dumps([claim.campaign_id for claim in claims])
     uses, spent = dict(run(_USES, (coupons,))), dict(run(_SPENT, (campaigns,)))
     since = at - max((claim.impression_period for claim in claims), default=0)
-    return _of_user(change.connection, user_id, since, _EVER, uses, spent)
+    return _of_user(change.connection, user_id, since, EVER, uses, spent)
 
 
 def _set_aside(change: _Change, user_id: str, claims: Sequence[Claim], expires: int) -> None:

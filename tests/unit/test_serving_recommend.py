@@ -20,11 +20,13 @@ from feature_repo.transforms.request import RANKER_INPUTS
 from serving.clock import Clock, microseconds
 from serving.errors import AsOfRefused, NotReady
 from serving.experiment import Experiment
+from serving.ledger import Redemption
 from serving.model import Models, RuleRanker
 from serving.policies import Policies, Policy
 from serving.recommend import Recommender
 from serving.schemas import CartItem, RecommendationRequest
 from serving.settings import RuleSettings
+from serving.sqlite_ledger import SqliteLedger
 
 INDEX = index_of(
     coupon("milk", "1", ("p-milk",), covered_buyer_count_all=5),
@@ -171,6 +173,21 @@ def test_champion_scores_decide_the_order():
     answer = recommender(online, ranker=FakeRanker()).recommend(ask())
     assert shown(answer) == ["welcome", "soap", "bread", "milk"]
     assert answer.model.version == "7"
+
+
+@pytest.mark.parametrize("replay", [True, False])
+def test_redemption_counts_though_the_clock_was_set_back_since_but_not_before_it_in_replay(
+    replay, tmp_path
+):
+    index = index_of(coupon("milk", "1", per_user_limit=1), coupon("bread", "1"))
+    ledger = SqliteLedger(tmp_path / "ledger.db", 900, lambda: microseconds(WATERMARK))
+    later = microseconds(WATERMARK + timedelta(hours=5))
+    ledger.redeem([Redemption("r", "900", "milk", "1", later, 50)])
+    online = FakeOnline({"900": user(campaign_ids=["1"])})
+    answer = recommender(online, index, replay=replay, ledger=ledger).recommend(ask())
+    ledger.close()
+    assert ("milk" in shown(answer)) == replay
+    assert answer.removed == ({} if replay else {"usage_cap": 1})
 
 
 @pytest.mark.parametrize("policy", [Policy(), Policy("plackett_luce"), Policy("epsilon_greedy")])

@@ -8,7 +8,7 @@ from feature_repo.names import PLACEMENTS
 from feature_repo.transforms.affinity import CartLine
 from serving.candidates import CandidateIndex
 from serving.clock import microseconds
-from serving.ledger import NoLedger, Usage
+from serving.ledger import EVER, NoLedger, Usage
 from serving.quotes import cart_of, coverage
 from serving.rules import RULES, USAGE_RULES, Rule, Situation, apply_rules, before_scoring
 from serving.settings import RuleSettings
@@ -175,6 +175,16 @@ def test_frequency_cap_counts_the_answers_within_its_period():
     assert ledger.asked == [("900", NOW - DAY, NOW)]
     ledger = used(seen=[("a", NOW - DAY + 1), ("a", NOW)])
     assert judge(index, ledger=ledger) == ([], {"frequency_cap": 1})
+
+
+def test_what_a_clock_that_was_set_back_has_still_to_reach_counts_within_the_period_alone():
+    limits = {"period_limit": 1, "period_days": 1, "impression_limit": 1, "impression_days": 1}
+    index = index_of(coupon("a", "1"), terms={"a": limits})
+    for known, rule in (("redeemed", "usage_cap_period"), ("seen", "frequency_cap")):
+        near, far = used(**{known: [("a", NOW + DAY - 1)]}), used(**{known: [("a", NOW + DAY)]})
+        assert judge(index, ledger=near, until=EVER) == ([], {rule: 1})
+        assert judge(index, ledger=far, until=EVER) == (["a"], {})
+        assert far.asked == [("900", NOW - DAY, EVER)]
 
 
 def budgeted(**terms) -> CandidateIndex:
