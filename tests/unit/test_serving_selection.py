@@ -1,5 +1,8 @@
+from collections import Counter
+
 import numpy as np
 import pytest
+from scipy.stats import chisquare
 from serving_fakes import WATERMARK, FakeLedger, coupon, index_of
 
 from serving.clock import microseconds
@@ -152,3 +155,53 @@ def drawn_at(propensities, chances) -> int:
 def test_same_request_is_drawn_the_same_way_again():
     again = [drawn(shelf("abcdefgh"), Choice(5, LUCE, names=("r", "900", 1)))[1] for _ in "12"]
     assert again[0].places.tolist() == again[1].places.tolist()
+
+
+def lists(scores, k, groups, departments, refused, drawn=()):
+    """Every list that can come of Plackett-Luce, with the probabilities of its own turns.
+
+    And that of all turns, those of refused coupons included, which are drawn and not shown.
+    """
+    taken = [groups[one] for one in drawn if groups[one] >= 0]
+    counts = Counter(departments[one] for one in drawn)
+    opened = [
+        place
+        for place in range(len(scores))
+        if place not in drawn and groups[place] not in taken and counts[departments[place]] < 2
+    ]
+    if not opened or sum(one not in refused for one in drawn) == k:
+        yield (), (), 1.0
+        return
+    weights = np.exp(scores[opened])
+    for place, chance in zip(opened, weights / weights.sum(), strict=True):
+        rest = lists(scores, k, groups, departments, refused, (*drawn, place))
+        shown = place not in refused
+        for places, chances, all_turns in rest:
+            yield (place,) * shown + places, (chance,) * shown + chances, chance * all_turns
+
+
+@pytest.mark.parametrize("refused", [{0}, {1, 4}, {0, 1, 3}])
+def test_lists_with_groups_departments_and_refusals_come_as_often_as_their_turns_say(refused):
+    scores = np.array([1.2, 0.9, 0.4, 0.1, -0.5])
+    groups, departments, names, times = [0, 0, -1, 1, 1], [0, 0, 1, 0, 0], "abcde", 4_000
+    expected, seen = Counter(), Counter()
+    for places, chances, all_turns in lists(scores, 3, groups, departments, refused):
+        expected[places, tuple(np.round(chances, 9))] += all_turns
+    assert sum(expected.values()) == pytest.approx(1)
+    terms = {
+        one: LIMITED | ({"exclusivity_group": str(group)} if group >= 0 else {})
+        for one, group in zip(names, groups, strict=True)
+    }
+    index, policy = shelf(names, **terms), Policy("plackett_luce", department_limit=2)
+    situation = Situation(index, NOW, {}, coverage(index.terms.offers, cart_of(())), "900")
+    ledger = FakeLedger(refused={names[one]: "usage_cap_total" for one in refused})
+    for number in range(times):
+        choice = Choice(3, policy, np.array(departments), (number,))
+        found = select(situation, np.arange(5), scores, choice, ledger)
+        seen[tuple(found.places.tolist()), tuple(np.round(found.propensities, 9))] += 1
+    assert set(seen) <= set(expected)
+    both = [(seen[one], times * chance) for one, chance in expected.items() if times * chance > 5]
+    rest = times - np.sum(both, axis=0)
+    both += [tuple(rest)] if rest[1] > 1e-6 else []
+    observed, probable = zip(*both, strict=True)
+    assert chisquare(observed, probable).pvalue > 0.001
