@@ -14,18 +14,20 @@ import hiredis
 from redis.exceptions import ConnectionError, ResponseError
 
 _CONNECT_SECONDS = 1.0
-_STUCK_SECONDS = 1.0
-"""An answer that is overdue for so long will not come: the next question takes a new connection."""
 
 
 class RedisLine:
     """Asks a Redis at an address; ``login`` may have username, password and db.
 
     It belongs to the event loop that first asks. A connection that is lost fails what waits for
-    answers, and the next question makes a new one.
+    answers, and the next question makes a new one; so does one on which an answer did not come in
+    ``stuck_seconds``.
     """
 
-    def __init__(self, host: str, port: int, login: Mapping[str, Any]) -> None:
+    def __init__(
+        self, host: str, port: int, login: Mapping[str, Any], stuck_seconds: float = 1.0
+    ) -> None:
+        self._stuck_seconds = stuck_seconds
         self._address = host, port
         self._login = dict(login)
         self._line: _Line | None = None
@@ -34,7 +36,7 @@ class RedisLine:
     async def ask(self, command: bytes) -> Any:
         """The answer to a packed command. Raises RedisError or OSError."""
         line = self._line
-        if line is None or not line.is_open():
+        if line is None or not line.is_open(self._stuck_seconds):
             line = await self._connected()
         return await line.ask(command)
 
@@ -43,6 +45,8 @@ class RedisLine:
         if self._line is not None:
             self._line.hang_up()
             self._line = None
+            # The event loop closes the socket in its next turn.
+            await asyncio.sleep(0)
 
     async def _connected(self) -> "_Line":
         if self._connecting is None or self._connecting.done():
@@ -54,8 +58,12 @@ class RedisLine:
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(_CONNECT_SECONDS):
             _, line = await loop.create_connection(_Line, *self._address)
-            for command in self._greetings():
-                await line.ask(command)
+            try:
+                for command in self._greetings():
+                    await line.ask(command)
+            except BaseException:
+                line.hang_up()
+                raise
         self._line = line
         return line
 
@@ -78,11 +86,11 @@ class _Line(asyncio.Protocol):
         self._waiting: deque[tuple[asyncio.Future, float]] = deque()
         self._transport: asyncio.Transport | None = None
 
-    def is_open(self) -> bool:
+    def is_open(self, stuck_seconds: float) -> bool:
         """Whether a question would be answered, as far as can be known."""
         if self._transport is None or self._transport.is_closing():
             return False
-        if self._waiting and self._loop.time() - self._waiting[0][1] > _STUCK_SECONDS:
+        if self._waiting and self._loop.time() - self._waiting[0][1] > stuck_seconds:
             self.hang_up()
             return False
         return True

@@ -1,0 +1,48 @@
+"""What was worked out of purchases is kept for the very same user, index and candidates."""
+
+import numpy as np
+import pytest
+from serving_fakes import columns_of, coupon, user
+
+from serving.candidates import index_from_columns
+from serving.purchases import Purchases, _size
+from serving.ranking import OneUser
+
+COLUMNS = columns_of(coupon("milk", "1"), coupon("tea", "1"), coupon("oats", "1"))
+ALL = np.arange(3)
+
+
+@pytest.fixture
+def index():
+    return index_from_columns(COLUMNS)
+
+
+def asked(purchases: Purchases, who: dict, index, rows=ALL, name="900"):
+    return purchases.of(name, who, OneUser(who), index, rows)
+
+
+def test_same_user_index_and_candidates_are_worked_out_once(index):
+    purchases, who = Purchases(), user()
+    assert asked(purchases, who, index) is asked(purchases, who, index, ALL.copy())
+
+
+def test_another_object_of_the_user_another_index_or_other_candidates_are_worked_out_anew(index):
+    purchases, who = Purchases(), user()
+    first = asked(purchases, who, index)
+    assert asked(purchases, user(), index) is not first
+    first = asked(purchases, who, index)
+    assert asked(purchases, who, index_from_columns(COLUMNS)) is not first
+    first = asked(purchases, who, index)
+    fewer = asked(purchases, who, index, ALL[:2])
+    assert fewer.last.shape == (1, 2) and first.last.shape == (1, 3)
+
+
+def test_who_was_asked_for_longest_ago_is_forgotten_once_the_memory_is_full(index):
+    one = Purchases()
+    asked(one, user(), index)
+    (entry,) = one._kept.values()
+    purchases, people = Purchases(2 * _size(entry)), {name: user() for name in "abc"}
+    found = {name: asked(purchases, who, index, name=name) for name, who in people.items()}
+    assert set(purchases._kept) == {"b", "c"} and purchases._bytes == 2 * _size(entry)
+    assert asked(purchases, people["c"], index, name="c") is found["c"]
+    assert asked(purchases, people["a"], index, name="a") is not found["a"]
