@@ -71,6 +71,13 @@ def test_hindsight_changes_no_input_of_an_earlier_exposure(as_it_was, in_hindsig
     assert differing(as_it_was, in_hindsight()) == {}
 
 
+def test_what_is_redeemed_after_an_exposure_changes_its_label_and_no_input(store, as_it_was):
+    relanded(store, LOG, watermark=complete_until(LOG))
+    found = {t: frame_of(store, USERS, COUPONS, [t], redeemed=True) for t in INSTANTS}
+    assert all(0 < one.label.sum() < len(one) for one in found.values())
+    assert differing(as_it_was, {t: one.inputs for t, one in found.items()}) == {}
+
+
 @pytest.mark.parametrize("late", [1, DAY], ids=["a microsecond", "a day"])
 def test_a_leak_from_after_the_exposure_is_caught(store, as_it_was, in_hindsight, late):
     honest = feast_reader(store)
