@@ -86,12 +86,12 @@ def actor() -> str:
         return f"user id {os.getuid()}"
 
 
-def git_commit() -> str | None:
-    """The commit of this checkout, or None outside one."""
+def git_commit(checkout: Path = REPOSITORY) -> str | None:
+    """The commit of a checkout, with ``-dirty`` behind it if tracked files are not as it has them;
+    None outside one."""
+    asked = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        found = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True, check=True
-        )
+        found = subprocess.run(asked, cwd=checkout, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return found.stdout.strip()
