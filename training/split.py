@@ -53,7 +53,7 @@ def split(frame: RankingFrame, at: TimeSplit) -> tuple[RankingFrame, RankingFram
     is not known yet, and a coupon still open then may yet be redeemed: such pairs are left out,
     they are not zeros. Test keeps every pair. A group keeps its place even if pairs of it go.
     On a history that begins after ``valid_start`` train takes what would be valid.
-    Raises SplitError if train or test would be empty.
+    Raises SplitError if train or test would be empty, or if nothing was redeemed in test.
     """
     before = frame.as_of < at.test_start
     known = before & known_at(frame, at.test_start)
@@ -68,6 +68,11 @@ def split(frame: RankingFrame, at: TimeSplit) -> tuple[RankingFrame, RankingFram
                 f"Expected exposures for {name}, got none of {len(frame)} pairs: move test_start "
                 "(--test-start), or ingest a longer period."
             )
+    if not frame.label[masks["test"]].any():
+        raise SplitError(
+            f"Expected redemptions in test, got none in {masks['test'].sum()} pairs: move "
+            "test_start (--test-start), or ingest a longer period."
+        )
     return tuple(take(frame, mask) for mask in masks.values())
 
 

@@ -45,7 +45,7 @@ def _frames(draw):
             learned = draw(st.one_of(st.just(NEVER), st.integers(as_of, 40)))
             open_until = draw(st.integers(as_of + 1, 40))
             rows.append((f"q{number}", as_of, int(learned < NEVER), open_until, learned))
-    rows += [("first", 0, 0, 5, NEVER), ("last", 29, 0, 35, NEVER)]
+    rows += [("first", 0, 0, 5, NEVER), ("last", 29, 1, 35, 33)]
     return _frame(rows)
 
 
@@ -75,6 +75,12 @@ def test_redemption_learned_at_the_cutoff_is_not_known_yet():
 def test_split_without_test_exposures_says_what_to_do():
     with pytest.raises(SplitError, match="Expected exposures for test, got none of 1 pairs"):
         split(_frame([("a", 1, 0, 9, NEVER)]), AT)
+
+
+def test_split_whose_test_has_nothing_to_rank_says_what_to_do():
+    frame = _frame([("a", 1, 1, 9, 5), ("t", 20, 0, 30, NEVER), ("t", 20, 0, 30, NEVER)])
+    with pytest.raises(SplitError, match="Expected redemptions in test, got none in 2 pairs"):
+        split(frame, AT)
 
 
 def test_valid_starts_the_given_weeks_before_test():
