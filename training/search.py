@@ -10,7 +10,7 @@ import numpy as np
 from training import metrics
 from training.backtest import Fold
 from training.evaluate import PRIMARY_CUTOFF
-from training.ranker import RankerConfig, fit, informative, predict
+from training.ranker import RankerConfig, RankerError, fit, informative, predict
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -46,11 +46,18 @@ def search(
     """Try settings on all folds, the present ones first; the attempts, best first, pruned last.
 
     Optuna draws them (TPE, Bergstra et al. 2011; median pruning), seeded by the present settings,
-    so the same folds and budget give the same attempts. ``heard`` gets each as it ends. Raises
-    RankerError if the first fold has nothing to learn from.
+    so the same folds and budget give the same attempts. A fold in which nothing was redeemed says
+    nothing of settings and is left out. ``heard`` gets each attempt as it ends. Raises RankerError
+    if there is no other fold, or the first has nothing to learn from.
     """
     import optuna
 
+    known = [replace(one, train=informative(one.train)) for one in folds if one.test.label.any()]
+    if not known:
+        raise RankerError(
+            f"Expected redemptions to test on, got none in {len(folds)} folds: search on a longer "
+            "period."
+        )
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         direction="maximize",
@@ -58,7 +65,6 @@ def search(
         pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP),
     )
     study.enqueue_trial({name: getattr(present, name) for name in _SPACE})
-    known = [replace(fold, train=informative(fold.train)) for fold in folds]
     attempts = []
     for _ in range(trials):
         attempts.append(_attempt(study, known, present))

@@ -1,6 +1,6 @@
 """The search for settings, on folds whose best settings are known."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from signal_frames import frame
 
 from training import metrics
 from training.backtest import Fold
-from training.ranker import RankerConfig, fit, predict
+from training.ranker import RankerConfig, RankerError, fit, predict
 from training.search import STARTUP, search
 
 PRESENT = RankerConfig(n_estimators=50, learning_rate=0.01, min_child_weight=20.0, nthread=1)
@@ -63,3 +63,13 @@ def test_every_attempt_is_heard_of_as_it_ends():
     heard = []
     search(FOLDS[:1], PRESENT, 2, lambda one: heard.append(one.number))
     assert heard == [0, 1]
+
+
+def test_fold_of_which_nothing_was_redeemed_ends_no_attempt():
+    first = FOLDS[0].test
+    nothing = replace(FOLDS[0], test=replace(first, label=np.zeros_like(first.label)))
+    found = search([nothing, *FOLDS[1:]], PRESENT, trials=STARTUP + 4)
+    assert sum(not one.pruned for one in found) > STARTUP
+    assert np.isfinite([one.value for one in found]).all()
+    with pytest.raises(RankerError, match="none in 1 folds: search on a longer"):
+        search([nothing], PRESENT, trials=1)
