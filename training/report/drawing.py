@@ -47,6 +47,8 @@ _SETTINGS = {
     "svg.hashsalt": "clipwise",
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
+    # Names are shown as they are, also those with a dollar sign.
+    "text.parse_math": False,
     "text.color": INK,
     "axes.labelcolor": SOFT,
     "axes.edgecolor": LINE,

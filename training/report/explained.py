@@ -66,9 +66,9 @@ _TOLD = {
 def examples(found: Sequence[WorkedExample]) -> str:
     """Real exposures with the reasons that the service would give."""
     about = (
-        "Real exposures of the test, drawn at random from those that fit, with the words that the "
-        "service answers if a request asks it to explain. The figure before a reason is what it "
-        "added to the score; one below zero speaks against the coupon."
+        "Real exposures of the test, drawn at random from those that fit, with the words and the "
+        "reason codes that the service answers if a request asks it to explain. The figure before "
+        "a reason is what it added to the score; one below zero speaks against the coupon."
     )
     body = [_example(one) for one in found] or [note("No test exposure has a redeemed coupon.")]
     return section("examples", "Worked examples", paragraph(about), *body)
@@ -108,7 +108,8 @@ def _coupon(coupon: ExampleCoupon) -> str:
 
 def _reason(reason: Reason) -> str:
     kind = ' class="against"' if reason.effect < 0 else ""
-    return f"<li{kind}><b>{reason.effect:+.2f}</b><span>{escape(reason.text)}</span></li>"
+    told = f"{escape(reason.text)} <code>{escape(reason.code)}</code>"
+    return f"<li{kind}><b>{reason.effect:+.2f}</b><span>{told}</span></li>"
 
 
 def features(found: Sequence[Feature]) -> str:

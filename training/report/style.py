@@ -63,6 +63,7 @@ border-top:1px dashed var(--line)}
 .why li{display:grid;grid-template-columns:60px 1fr;margin:2px 0}
 .why b{font-variant-numeric:tabular-nums;color:var(--good);font-weight:600}
 .why .against b{color:var(--bad)}
+.why code{color:var(--soft);font-size:12.5px;white-space:nowrap}
 @media(max-width:560px){main{padding:24px 12px 48px}section{padding:16px 14px}
 h1{font-size:24px}dl{grid-template-columns:1fr;gap:0}dd{margin:0 0 8px}
 table{font-size:14px}th,td{padding:5px 7px}th:first-child{min-width:118px}
