@@ -31,6 +31,12 @@ REASON_TAG = "promotion_reason"
 FORCED_TAG = "promotion_forced"
 FORCED_FILE = "forced.json"
 
+
+def of_copy(file: str, version: str) -> str:
+    """The file of a version whose run made another one first, which keeps its own."""
+    return f"version-{version}-{file}"
+
+
 USER = "user_id"
 PRODUCT = "product_id"
 COUPON = "coupon_id"

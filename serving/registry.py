@@ -17,6 +17,7 @@ from feature_repo.names import (
     GOLDEN_FILE,
     RANKER_MODEL,
     REASON_TAG,
+    of_copy,
 )
 from feature_repo.transforms.request import RANKER_INPUTS
 from serving.errors import ModelError
@@ -114,10 +115,17 @@ class MlflowRegistry:
             tags=found.tags,
             model=(path / described.flavors["xgboost"]["data"]).read_bytes(),
             inputs=tuple(signature.inputs.input_names() if signature else ()),
-            gate=self._artifact(found.run_id, GATE_FILE, folder, _json),
-            forced=self._artifact(found.run_id, FORCED_FILE, folder, _json),
+            gate=self._own_artifact(version, found.run_id, GATE_FILE, folder),
+            forced=self._own_artifact(version, found.run_id, FORCED_FILE, folder),
             golden=self._artifact(found.run_id, GOLDEN_FILE, folder, read_golden),
         )
+
+    def _own_artifact(
+        self, version: str, run_id: str | None, file: str, folder: Path
+    ) -> dict | None:
+        """The version's own file, where its run made another version first, else the run's."""
+        own = self._artifact(run_id, of_copy(file, version), folder, _json)
+        return self._artifact(run_id, file, folder, _json) if own is None else own
 
     def _artifact(
         self, run_id: str | None, file: str, folder: Path, reading: Callable[[Path], Read]

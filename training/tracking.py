@@ -29,6 +29,7 @@ from feature_repo.names import (
     RANKER_MODEL,
     REASON_TAG,
     VERDICT_TAG,
+    of_copy,
 )
 from feature_repo.transforms.request import RANKER_INPUTS
 from training.evaluate import PRIMARY, RANKER
@@ -91,18 +92,20 @@ class Tracking:
     def judge(self, version: str, judgment: Judgment) -> None:
         """Keep the gate's decision with a version, in place of an earlier one.
 
-        A version that passed becomes challenger; one that did not is no challenger any more.
+        A version that passed becomes challenger, but the champion is no challenger of its own; one
+        that did not pass is no challenger any more.
         Raises TrackingError.
         """
         with self._connected() as mlflow:
             client = mlflow.MlflowClient()
-            with mlflow.start_run(run_id=_known(client, version).run_id):
+            known = _known(client, version)
+            with mlflow.start_run(run_id=known.run_id):
                 mlflow.log_metrics(flat_metrics(judgment.table))
                 for file in judgment.files:
                     mlflow.log_artifact(str(file))
                 for file in judgment.figures:
                     mlflow.log_artifact(str(file), FIGURES)
-                mlflow.log_dict(dict(judgment.artifact), GATE_FILE)
+                mlflow.log_dict(dict(judgment.artifact), _own_file(client, known, GATE_FILE))
             _tag(client, version, _gate_tags(judgment.decision))
             _challenge(client, version, judgment.decision.passed)
         logger.info("%s version %s: gate %s", RANKER_MODEL, version, _gate(judgment.decision))
@@ -114,7 +117,8 @@ class Tracking:
         """
         with self._connected() as mlflow:
             client = mlflow.MlflowClient()
-            client.log_dict(_known(client, version).run_id, dict(record), FORCED_FILE)
+            known = _known(client, version)
+            client.log_dict(known.run_id, dict(record), _own_file(client, known, FORCED_FILE))
             _tag(client, version, {FORCED_TAG: record["reason"]})
 
     def crown(self, version: str, reason: str, actor: str) -> None:
@@ -271,6 +275,8 @@ def _gate_tags(decision: Decision) -> dict[str, str]:
 
 def _challenge(client: "MlflowClient", version: str, passed: bool) -> None:
     aliases = client.get_registered_model(RANKER_MODEL).aliases
+    if passed and str(aliases.get(CHAMPION)) == version:
+        return
     if passed:
         client.set_registered_model_alias(RANKER_MODEL, CHALLENGER, version)
     elif str(aliases.get(CHALLENGER)) == version:
@@ -284,6 +290,15 @@ def _known(client: "MlflowClient", version: str) -> "ModelVersion":
         have = f"it has {known}" if known else "it has none; run `clipwise train`"
         raise TrackingError(f"{RANKER_MODEL} has no version {version}: {have}.")
     return found[version]
+
+
+def _own_file(client: "MlflowClient", known: "ModelVersion", file: str) -> str:
+    """Where the run keeps a version's file: one run may have been registered more than once."""
+    found = client.search_model_versions(f"name = '{RANKER_MODEL}'")
+    first = min(int(one.version) for one in found if one.run_id == known.run_id)
+    own = of_copy(file, str(known.version))
+    kept = {one.path for one in client.list_artifacts(known.run_id)}
+    return file if first == int(known.version) and own not in kept else own
 
 
 def _tag(client: "MlflowClient", version: str, tags: Mapping[str, str]) -> None:

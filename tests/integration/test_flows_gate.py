@@ -20,6 +20,8 @@ from flows.reproduce import repeated
 from flows.retrain import write_predictions
 from flows.trial import Trial
 from serving.errors import ModelError
+from serving.evidence import require_passed, require_servable
+from serving.registry import MlflowRegistry
 from training.baselines import plain_rules
 from training.contenders import Baselines
 from training.frame import NEVER, RankingFrame, concatenated
@@ -129,6 +131,47 @@ def test_artifact_holds_inputs_reasons_and_the_hash_of_the_model_file(home, mode
     assert [one["held"] for one in kept["reasons"]] == [True] * 7
     named = {(one["slicing"], one["part"]) for one in kept["measured"]["slices"]}
     assert ("campaign type", "Type A") in named and len({slicing for slicing, _ in named}) == 5
+
+
+def copied(home, version) -> str:
+    """The same run registered once more, as the MLflow UI does."""
+    made = client(home).copy_model_version(f"models:/{RANKER_MODEL}/{version}", RANKER_MODEL)
+    return str(made.version)
+
+
+def test_copy_of_the_champion_is_not_worse_and_takes_nothing_from_it(home, model):
+    champion = judged(home, model).version
+    promote(home, champion, "first", "ada")
+    copy = copied(home, champion)
+    with pytest.raises(PromotionRefused, match=f"version {champion}, expected {copy}"):
+        promote(home, copy, "the tags say passed", "ada")
+    found = judge(home, copy, TRIAL, run_scores(home, copy, TEST))
+    assert (found.decision.passed, found.decision.verdict) == (True, "not_worse")
+    assert artifact(home, champion)["version"] == champion
+    for version in (champion, copy):
+        require_passed(MlflowRegistry(store(home).uri).read(version))
+    judge(home, champion, TRIAL, run_scores(home, champion, TEST), replace(GATE, least_groups=999))
+    require_passed(MlflowRegistry(store(home).uri).read(copy))
+    promote(home, copy, "the same", "ada")
+
+
+def test_permit_of_a_copy_leaves_that_of_the_first_version(home, model):
+    first = judged(home, model, least_groups=999).version
+    copy = copied(home, first)
+    judge(home, copy, TRIAL, run_scores(home, copy, TEST), replace(GATE, least_groups=999))
+    for version in (first, copy):
+        promote(home, version, "the shop opens tomorrow", "ada", force=True)
+    for version in (first, copy):
+        require_servable(MlflowRegistry(store(home).uri).read(version))
+
+
+def test_champion_that_passes_again_does_not_take_the_place_of_the_challenger(home, model):
+    champion = judged(home, model).version
+    promote(home, champion, "first", "ada")
+    challenger = judged(home, model).version
+    judge(home, champion, TRIAL, run_scores(home, champion, TEST))
+    aliases = client(home).get_registered_model(RANKER_MODEL).aliases
+    assert str(aliases["challenger"]) == challenger
 
 
 def test_challenger_equal_to_the_champion_passes_and_is_not_called_better(home, model):
