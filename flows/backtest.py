@@ -24,7 +24,7 @@ from training.list_metrics import Catalog, catalog_of
 from training.purchases import purchases_before
 from training.ranker import RankerConfig
 from training.requests import request_exposures
-from training.summary import compared, summarize
+from training.summary import compared, plain, summarize
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,7 +60,7 @@ def run_backtest(
     starts, frozen = started(frame, start), None
     if frozen_from is not None:
         frozen = microseconds(instant(frozen_from))
-        check_parts(starts, frozen)
+        check_parts(frame, starts, frozen)
     requests = before(step(request_frame)(home, state, start), until)
     config = RankerConfig(seed=seed)
     models = contenders(config, lambda start: purchases_before(lake, state, start), seed)
@@ -109,7 +109,7 @@ def write(home: Path, summary: dict, scored: Scored) -> Backtested:
     with pq.ParquetWriter(predictions, first.schema, compression="zstd") as writer:
         for table in chain([first], tables):
             writer.write_table(table)
-    report.write_text(json.dumps(summary, indent=1))
+    report.write_text(json.dumps(plain(summary), indent=1, allow_nan=False))
     return Backtested(summary, report, predictions)
 
 

@@ -40,6 +40,8 @@ def backtest(
     for name, part in (result.summary.get("parts") or {}).items():
         figures.backtested(part, name)
     figures.backtested(result.summary)
+    for name, why in result.summary["left_out"].items():
+        show.console.print(f"{name} cannot learn from these data and is left out: {why}")
     show.console.print(f"Report: {result.report}\nScores: {result.predictions}", soft_wrap=True)
 
 

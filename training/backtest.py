@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -40,11 +40,15 @@ Scorer = Callable[[Fold], np.ndarray]
 
 @dataclass(frozen=True)
 class Scored:
-    """Test pairs of all folds, the start of each pair's fold, and one score a pair by model."""
+    """Test pairs of all folds, the start of each pair's fold, and one score a pair by model.
+
+    ``left_out`` says of a model without scores why it could not learn from these data.
+    """
 
     frame: RankingFrame
     fold: np.ndarray
     scores: Mapping[str, np.ndarray]
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 def origins(frame: RankingFrame, first: int) -> list[int]:
@@ -79,10 +83,12 @@ def backtest(
     """Score every campaign that starts at ``first`` (int64 microseconds) or later, by every model.
 
     The second result is the same for ``requests``, a frame of which each group is what a request
-    would rank; a model scores those until the next campaigns start. Raises BacktestError if no
-    campaign starts, or one starts before anything is known.
+    would rank; a model scores those until the next campaigns start. A model that cannot learn from
+    what some fold holds is left out of all, but not the first of them, the one that is tested.
+    Raises BacktestError if no campaign starts, or one starts before anything is known.
     """
     starts = started(frame, first)
+    tested, left_out = next(iter(scorers), None), {}
     latest = np.searchsorted(starts, requests.as_of, side="right") - 1
     campaigns, asked = _Scores.empty(frame, scorers), _Scores.empty(requests, scorers)
     for done, start in enumerate(starts):
@@ -90,15 +96,22 @@ def backtest(
         rows = np.flatnonzero(np.isin(frame.campaign_id, fold.campaigns))
         further = np.flatnonzero(latest == done)
         whole = replace(fold, test=concatenated(fold.test, take(requests, further)))
-        for name, scorer in scorers.items():
-            scores = scorer(whole)
+        for name in [one for one in scorers if one not in left_out]:
+            try:
+                scores = scorers[name](whole)
+            except ValueError as error:
+                if name == tested:
+                    raise
+                left_out[name] = (str(error).splitlines() or [type(error).__name__])[0]
+                log.warning("%s cannot learn from these data: %s", name, left_out[name])
+                continue
             campaigns.put(name, start, rows, scores[: len(rows)])
             asked.put(name, start, further, scores[len(rows) :])
         # Its copy of the pairs must be gone before the next one is made.
         del fold, whole
         log.info("fold %d of %d: %d pairs", done + 1, len(starts), len(rows))
         progress("backtest", done + 1, len(starts))
-    return campaigns.scored(frame), asked.scored(requests)
+    return campaigns.scored(frame, left_out), asked.scored(requests, left_out)
 
 
 def parted(scored: Scored, frozen_from: int) -> dict[str, Scored]:
@@ -109,7 +122,7 @@ def parted(scored: Scored, frozen_from: int) -> dict[str, Scored]:
 
 def _of(scored: Scored, rows: np.ndarray) -> Scored:
     scores = {name: values[rows] for name, values in scored.scores.items()}
-    return Scored(take(scored.frame, rows), scored.fold[rows], scores)
+    return Scored(take(scored.frame, rows), scored.fold[rows], scores, scored.left_out)
 
 
 @dataclass(frozen=True)
@@ -127,30 +140,47 @@ class _Scores:
     def put(self, name: str, start: int, rows: np.ndarray, scores: np.ndarray) -> None:
         self.fold[rows], self.by_model[name][rows] = start, scores
 
-    def scored(self, frame: RankingFrame) -> Scored:
-        there = self.fold != 0
-        return _of(Scored(frame, self.fold, self.by_model), there)
+    def scored(self, frame: RankingFrame, left_out: Mapping[str, str]) -> Scored:
+        whole = {name: scores for name, scores in self.by_model.items() if name not in left_out}
+        return _of(Scored(frame, self.fold, whole, left_out), self.fold != 0)
 
 
 def started(frame: RankingFrame, first: int) -> list[int]:
-    """The ``origins`` from ``first`` on. Raises BacktestError if there are none."""
+    """The ``origins`` from ``first`` on. Raises BacktestError if there are none, or if nothing was
+    redeemed in their campaigns."""
     starts = origins(frame, first)
     if not starts:
         raise BacktestError(
             f"Expected campaigns that start at {shown(first)} or later, got none in {len(frame)} "
             "pairs: choose an earlier start, or ingest a longer period."
         )
+    if not _redeemed(frame, starts):
+        raise BacktestError(
+            f"Expected redemptions in the campaigns that start at {shown(first)} or later, got "
+            f"none in {len(starts)}: choose an earlier start, or ingest a longer period."
+        )
     return starts
 
 
-def check_parts(starts: Sequence[int], frozen_from: int) -> None:
-    """Raise BacktestError unless campaigns start on both sides of an instant (int64 us)."""
-    frozen = [start >= frozen_from for start in starts]
-    if all(frozen) or not any(frozen):
-        raise BacktestError(
-            f"Expected campaigns that start before {shown(frozen_from)} and from then on, got "
-            f"{'none before' if all(frozen) else 'none from then on'}: choose another instant."
-        )
+def check_parts(frame: RankingFrame, starts: Sequence[int], frozen_from: int) -> None:
+    """Raise BacktestError unless campaigns with a redemption start on both sides of an instant
+    (int64 microseconds)."""
+    parts = {
+        "before": [start for start in starts if start < frozen_from],
+        "from then on": [start for start in starts if start >= frozen_from],
+    }
+    for when, those in parts.items():
+        if not _redeemed(frame, those):
+            raise BacktestError(
+                f"Expected campaigns that start before {shown(frozen_from)} and from then on, each "
+                f"with a redemption, got none {when}: choose another instant."
+            )
+
+
+def _redeemed(frame: RankingFrame, starts: Sequence[int]) -> bool:
+    """Whether anything was redeemed in the campaigns that start at these instants."""
+    campaigns = [name for name, start in _starts(frame).items() if start in set(starts)]
+    return bool(frame.label[np.isin(frame.campaign_id, campaigns)].any())
 
 
 def _learnable(fold: Fold) -> Fold:

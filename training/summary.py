@@ -1,5 +1,6 @@
 """What a backtest says: every model on every metric, the ranker against each, slice by slice."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
@@ -33,10 +34,20 @@ def summarize(
     found = compared(scored, catalog, rules, seed)
     slicings = _slices(scored, primary, found["best_rule"], campaign_types, seed)
     return found | {
+        "left_out": dict(scored.left_out),
         "folds": _folds(scored, primary),
         "slices": slicings | {"coupon": _repeats(scored, found["best_rule"], seed)},
         "calibration": _calibration(scored),
     }
+
+
+def plain(value: object) -> object:
+    """The same as JSON can say it, which knows no NaN: a metric that nothing has is null."""
+    if isinstance(value, Mapping):
+        return {name: plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def compared(scored: Scored, catalog: Catalog, rules: Sequence[str], seed: int) -> dict:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feature_repo.transforms.request import RANKER_INPUTS
-from training.backtest import BacktestError, backtest, fold_at, origins
+from training.backtest import BacktestError, backtest, check_parts, fold_at, origins
 from training.frame import NEVER, RankingFrame, take
 
 SPRING, SUMMER, FALL = 100, 200, 300
@@ -97,6 +97,36 @@ def test_requests_are_scored_by_the_newest_model_of_their_time():
 def test_without_a_campaign_to_test_on_it_says_so():
     with pytest.raises(BacktestError, match="none in 8 pairs: choose an earlier start"):
         backtest(YEAR, NOTHING, FALL + 1, {})
+
+
+def test_campaigns_of_which_nothing_was_redeemed_are_no_test_and_it_says_so_at_once():
+    with pytest.raises(BacktestError, match="redemptions in the campaigns .*got none in 1: choose"):
+        backtest(YEAR, NOTHING, FALL, {})
+
+
+@pytest.mark.parametrize(
+    ("frozen_from", "why"),
+    [(SPRING, "none before"), (FALL, "none from then on"), (FALL + 1, "none from then on")],
+)
+def test_parts_need_a_redemption_on_both_sides(frozen_from, why):
+    starts = origins(YEAR, SPRING)
+    check_parts(YEAR, starts, SUMMER)
+    with pytest.raises(BacktestError, match=f"each with a redemption, got {why}"):
+        check_parts(YEAR, starts, frozen_from)
+
+
+def test_model_that_cannot_learn_from_one_fold_is_left_out_and_the_tested_one_never():
+    def wordless(fold):
+        if fold.start == FALL:
+            raise ValueError("empty vocabulary\nand more")
+        return np.zeros(len(fold.test))
+
+    models = {"ranker": lambda fold: np.ones(len(fold.test)), "content": wordless}
+    scored, asked = backtest(YEAR, NOTHING, SUMMER, models)
+    for one in (scored, asked):
+        assert set(one.scores) == {"ranker"} and one.left_out == {"content": "empty vocabulary"}
+    with pytest.raises(ValueError, match="empty vocabulary"):
+        backtest(YEAR, NOTHING, SUMMER, dict(reversed(models.items())))
 
 
 def test_a_fold_with_nothing_to_learn_from_says_so():

@@ -14,7 +14,7 @@ from training.baselines import PLAIN_RULES, plain_rules
 from training.evaluate import RANKER
 from training.frame import NEVER, RankingFrame
 from training.list_metrics import Catalog
-from training.summary import LEAST_GROUPS, summarize
+from training.summary import LEAST_GROUPS, plain, summarize
 
 GROUPS, SIZE = 120, 15
 
@@ -117,6 +117,13 @@ def test_slices_hold_the_groups_that_they_name(slicing, part, column, values):
 def test_what_is_not_known_of_a_user_or_campaign_is_a_slice_of_its_own():
     assert list(SUMMARY["slices"]["age"]) == ["unknown"]
     assert list(SUMMARY["slices"]["campaign type"]) == ["A", "B", "unknown"]
+
+
+def test_what_nothing_has_a_value_of_is_null_in_json():
+    found = plain({"auc": float("nan"), "folds": ({"ndcg@10": float("nan")}, 1, "NaN")})
+    assert json.dumps(found, allow_nan=False) == (
+        '{"auc": null, "folds": [{"ndcg@10": null}, 1, "NaN"]}'
+    )
 
 
 def test_gains_of_never_bought_coupons_are_counted_apart():
