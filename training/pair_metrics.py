@@ -1,5 +1,7 @@
 """What scores are worth over all pairs, redeemed or not, also of groups without a redemption."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 BINS = 10
@@ -17,12 +19,18 @@ def pair_metrics(label: np.ndarray, score: np.ndarray) -> dict[str, float]:
     }
 
 
-def calibrated(fold: np.ndarray, label: np.ndarray, score: np.ndarray) -> np.ndarray:
+def calibrated(
+    fold: np.ndarray,
+    label: np.ndarray,
+    score: np.ndarray,
+    settled: Callable[[int], np.ndarray] | None = None,
+) -> np.ndarray:
     """Probabilities of redemption from scores, by a logistic curve through all earlier folds.
 
     A fold is calibrated on what was tested before it (Platt 1999), so the first one with pairs of
     both labels before it is the first with a probability; before it they are NaN. ``fold`` holds
-    the start of each pair's fold.
+    the start of each pair's fold; ``settled`` says which outcomes were known at a start, without it
+    all of earlier folds are.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -30,6 +38,8 @@ def calibrated(fold: np.ndarray, label: np.ndarray, score: np.ndarray) -> np.nda
     column = np.asarray(score, dtype=np.float64)[:, None]
     for start in np.unique(fold):
         before, now = fold < start, fold == start
+        if settled is not None:
+            before &= settled(start)
         if len(np.unique(label[before])) == 2:
             curve = LogisticRegression(C=1e6, max_iter=1000).fit(column[before], label[before])
             probability[now] = curve.predict_proba(column[now])[:, 1]

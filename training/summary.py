@@ -12,8 +12,9 @@ from training.ceiling import ceiling
 from training.evaluate import PRIMARY_CUTOFF, RANKER, compare
 from training.frame import column, groups
 from training.list_metrics import Catalog, list_metrics
-from training.pair_metrics import calibrated, calibration, pair_metrics
+from training.pair_metrics import calibrated, calibration, cross_calibrated, pair_metrics
 from training.slices import repeat_gains, slices
+from training.split import known_at
 
 LEAST_GROUPS = 20
 """A slice of fewer groups with a redemption is counted, not compared."""
@@ -37,7 +38,8 @@ def summarize(
         "left_out": dict(scored.left_out),
         "folds": _folds(scored, primary),
         "slices": slicings | {"coupon": _repeats(scored, found["best_rule"], seed)},
-        "calibration": _calibration(scored),
+        "calibration": _calibration(scored, seed),
+        "calibration_ahead": _calibration_ahead(scored),
     }
 
 
@@ -89,11 +91,31 @@ def _ranked(scored: Scored, name: str, label: np.ndarray) -> metrics.Ranked:
     return metrics.ranked(frame.qid, frame.coupon_id, label, scored.scores[name])
 
 
-def _calibration(scored: Scored) -> list[dict]:
-    """How often pairs were redeemed beside the probability that earlier folds give the score."""
-    label = scored.frame.label
-    bins = calibration(label, calibrated(scored.fold, label, scored.scores[RANKER]))
-    return [dict(zip(("probability", "redeemed", "pairs"), one, strict=True)) for one in bins]
+def _calibration(scored: Scored, seed: int) -> list[dict]:
+    """How often pairs were redeemed beside the probability that the other half of the users gives
+    the score; every pair has one."""
+    frame, scores = scored.frame, scored.scores[RANKER]
+    return _bins(frame.label, cross_calibrated(frame.user_id, frame.label, scores, seed))
+
+
+def _calibration_ahead(scored: Scored) -> list[dict]:
+    """The same by the probability that was known when the campaign started, where there was one.
+
+    It comes from coupons of earlier folds that had ended by then: of one still open the redeemed
+    pairs alone would be known.
+    """
+    frame = scored.frame
+
+    def settled(start: int) -> np.ndarray:
+        return (frame.open_until <= start) & known_at(frame, start)
+
+    scores = scored.scores[RANKER]
+    return _bins(frame.label, calibrated(scored.fold, frame.label, scores, settled))
+
+
+def _bins(label: np.ndarray, probability: np.ndarray) -> list[dict]:
+    names = ("probability", "redeemed", "pairs")
+    return [dict(zip(names, one, strict=True)) for one in calibration(label, probability)]
 
 
 def _folds(scored: Scored, primary: Mapping[str, np.ndarray]) -> list[dict]:

@@ -34,6 +34,20 @@ def test_a_fold_is_calibrated_on_earlier_folds_alone():
     assert found[fold == 3].mean() == pytest.approx(label[fold < 3].mean(), abs=0.02)
 
 
+def test_a_fold_is_calibrated_on_what_was_settled_at_its_start():
+    fold = np.repeat([1, 2], 40)
+    label, score = np.tile([0, 0, 0, 1], 20), np.tile([0.1, 0.2, 0.3, 0.9], 20)
+    open_yet = np.arange(80) >= 20
+
+    def found(known: np.ndarray) -> np.ndarray:
+        return calibrated(fold, known, score, lambda start: ~open_yet)
+
+    later = np.where(open_yet, 1 - label, label)
+    np.testing.assert_array_equal(found(later)[fold == 2], found(label)[fold == 2])
+    nothing = calibrated(fold, label, score, lambda start: np.zeros(80, bool))
+    assert np.isnan(nothing).all()
+
+
 def test_bins_hold_equal_numbers_and_leave_out_what_has_no_probability():
     probability = np.array([np.nan, 0.4, 0.1, 0.2, 0.3])
     found = calibration(np.array([1, 1, 0, 0, 1]), probability, bins=2)

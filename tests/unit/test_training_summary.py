@@ -119,6 +119,22 @@ def test_what_is_not_known_of_a_user_or_campaign_is_a_slice_of_its_own():
     assert list(SUMMARY["slices"]["campaign type"]) == ["A", "B", "unknown"]
 
 
+def pairs(name: str, of: Scored = SCORED) -> int:
+    found = SUMMARY if of is SCORED else summarize(of, {}, CATALOG, PLAIN_RULES, seed=1)
+    return sum(one["pairs"] for one in found[name])
+
+
+def test_every_pair_has_its_part_in_the_calibration():
+    assert pairs("calibration") == GROUPS * SIZE
+
+
+def test_calibration_ahead_knows_nothing_that_came_after_a_campaign_started():
+    assert pairs("calibration_ahead") == (SCORED.fold > 10).sum()
+    # Coupons that are still open when the next campaign starts, and what of them is redeemed then.
+    open_yet = replace(SCORED, frame=replace(SCORED.frame, open_until=SCORED.fold + 11))
+    assert pairs("calibration_ahead", open_yet) == (SCORED.fold > 20).sum()
+
+
 def test_what_nothing_has_a_value_of_is_null_in_json():
     found = plain({"auc": float("nan"), "folds": ({"ndcg@10": float("nan")}, 1, "NaN")})
     assert json.dumps(found, allow_nan=False) == (
