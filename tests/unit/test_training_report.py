@@ -249,6 +249,15 @@ def test_champion_is_what_a_version_is_held_against():
     assert "held against the champion, which it would replace" in text and "+0.050" in text
 
 
+def test_gap_between_groups_too_small_to_judge_is_not_called_more_than_chance():
+    report = _report()
+    few = (replace(report.gaps[0], groups=(29, 50)),)
+    text = _text(replace(report, gaps=few))
+    assert "Beyond chance it differs" not in text and "Too few exposures to say" in text
+    level = (replace(report.gaps[0], widened_interval=(-0.1, 0.1)), *few)
+    assert "No gap differs from that of own purchases" in _text(replace(report, gaps=level))
+
+
 def test_figures_in_a_picture_are_not_cut_short():
     (curve,) = (one for one in rendered().pictures if one.name == "learning_curve")
     assert ">own purchases 0.500<" in curve.svg and ">0.200<" in curve.svg

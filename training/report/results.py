@@ -198,9 +198,8 @@ def fairness(report: Report, shown: Shown) -> str:
         return section("fairness", title, note(missing))
     other = report.opponent.replace("_", " ")
     lines = [line for gap in report.gaps for line in _gap_lines(gap, other)]
-    widened = [
-        gap for gap in report.gaps if gap.widened_interval[0] > 0 or gap.widened_interval[1] < 0
-    ]
+    judged = [gap for gap in report.gaps if min(gap.groups) >= LEAST_GROUPS]
+    widened = [gap for gap in judged if gap.widened_interval[0] > 0 or gap.widened_interval[1] < 0]
     told = "; ".join(
         f"{gap.slicing} {gap.parts[0]} less {gap.parts[1]} {gap.ranker:+.3f}" for gap in report.gaps
     )
@@ -219,18 +218,21 @@ def fairness(report: Report, shown: Shown) -> str:
         "95% interval",
     ]
     drawn = figures.intervals("fairness", f"Gaps in NDCG@10: {told}.", lines, "gap in NDCG@10")
-    none = f"No gap differs from that of {other} beyond chance."
-    some = f"Beyond chance it differs from that of {other} in: {_widened(widened)}."
+    said = f"No gap differs from that of {other} beyond chance."
+    if widened:
+        said = f"Beyond chance it differs from that of {other} in: {_widened(widened)}."
+    if not judged:
+        said = f"Too few exposures to say whether a gap differs from that of {other}."
     return section(
         "fairness",
         title,
         paragraph(about),
         figure(shown(drawn)),
-        paragraph(some if widened else none),
+        paragraph(said),
         table(head, rows),
         note(
-            "Households of whom nothing is known are in neither group. A group of fewer than "
-            f"{LEAST_GROUPS} exposures with a redeemed coupon says little."
+            "Households of whom nothing is known are in neither group. A gap is judged where both "
+            f"groups have at least {LEAST_GROUPS} exposures with a redeemed coupon."
         ),
     )
 
