@@ -81,6 +81,6 @@ def test_coupons_announced_later_can_be_there_without_later_purchases(lake):
     land(lake, {"coupon_products": rows("coupon_products", *late)})
     state = lake.state()
     assert purchases_before(lake, state, us(11)).coupons == {"c1": 0}
-    known = purchases_before(lake, state, us(11), us(16))
+    known = purchases_before(lake, state, us(11), us(21))
     assert known.coupons == {"c1": 0, "c2": 1}
     assert known.count.toarray().tolist() == [[2, 0]]

@@ -7,10 +7,11 @@ import pytest
 from scipy.sparse import csr_array
 from signal_frames import SIZE, frame
 
+from training.backtest import Fold
 from training.baselines import PLAIN_RULES
 from training.contenders import REFRESHES, baselines_beside, contenders
 from training.evaluate import RANKER
-from training.frame import RankingFrame
+from training.frame import NEVER, RankingFrame
 from training.learning_curve import DRAWS, SHARES, learning_curve
 from training.purchases import Purchases
 from training.ranker import RankerConfig, fit, predict
@@ -62,6 +63,16 @@ def test_recommenders_know_nothing_after_the_first_campaign_of_their_run():
         then = purchases(start)
         expected = then.pairs(TEST.user_id, TEST.coupon_id, then.decayed.toarray())
         np.testing.assert_allclose(found[here], expected[here])
+
+
+def test_no_contender_looks_at_the_outcomes_that_it_is_tested_on():
+    hindsight = replace(TEST, label=1 - TEST.label, learned=np.where(TEST.label > 0, NEVER, 200))
+    honest, told = (contenders(CONFIG, purchases, 7) for _ in range(2))
+    for name in honest:
+        scores = honest[name](Fold(100, (), TRAIN, TEST))
+        again = told[name](Fold(100, (), TRAIN, hindsight))
+        # Threads add up a forest's trees in any order.
+        np.testing.assert_allclose(scores, again, rtol=1e-12, err_msg=name)
 
 
 def test_baseline_that_cannot_learn_is_left_out_and_says_why():
