@@ -131,8 +131,11 @@ def test_every_pair_has_its_part_in_the_calibration():
 def test_calibration_ahead_knows_nothing_that_came_after_a_campaign_started():
     assert pairs("calibration_ahead") == (SCORED.fold > 10).sum()
     # Coupons that are still open when the next campaign starts, and what of them is redeemed then.
-    open_yet = replace(SCORED, frame=replace(SCORED.frame, open_until=SCORED.fold + 11))
-    assert pairs("calibration_ahead", open_yet) == (SCORED.fold > 20).sum()
+    redeemed = SCORED.frame.label > 0
+    for still in (np.full(len(redeemed), True), redeemed):
+        until = SCORED.fold + np.where(still, 11, 5)
+        open_yet = replace(SCORED, frame=replace(SCORED.frame, open_until=until))
+        assert pairs("calibration_ahead", open_yet) == (SCORED.fold > 20).sum()
 
 
 def test_what_nothing_has_a_value_of_is_null_in_json():
