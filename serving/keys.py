@@ -84,9 +84,11 @@ class KeyFile:
     def read(self) -> KeyRing:
         """The keys there are now; none without a file. Raises KeysFailed."""
         try:
-            text = self.path.read_text()
+            text = self.path.read_text(encoding="utf-8")
         except FileNotFoundError:
             return KeyRing()
+        except UnicodeDecodeError as error:
+            raise _malformed(self.path) from error
         except OSError as error:
             raise KeysFailed(f"The keys in {self.path} cannot be read: {error}.") from error
         return KeyRing([_key(self.path, entry) for entry in _entries(self.path, text)])

@@ -101,6 +101,15 @@ def test_file_that_is_not_ours_is_refused_in_one_sentence(file, text):
     assert file.path.read_text() == text
 
 
+def test_file_of_bytes_that_are_no_text_leaves_the_keys_in_force(file, watched, complaints):
+    _, token = file.add("shop", ["admin"], NOW)
+    watched.current()
+    file.path.write_bytes(b"\xff\xfe{")
+    assert watched.current().holder(token) and len(complaints) == 1
+    with pytest.raises(KeysFailed, match="restore the file"):
+        file.read()
+
+
 def test_folder_that_cannot_be_made_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(KeysFailed, match="cannot be changed"):
