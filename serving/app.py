@@ -103,6 +103,9 @@ def create_app(service: Service) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        # FastAPI's own holds paths as they came, queries and messages, once anything in the process
+        # sets OpenTelemetry's global providers; what is traced here is in serving.traces.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     install_problems(app)
     _add_contract(app, service)

@@ -7,6 +7,7 @@ import logging
 import time
 
 import pytest
+from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -169,6 +170,14 @@ def test_trace_of_the_caller_goes_on_through_the_stages(spans):
         "clipwise.request_id": "r-1",
     }
     assert all(not span.attributes for span in stages)
+
+
+def test_provider_that_others_made_global_is_told_nothing(monkeypatch):
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
+    call(service(), ("POST", "/v1/recommendations?user=900", {"json": ASK}))
+    assert exporter.get_finished_spans() == ()
 
 
 def test_failed_request_is_a_failed_span_without_its_words(spans):
