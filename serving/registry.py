@@ -71,12 +71,12 @@ class MlflowRegistry:
 
     def read(self, version: str) -> Registered:
         """A version as it is now, whether or not it may serve. Raises ModelError."""
-        from mlflow.exceptions import MlflowException
-
         try:
             with tempfile.TemporaryDirectory() as folder:
                 return self._read(version, Path(folder))
-        except (MlflowException, OSError, ValueError, KeyError) as error:
+        except Exception as error:
+            # Whatever a broken file makes of its reader, of YAML, JSON or Parquet, or an artifact
+            # store of its client: it is told like any other model that cannot be had.
             raise _unloadable(version, error) from error
 
     @contextmanager
@@ -178,10 +178,11 @@ def ranker_of(registered: Registered) -> ChampionRanker:
             file.write(registered.model)
             file.flush()
             booster.load_model(file.name)
-    except xgboost.core.XGBoostError as error:
+        booster.set_param({"nthread": 1})
+        return _warmed(ChampionRanker(booster, registered.version))
+    except (xgboost.core.XGBoostError, ValueError) as error:
+        # The second is that of trees which read another number of inputs than the signature says.
         raise _unloadable(registered.version, error) from error
-    booster.set_param({"nthread": 1})
-    return _warmed(ChampionRanker(booster, registered.version))
 
 
 def require_inputs(version: str, columns: Sequence[str] | None) -> None:

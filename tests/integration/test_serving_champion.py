@@ -112,8 +112,11 @@ def tracking(tmp_path_factory) -> Tracking:
         "torn": registered(client, rankers["sound"], columns, "passed", golden),
         "unproven": registered(client, rankers["sound"], columns, "passed", None),
         "strange": registered(client, rankers["sound"], columns, "passed", strange),
+        "narrow": registered(client, fitted(5), columns, "passed", golden),
+        "undescribed": registered(client, rankers["sound"], columns, "passed", golden),
     }
     tear(versions["torn"])
+    model_file(versions["undescribed"]).with_name("MLmodel").write_text("flavors: [")
     mlflow.set_tracking_uri(before)
     return Tracking(uri, client, versions, rankers)
 
@@ -162,6 +165,8 @@ def test_champion_adds_its_trees_to_the_rule(tracking, slot):
         ("torn", "gate.json with sha256"),
         ("unproven", "has no rows in the artifact golden.parquet"),
         ("strange", "of its 10 golden rows otherwise than in training"),
+        ("narrow", "cannot be loaded (Feature shape mismatch"),
+        ("undescribed", "cannot be loaded (while parsing"),
     ],
 )
 def test_unsound_champion_never_serves_and_the_old_one_goes_on(tracking, slot, name, why):
