@@ -1,4 +1,5 @@
 import threading
+import time
 
 from serving.background import Background
 from serving.errors import ModelError
@@ -48,3 +49,13 @@ def test_failure_that_stays_the_same_is_logged_once(caplog):
     for _ in range(3):
         background.run_once()
     assert [record.args[0].args[0] for record in caplog.records] == ["one", "two"]
+
+
+def test_task_that_hangs_holds_up_neither_the_start_nor_the_end(caplog):
+    free, begun = threading.Event(), time.monotonic()
+    background = Background(60, free.wait, patience=0.05)
+    background.start()
+    background.stop()
+    assert time.monotonic() - begun < 5
+    assert "hangs" in caplog.text
+    free.set()
