@@ -4,6 +4,7 @@ Every figure is a counter, a gauge or a histogram of one worker. Those of severa
 with the same empty folder in ``PROMETHEUS_MULTIPROC_DIR`` when they start, each shows the sum.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -37,6 +38,7 @@ class Metrics:
         self._ranker = ranker
         self._shadow = shadow
         self._model = ranker()
+        self._looking = threading.Lock()
         self._counted = dict.fromkeys(("dropped", "written", "lines", "skipped"), 0)
         self._count_requests()
         self._count_answers()
@@ -147,7 +149,11 @@ class Metrics:
         self._events.labels("rejected").inc(receipt.rejected)
 
     def look(self) -> None:
-        """Count what others hold or count themselves. Call it every few seconds."""
+        """Count what others hold or count themselves, each once. Call it every few seconds."""
+        with self._looking:
+            self._look()
+
+    def _look(self) -> None:
         self._catch_up("dropped", self._decisions.dropped, self._lost)
         self._catch_up("written", self._decisions.written, self._kept)
         self._catch_up("lines", dropped_lines(), self._lines)

@@ -1,3 +1,6 @@
+import threading
+import time
+
 import pytest
 from serving_fakes import FakeLog, FakeRanker
 
@@ -8,6 +11,14 @@ from serving.stages import STAGES, Stopwatch
 
 def lines(metrics: Metrics) -> list[str]:
     return metrics.text().decode().splitlines()
+
+
+class Slow(int):
+    """A count from which another is taken at leisure."""
+
+    def __sub__(self, other: int) -> int:
+        time.sleep(0.05)
+        return int(self) - other
 
 
 @pytest.fixture
@@ -38,6 +49,17 @@ def test_lost_decisions_are_counted_once(log):
     assert "clipwise_decisions_dropped_total 4.0" in found
     assert "clipwise_decisions_written_total 5.0" in found
     assert "clipwise_log_lines_dropped_total 0.0" in found
+
+
+def test_two_who_look_at_once_count_a_loss_once(log):
+    metrics = Metrics(log, FakeRanker)
+    log.dropped = Slow(3)
+    looking = [threading.Thread(target=metrics.look) for _ in range(2)]
+    for thread in looking:
+        thread.start()
+    for thread in looking:
+        thread.join()
+    assert "clipwise_decisions_dropped_total 3.0" in lines(metrics)
 
 
 def test_swap_is_counted_and_the_gauge_names_the_new_model(log):
