@@ -169,16 +169,10 @@ class Client:
         for attempt in range(self._patience.attempts):
             last: httpx.Response | Exception
             try:
-                last = self._http.request(
-                    method,
-                    path,
-                    json=body,
-                    headers={"x-request-id": name},
-                    timeout=max(0.001, min(self._patience.attempt, end - self._timer())),
-                )
+                last = self._attempt(method, path, body, name, end)
                 if last.status_code not in _AGAIN:
                     return last
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 last = error
             pause = self._pause(attempt, last)
             if attempt + 1 == self._patience.attempts or self._timer() + pause >= end:
@@ -190,6 +184,22 @@ class Client:
             f"The service at {self._http.base_url} did not answer in {attempt + 1} attempts "
             f"(request {name}): {last or type(last).__name__}."
         ) from last
+
+    def _attempt(
+        self, method: str, path: str, body: Mapping[str, Any] | None, name: str, end: float
+    ) -> httpx.Response:
+        """One answer, whole. Raises httpx.RequestError, also if it comes too slowly."""
+        seconds = max(0.001, min(self._patience.attempt, end - self._timer()))
+        over, headers, parts = self._timer() + seconds, {"x-request-id": name}, []
+        # httpx bounds the wait for each part of an answer, not for all of them.
+        with self._http.stream(method, path, json=body, headers=headers, timeout=seconds) as answer:
+            for part in answer.iter_bytes():
+                parts.append(part)
+                if self._timer() > over:
+                    raise httpx.ReadTimeout("the answer came too slowly")
+        # Its body is unpacked already.
+        kept = {name: text for name, text in answer.headers.items() if name != "content-encoding"}
+        return httpx.Response(answer.status_code, headers=kept, content=b"".join(parts))
 
     def _pause(self, attempt: int, last: httpx.Response | Exception) -> float:
         most = min(self._patience.longest_pause, self._patience.pause * 2**attempt)

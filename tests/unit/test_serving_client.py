@@ -116,6 +116,28 @@ def test_no_attempt_begins_after_the_deadline():
     assert shop.pauses == [4.0, 4.0] and len(shop.requests) == 3
 
 
+def test_answer_that_trickles_is_given_up_within_the_deadline():
+    shop = Shop(attempt=2.0, attempts=2, pause=0.0)
+
+    def trickle():
+        for _ in range(1_000):
+            shop.now += 0.5
+            yield b" "
+
+    shop.answers += [httpx.Response(200, content=trickle()) for _ in range(2)]
+    with pytest.raises(Unavailable, match="too slowly"):
+        shop.client.recommend("900", "home")
+    assert len(shop.requests) == 2 and shop.now <= 5.0
+
+
+def test_answer_that_cannot_be_unpacked_is_tried_again():
+    torn = httpx.Response(
+        200, headers={"content-encoding": "gzip"}, stream=httpx.ByteStream(b"no gzip")
+    )
+    shop = Shop(torn, answer())
+    assert shop.client.recommend("900", "home").user_id == "900"
+
+
 def test_answer_of_a_newer_service_is_read_as_far_as_it_is_known():
     assert Shop(answer(quotes=[])).client.recommend("900", "home").request_id == "r"
 
