@@ -1,22 +1,34 @@
 """Connections that hold the service up: closed once a head is overdue or an answer goes unread.
 
 Uvicorn waits forever for the rest of a request's head, for a head of any size, and for a client
-that stops reading. A body's time is bounded in ``serving.limits``.
+that stops reading. A body's time is bounded in ``serving.limits``. It also throws away the body of
+a request that offers to go on in another protocol, as Java's own client does of every first one.
 """
 
 import asyncio
+import logging
+import uuid
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from serving.errors import PROBLEM_JSON, problem
+from serving.headers import NOTHING, SECURITY
+from serving.logs import REQUEST_ID_HEADER
 from serving.settings import Limits
+
+log = logging.getLogger(__name__)
 
 _MOST_HEAD_BYTES = 65_536
 
+_OFFER = frozenset((b"connection", b"upgrade", b"http2-settings"))
+"""The headers by which a request offers another protocol."""
 
-class BoundedProtocol(AutoHTTPProtocol):
+
+class BoundedProtocol(HttpToolsProtocol):
     """Uvicorn's HTTP with ``limits`` on how long a client may take.
 
     A request whose head comes in one piece, as nearly all do, costs no timer.
@@ -35,8 +47,9 @@ class BoundedProtocol(AutoHTTPProtocol):
         self._await_head()
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if not self._between_requests():
+        before, in_head = self.cycle, self._between_requests() or not self.cycle.more_body
+        self._parse(data)
+        if not in_head or self.cycle is not before:
             self._head_bytes = 0
             self._stop_head_timer()
             return
@@ -63,12 +76,44 @@ class BoundedProtocol(AutoHTTPProtocol):
             self._write_timer.cancel()
             self._write_timer = None
 
+    def _parse(self, data: bytes) -> None:
+        """What uvicorn does with data, but an offer of another protocol is not taken up."""
+        self._unset_keepalive_if_required()
+        while True:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserError as error:
+                self.send_400_response(str(error))
+                return
+            except httptools.HttpParserUpgrade as offered:
+                data = self._without_offer() + data[offered.args[0] :]
+
+    def _should_upgrade(self) -> bool:
+        """Whether uvicorn is to leave a head alone, as it comes again without the offer."""
+        return self.scope["method"] != "CONNECT"
+
+    def _without_offer(self) -> bytes:
+        """The head that was just read as one that offers nothing, for a new parser."""
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        last = not self.parser.should_keep_alive()
+        kept = [(name, value) for name, value in self.headers if name not in _OFFER]
+        kept += [(b"connection", b"close")] if last else []
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        return _head(b"%b %b HTTP/%b" % (method, self.url, version), kept)
+
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP is refused by a problem document, like everything else."""
         self._refuse(400, "What came is no HTTP request; send one.")
 
     def _between_requests(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
+
+    def _answering(self) -> bool:
+        if self.pipeline:
+            return True
+        return not self._between_requests() and self.cycle.response_started
 
     def _await_head(self) -> None:
         self._head_timer = self.loop.call_later(self.limits.head_seconds, self._head_overdue)
@@ -93,13 +138,31 @@ class BoundedProtocol(AutoHTTPProtocol):
         self._stop_head_timer()
         if self.transport.is_closing():
             return
-        body = problem(status, detail)
-        head = (
-            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: {PROBLEM_JSON}\r\n"
-            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode("ascii") + body)
+        if self._answering():
+            # Nothing may stand within an answer that is on its way.
+            self.transport.abort()
+            return
+        name = uuid.uuid4().hex
+        log.info("no request came", extra={"fields": {"request_id": name, "status": status}})
+        self.transport.write(_answer(status, problem(status, detail), name))
         self.transport.close()
+
+
+def _answer(status: int, body: bytes, request_id: str) -> bytes:
+    headers = (
+        (b"content-type", PROBLEM_JSON.encode()),
+        (b"content-length", b"%d" % len(body)),
+        (b"connection", b"close"),
+        *SECURITY,
+        NOTHING,
+        (REQUEST_ID_HEADER.encode(), request_id.encode()),
+    )
+    phrase = HTTPStatus(status).phrase.encode()
+    return _head(b"HTTP/1.1 %d %b" % (status, phrase), headers) + body
+
+
+def _head(first: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    return b"\r\n".join([first, *(b": ".join(one) for one in headers), b"", b""])
 
 
 def bounded_by(limits: Limits) -> type[BoundedProtocol]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.headers import NOTHING, POLICY, SECURITY
 from serving.logs import REQUEST_ID_HEADER, begin_request
 from serving.metrics import Metrics
 from serving.problems import failure_answer
@@ -13,17 +14,6 @@ from serving.traces import Traces
 log = logging.getLogger(__name__)
 
 _ID = REQUEST_ID_HEADER.encode()
-_POLICY = b"content-security-policy"
-
-# An answer is data for a program. Should a browser ever open one, it runs and embeds nothing.
-_SECURITY = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"cache-control", b"no-store"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"x-frame-options", b"DENY"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-)
-_NOTHING = (_POLICY, b"default-src 'none'; frame-ancestors 'none'")
 
 # What nginx calls a client that closed its connection before there was an answer.
 _CLIENT_LEFT = 499
@@ -107,9 +97,9 @@ class _Sealed:
         if message["type"] == "http.response.start":
             self.started = True
             self.status = message["status"]
-            headers = [*message.get("headers", ()), *_SECURITY]
+            headers = [*message.get("headers", ()), *SECURITY]
             headers.append((_ID, self.request_id.encode()))
-            if not any(name == _POLICY for name, _ in headers):
-                headers.append(_NOTHING)
+            if not any(name == POLICY for name, _ in headers):
+                headers.append(NOTHING)
             message = {**message, "headers": headers}
         await self._send(message)

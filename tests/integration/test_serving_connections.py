@@ -1,9 +1,13 @@
 """Clients that take their time, send too much, or do not listen, against a real server."""
 
 import http.client
+import json
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
@@ -50,13 +54,13 @@ class Address(NamedTuple):
     connections: set
 
 
-@pytest.fixture(scope="module")
-def server():
+@contextmanager
+def running(limits: Limits) -> Iterator[Address]:
     """A server on a free port, in a thread."""
-    doors = Doors(_app, _Locked(), Rates(time.monotonic), LIMITS)
+    doors = Doors(_app, _Locked(), Rates(time.monotonic), limits)
     with listener("127.0.0.1", 0) as bound:
         config = uvicorn.Config(
-            doors, http=bounded_by(LIMITS), log_config=None, lifespan="off", ws="none"
+            doors, http=bounded_by(limits), log_config=None, lifespan="off", ws="none"
         )
         running = uvicorn.Server(config)
         thread = threading.Thread(target=running.run, kwargs={"sockets": [bound]})
@@ -67,6 +71,19 @@ def server():
         running.should_exit = True
         thread.join(10)
         assert not thread.is_alive(), "a client held up the end of the server"
+
+
+@pytest.fixture(scope="module")
+def server():
+    with running(LIMITS) as address:
+        yield address
+
+
+@pytest.fixture
+def patient():
+    """Where a server listens that waits long for a client that does not read."""
+    with running(replace(LIMITS, write_seconds=60.0)) as address:
+        yield address[:2]
 
 
 @pytest.fixture
@@ -151,10 +168,61 @@ def test_head_without_end_is_refused(raw):
     assert until_closed(raw)[:13] in (b"HTTP/1.1 431 ", b"")
 
 
-def test_what_is_no_http_is_a_problem(raw):
-    raw.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+def test_head_without_end_behind_an_unread_answer_is_not_kept(patient):
+    with socket.create_connection(patient, timeout=10) as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        raw.sendall(b"GET /static-offline-docs/large HTTP/1.1\r\nHost: shop\r\n\r\n")
+        assert raw.recv(1)
+        raw.sendall(b"GET /healthz HTTP/1.1\r\nX-Long: ")
+        with pytest.raises(ConnectionError):
+            for _ in range(HUGE // 65_536):
+                raw.sendall(b"y" * 65_536)
+
+
+@pytest.mark.parametrize("sent", [b"\x16\x03\x01\x02\x00\x01", b"POST /healthz HTTP/1.1\r\nHo"])
+def test_what_is_no_request_is_a_problem_with_the_headers_of_every_answer(raw, sent):
+    raw.sendall(sent)
+    head, _, body = until_closed(raw).partition(b"\r\n\r\n")
+    status, *lines = head.decode().split("\r\n")
+    headers = dict(line.split(": ", 1) for line in lines)
+    assert int(status.split()[1]) == json.loads(body)["status"] in (400, 408)
+    assert headers["content-type"] == "application/problem+json"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["cache-control"] == "no-store" and len(headers["x-request-id"]) == 32
+    assert "default-src 'none'" in headers["content-security-policy"]
+
+
+OFFER = {"connection": "Upgrade, HTTP2-Settings", "upgrade": "h2c", "http2_settings": "AAEAAEAA"}
+
+
+def test_offer_of_another_protocol_costs_a_request_nothing(raw):
+    asked = head(content_length="3", **OFFER) + b"abc"
+    for _ in range(2):
+        raw.sendall(asked)
+        assert raw.recv(65_536).endswith(b"\r\n\r\n3")
+    raw.sendall(asked[:30])
+    time.sleep(0.05)
+    raw.sendall(asked[30:-1])
+    time.sleep(0.05)
+    raw.sendall(asked[-1:] + head(content_length="2", **OFFER | {"connection": "upgrade, close"}))
+    raw.sendall(b"ab")
     said = until_closed(raw)
-    assert said.startswith(b"HTTP/1.1 400 ") and b"application/problem+json" in said
+    assert said.count(b"HTTP/1.1 200 OK") == 2 and said.endswith(b"\r\n\r\n2")
+
+
+def test_offer_in_chunks_is_taken_whole(raw):
+    raw.sendall(head(transfer_encoding="chunked", **OFFER) + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
+    assert raw.recv(65_536).endswith(b"\r\n\r\n5")
+
+
+def test_tunnel_is_refused(raw):
+    raw.sendall(b"CONNECT elsewhere:443 HTTP/1.1\r\nHost: elsewhere\r\n\r\n")
+    assert until_closed(raw).startswith(b"HTTP/1.1 400 ")
+
+
+def test_broken_chunk_is_a_problem(raw):
+    raw.sendall(head(transfer_encoding="chunked") + b"3\r\nabc\r\nno size\r\n")
+    assert until_closed(raw).startswith(b"HTTP/1.1 400 ")
 
 
 def test_fifty_megabytes_are_refused_and_the_client_can_read_why(server):
