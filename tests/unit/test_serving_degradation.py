@@ -1,6 +1,7 @@
 """A user is read within a deadline, and a store in trouble is left alone for a while."""
 
 import asyncio
+import time
 from dataclasses import replace
 from datetime import timedelta
 
@@ -62,6 +63,20 @@ def read(users: SteadyUsers, *ids: str) -> list:
         return [await users.read(one) for one in ids]
 
     return asyncio.run(each())
+
+
+def test_process_that_comes_too_late_itself_does_not_give_up_the_store(store):
+    users = SteadyUsers(store, SETTINGS, Timer())
+    store.how = "hangs"
+
+    async def stalled() -> list:
+        asyncio.get_running_loop().call_later(0.005, time.sleep, 0.2)
+        return await asyncio.gather(*(users.read("a") for _ in range(10)))
+
+    assert [lacks for _, lacks in asyncio.run(stalled())] == [COLD] * 10
+    assert not users.is_down
+    store.how = "answers"
+    assert read(users, "a") == [({"who": "a", "version": 1}, ())]
 
 
 @pytest.mark.parametrize("how", ["fails", "hangs"])
