@@ -25,7 +25,7 @@ from serving.limits import Rates
 from serving.metrics import Metrics
 from serving.model import ModelSlot, Ranker
 from serving.online import Freshness
-from serving.pages import CONTRACT_PROBLEMS, add_page, describe_keys, problems
+from serving.pages import CONTRACT_PROBLEMS, add_page, describe_keys, give_files_whole, problems
 from serving.policies import Policies
 from serving.problems import install_problems
 from serving.recommend import Recommender
@@ -113,6 +113,7 @@ def create_app(service: Service) -> FastAPI:
     if service.webhook is not None:
         _add_webhook(app, service.webhook)
     add_page(app)
+    give_files_whole(app)
     describe_keys(app)
     _add_doors(app, service)
     return app

@@ -9,6 +9,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.responses import HTMLResponse
+from starlette.routing import Mount
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.doors import OPEN_FOLDER, SCOPE_OF
 from serving.errors import (
@@ -80,6 +82,23 @@ def add_page(app: FastAPI) -> None:
     @app.get("/docs", include_in_schema=False)
     def docs() -> HTMLResponse:
         return HTMLResponse(page, headers=headers)
+
+
+def give_files_whole(app: FastAPI) -> None:
+    """Take no notice of a wish for a part of the page's files: a bad one is answered in plain text.
+
+    Every other error here is a problem document.
+    """
+
+    def whole(inner: ASGIApp) -> ASGIApp:
+        async def answered(scope: Scope, receive: Receive, send: Send) -> None:
+            headers = [one for one in scope["headers"] if one[0] != b"range"]
+            await inner({**scope, "headers": headers}, receive, send)
+
+        return answered
+
+    for mount in (route for route in app.routes if isinstance(route, Mount)):
+        mount.app = whole(mount.app)
 
 
 def _policy(page: str) -> str:

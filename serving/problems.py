@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from itertools import islice
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -10,6 +11,9 @@ from starlette.exceptions import HTTPException
 from serving.errors import PROBLEM_JSON, InvalidRequest, Refusal, ServingError, problem
 
 log = logging.getLogger(__name__)
+
+MOST_ERRORS = 100
+"""Places that a problem names: beyond so many, more of them help nobody."""
 
 _DETAILS = {
     400: "The body could not be read; send one JSON object in UTF-8.",
@@ -50,7 +54,7 @@ def _serving_error(request: Request, error: ServingError) -> Response:
 def _validation_error(request: Request, error: RequestValidationError) -> Response:
     errors = [
         {"location": ".".join(str(part) for part in entry["loc"]), "message": entry["msg"]}
-        for entry in error.errors()
+        for entry in islice(error.errors(), MOST_ERRORS)
     ]
     detail = "The request does not follow the contract; errors names each place, /docs shows it."
     kind = InvalidRequest

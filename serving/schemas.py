@@ -4,7 +4,15 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
 from feature_repo.contract import EVENT_TYPES, MINOR_UNITS
 from feature_repo.names import PLACEMENTS
@@ -14,6 +22,7 @@ from serving.quotes import Quote
 
 MAX_CART_LINES = 500
 MAX_EVENTS = 1_000
+MAX_NAMES = 32
 
 # Far above any real basket, and low enough for quantity x price to stay exact.
 _MAX_QUANTITY = 1_000_000
@@ -41,6 +50,22 @@ def _in_utc(value: datetime) -> datetime:
 
 Instant = Annotated[AwareDatetime, BeforeValidator(_text_only), AfterValidator(_in_utc)]
 Count = Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)]
+
+
+def _few_names(value: object) -> object:
+    """Each name that is not known is an error to be told, and a body can hold 100,000 of them."""
+    if isinstance(value, dict):
+        _check_names(value)
+        lines = value.get("cart")
+        if lines and isinstance(lines, list):
+            for line in lines:
+                _check_names(line)
+    return value
+
+
+def _check_names(value: object) -> None:
+    if isinstance(value, dict) and len(value) > MAX_NAMES:
+        raise ValueError(f"expected at most {MAX_NAMES} names in an object")
 
 
 class Closed(BaseModel):
@@ -86,6 +111,8 @@ class RecommendationRequest(Closed):
     cart: tuple[CartItem, ...] = Field((), max_length=MAX_CART_LINES)
     explain: bool = Field(False, strict=True)
     as_of: Instant | None = None
+
+    _names = model_validator(mode="before")(_few_names)
 
 
 class ModelName(Closed):

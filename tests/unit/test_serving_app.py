@@ -16,6 +16,8 @@ from serving.background import Background
 from serving.errors import PROBLEM_JSON, ModelError
 from serving.experiment import Experiment
 from serving.logs import JsonLines
+from serving.problems import MOST_ERRORS
+from serving.settings import Limits
 from serving.webhook import Webhook, sign
 
 
@@ -64,6 +66,25 @@ def test_body_that_is_no_request_is_a_problem(body):
     assert_problem(post(service(), content=body, headers={"content-type": "application/json"}), 422)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {f"name {number}": 0 for number in range(33)},
+        {"cart": [{f"name {number}": 0 for number in range(33)}]},
+    ],
+)
+def test_object_of_very_many_names_is_one_error(body):
+    document = assert_problem(post(service(limits=Limits()), json=ASK | body), 422)
+    assert [error["location"] for error in document["errors"]] == ["body"]
+    assert "at most 32 names" in document["errors"][0]["message"]
+
+
+def test_problem_names_no_more_places_than_anybody_reads():
+    lines = [{"product_id": "", "quantity": 0, "unit_price": -1}] * 500
+    answer = post(service(limits=Limits()), json=ASK | {"cart": lines})
+    assert len(assert_problem(answer, 422)["errors"]) == MOST_ERRORS
+
+
 def test_body_that_is_not_utf8_is_a_problem():
     headers = {"content-type": "application/json"}
     assert_problem(post(service(), content=b'{"user_id": "\xff"}', headers=headers), 400)
@@ -84,6 +105,14 @@ def test_wrong_method_is_a_problem_that_names_the_right_one():
     answer = get(service(), "/v1/recommendations")
     assert_problem(answer, 405)
     assert answer.headers["allow"] == "POST"
+
+
+@pytest.mark.parametrize("part", ["bytes=0-9", "bytes=99999999-", "junk"])
+def test_files_of_the_page_are_given_whole(part):
+    path = "/static-offline-docs/swagger-ui.css"
+    wish = ("GET", path, {"headers": {"range": part}})
+    whole, asked = call(service(), ("GET", path, {}), wish)
+    assert asked.status_code == 200 and asked.content == whole.content
 
 
 def test_announced_body_above_the_limit_is_refused():
