@@ -49,7 +49,7 @@ _NUMBERS = {
 }
 _TEXTS = {ValueType.STRING_LIST: "string_list_val"}
 
-_LOGIN = {"username", "password", "db"}
+_LOGIN = {"username", "password", "db", "socket_timeout"}
 """Settings that one line of questions knows; with others, such as TLS, Feast's client connects."""
 
 

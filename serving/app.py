@@ -52,7 +52,7 @@ class Service:
     ``timer`` gives seconds that only grow, for measuring how long an answer took. Without a
     ``webhook`` the service takes no notices of the registry; without ``traces`` it makes none;
     without a ``shadow`` no challenger ranks there. ``online_is_down`` says whether the online
-    store is being left alone.
+    store is being left alone, ``online_is_lost`` whether it came back empty.
     """
 
     recommender: Recommender
@@ -73,6 +73,7 @@ class Service:
     experiment: Experiment = field(default_factory=Experiment)
     shadow: Shadow | None = None
     online_is_down: Callable[[], bool] = lambda: False
+    online_is_lost: Callable[[], bool] = lambda: False
 
 
 def create_app(service: Service) -> FastAPI:
@@ -232,6 +233,11 @@ def _state_notes(service: Service, now: datetime) -> list[str]:
         notes.append(
             "The online store is in trouble and is asked only now and then; meanwhile users are as "
             "they were last read, or unknown."
+        )
+    if service.online_is_lost():
+        notes.append(
+            "The online store lost what was materialized, so that users count as unknown; run "
+            "`clipwise materialize`."
         )
     stale = service.freshness.stale_features(now)
     if stale:

@@ -39,7 +39,7 @@ STALE_FEATURES = "stale-features"
 NO_CANDIDATES = "no-candidates"
 
 KINDS: Mapping[str, str] = {
-    ONLINE_STORE: "The online store was not asked, failed, or missed its deadline.",
+    ONLINE_STORE: "The online store was not asked, failed, missed its deadline, or is empty.",
     CACHED_FEATURES: "The user is as last read here before the online store was in trouble.",
     COLD_START_FEATURES: "The user counts as unknown, since the online store was in trouble.",
     LEDGER: "Coupons whose limits the ledger keeps were not shown, since it could not be asked.",
@@ -103,12 +103,18 @@ class SteadyUsers:
     """Reads users within a deadline, and has an answer when the store has none.
 
     What was read last is given only while the store is in trouble: every other request reads anew.
+    ``is_lost`` says that the store holds no more of what was materialized.
     """
 
     def __init__(
-        self, reader: UserReader, settings: OnlineSettings, timer: Callable[[], float]
+        self,
+        reader: UserReader,
+        settings: OnlineSettings,
+        timer: Callable[[], float],
+        is_lost: Callable[[], bool] = lambda: False,
     ) -> None:
         self._reader = reader
+        self._is_lost = is_lost
         self._settings = settings
         self._breaker = Breaker(settings.failures, settings.pause_seconds, timer)
         self._last: OrderedDict[str, User] = OrderedDict()
@@ -132,7 +138,7 @@ class SteadyUsers:
         """
         async with self._turns:
             user = await self._tried(user_id) if self._breaker.allows() else None
-        if user is not None:
+        if user is not None and not self._is_lost():
             return self._remembered(user_id, user), ()
         if user_id in self._last:
             return self._last[user_id], (ONLINE_STORE, CACHED_FEATURES)

@@ -29,7 +29,7 @@ from serving.ledger import Ledger
 from serving.logs import current_request_id
 from serving.metrics import Metrics
 from serving.model import ModelSlot
-from serving.online import FeastOnline
+from serving.online import FeastOnline, Presence
 from serving.recommend import Recommender
 from serving.redemptions import Redemptions, Used
 from serving.registry import MlflowRegistry
@@ -44,6 +44,9 @@ from serving.webhook import Webhook
 log = logging.getLogger(__name__)
 
 _LAST_ANSWERS_SECONDS = 10
+
+# For what the background reads, in one piece; a request has its own deadline.
+_REDIS_SECONDS = 5
 
 # The tools read these at their import, which is why that happens late.
 _DEFAULTS = {
@@ -133,7 +136,8 @@ def assemble(settings: Settings, lake: Any, online: FeastOnline) -> Service:
         lambda coupons, names: redeemed(lake, coupons, names),
         inbox.redemptions,
     )
-    users = SteadyUsers(online, settings.online, time.monotonic)
+    presence = Presence(online.coupons, lambda: index.current)
+    users = SteadyUsers(online, settings.online, time.monotonic, lambda: presence.is_lost)
     registry = MlflowRegistry(settings.tracking_uri)
     models = ModelSlot(registry, challenges=settings.experiment.has_challenger)
     audit = AuditLog(settings.home, registry, _wall)
@@ -143,7 +147,7 @@ def assemble(settings: Settings, lake: Any, online: FeastOnline) -> Service:
     departments = Departments(lambda: coupon_departments(lake), lambda: lake.state().number)
     traces = otlp_traces() if settings.traced else None
     champion = (models.refresh, audit.look, metrics.look)
-    coupons = (online.refresh, terms.refresh, index.refresh, redemptions.refresh)
+    coupons = (online.refresh, terms.refresh, index.refresh, presence.look, redemptions.refresh)
     if settings.policies.limit_departments:
         coupons = (*coupons, departments.refresh)
     return Service(
@@ -174,6 +178,7 @@ def assemble(settings: Settings, lake: Any, online: FeastOnline) -> Service:
         clock=clock,
         timer=time.perf_counter,
         online_is_down=lambda: users.is_down,
+        online_is_lost=lambda: presence.is_lost,
         keys=WatchedKeys(KeyFile(settings.home), log.warning, not is_loopback(settings.host)),
         limits=settings.limits,
         webhook=_webhook(settings, Background(settings.poll_seconds, *champion)),
@@ -300,4 +305,13 @@ def _standing_at(instant: datetime, online: FeastOnline) -> Callable[[], datetim
 def _feature_store(settings: Settings) -> Any:
     from feast import FeatureStore
 
-    return FeatureStore(repo_path=str(settings.feature_repo))
+    store = FeatureStore(repo_path=str(settings.feature_repo))
+    online = store.config.online_store
+    if hasattr(online, "connection_string"):
+        online.connection_string = with_timeout(online.connection_string)
+    return store
+
+
+def with_timeout(redis: str) -> str:
+    """Feast's address of a Redis, which otherwise is waited for without an end."""
+    return redis if "socket_timeout=" in redis else f"{redis},socket_timeout={_REDIS_SECONDS}"

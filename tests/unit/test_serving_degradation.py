@@ -8,9 +8,18 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from serving_fakes import WATERMARK, FakeLedger, FakeOnline, FakeRegistry, user
+from serving_fakes import (
+    WATERMARK,
+    FakeLedger,
+    FakeOnline,
+    FakeRegistry,
+    columns_of,
+    coupon,
+    user,
+)
 from serving_services import ASK, call, service
 
+from serving.candidates import index_from_columns
 from serving.clock import Clock
 from serving.degradation import (
     CACHED_FEATURES,
@@ -21,6 +30,7 @@ from serving.degradation import (
     SteadyUsers,
 )
 from serving.errors import ModelError, StorageFailed
+from serving.online import Presence
 from serving.settings import OnlineSettings
 
 SETTINGS = OnlineSettings(deadline_seconds=0.02, failures=3, pause_seconds=10.0, remembered=2)
@@ -63,6 +73,29 @@ def read(users: SteadyUsers, *ids: str) -> list:
         return [await users.read(one) for one in ids]
 
     return asyncio.run(each())
+
+
+def test_store_that_came_back_empty_is_told_and_keeps_nobody_from_an_answer(store):
+    held = {"valid_to_timestamp": [1]}
+    columns = columns_of(coupon("milk", "1"))
+    presence = Presence(lambda ids: held, lambda: index_from_columns(columns))
+    users = SteadyUsers(store, SETTINGS, Timer(), lambda: presence.is_lost)
+    presence.look()
+    assert read(users, "a")[0][1] == ()
+    held["valid_to_timestamp"] = [None]
+    presence.look()
+    assert read(users, "a") == [({"who": "a", "version": 1}, COLD)]
+    notes = call(service(online_is_lost=lambda: presence.is_lost), ("GET", "/readyz", {}))[0].json()
+    assert any("lost what was materialized" in note for note in notes["notes"])
+    held["valid_to_timestamp"] = [1]
+    presence.look()
+    assert read(users, "a")[0][1] == ()
+
+
+def test_store_of_which_nothing_was_ever_read_is_not_lost():
+    presence = Presence(lambda ids: {"valid_to_timestamp": [None]}, lambda: None)
+    presence.look()
+    assert not presence.is_lost
 
 
 def test_process_that_comes_too_late_itself_does_not_give_up_the_store(store):

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from serving.errors import SettingsRefused
+from serving.main import with_timeout
 from serving.settings import RuleSettings, settings_from_environment
 
 
@@ -116,3 +117,8 @@ def test_policies_experiment_and_retention_come_from_the_environment():
 def test_retention_that_makes_no_sense_is_one_sentence(text):
     with pytest.raises(SettingsRefused, match="CLIPWISE_DECISION_DAYS"):
         settings_from_environment({"CLIPWISE_DECISION_DAYS": text})
+
+
+def test_redis_is_not_waited_for_without_an_end_unless_somebody_says_how_long():
+    assert with_timeout("redis:6379,db=1") == "redis:6379,db=1,socket_timeout=5"
+    assert with_timeout("redis:6379,socket_timeout=9") == "redis:6379,socket_timeout=9"
