@@ -145,26 +145,41 @@ class WatchedKeys:
 
     ``required`` says whether callers need one: from the first key on, and for good, so that neither
     revoking the last key nor losing the file opens the service. A file that cannot be read changes
-    nothing: the keys before it stay, and ``complain`` hears of it once.
+    nothing: the keys before it stay, and ``complain`` hears of it once. ``mark`` is a file that
+    tells a worker which takes another's place that there was a key.
     """
 
     def __init__(
-        self, file: KeyFile, complain: Callable[[str], None], required: bool = False
+        self,
+        file: KeyFile,
+        complain: Callable[[str], None],
+        required: bool = False,
+        mark: Path | None = None,
     ) -> None:
         self._file = file
         self._complain = complain
         self._seen: tuple[int, ...] | None = None
         self._ring = KeyRing()
-        self.required = required
+        self._mark = mark
+        self.required = required or (mark is not None and mark.exists())
 
     def current(self) -> KeyRing:
         """The keys now. Costs one look at the file's inode."""
         seen = self._look()
         if seen != self._seen:
             self._seen = seen
-            self.required = self.required or seen is not None
+            if seen is not None:
+                self._shut()
             self._read()
         return self._ring
+
+    def _shut(self) -> None:
+        self.required = True
+        try:
+            if self._mark is not None:
+                self._mark.touch()
+        except OSError as error:
+            self._complain(f"A worker that starts later may not know of the keys: {error}.")
 
     def _look(self) -> tuple[int, ...] | None:
         try:

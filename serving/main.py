@@ -179,7 +179,7 @@ def assemble(settings: Settings, lake: Any, online: FeastOnline) -> Service:
         timer=time.perf_counter,
         online_is_down=lambda: users.is_down,
         online_is_lost=lambda: presence.is_lost,
-        keys=WatchedKeys(KeyFile(settings.home), log.warning, not is_loopback(settings.host)),
+        keys=_keys(settings),
         limits=settings.limits,
         webhook=_webhook(settings, Background(settings.poll_seconds, *champion)),
         traces=traces,
@@ -250,6 +250,13 @@ def coupon_departments(lake: Any) -> dict[str, str]:
         "QUALIFY row_number() OVER (PARTITION BY coupon_id ORDER BY products DESC, department) = 1"
     )
     return dict(zip(*(rows[name].to_pylist() for name in ("coupon_id", "department")), strict=True))
+
+
+def _keys(settings: Settings) -> WatchedKeys:
+    """The keys in force; who is reached from others needs one from the start."""
+    folder = settings.run_folder
+    mark = None if folder is None else folder / "keyed"
+    return WatchedKeys(KeyFile(settings.home), log.warning, not is_loopback(settings.host), mark)
 
 
 def _webhook(settings: Settings, champion: Background) -> Webhook | None:

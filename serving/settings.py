@@ -107,7 +107,8 @@ class Settings:
     ``replay`` fixes the clock at the lake's watermark. ``poll_seconds`` is how often the champion
     and the online store are looked at for something newer. ``webhook_secret`` is what the registry
     signs its notices with; without one the service takes none. ``traced`` says that the
-    environment names a collector of OpenTelemetry traces.
+    environment names a collector of OpenTelemetry traces. In ``run_folder`` workers leave what one
+    that takes another's place has to know.
     """
 
     home: Path
@@ -115,6 +116,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8080
     workers: int = 1
+    run_folder: Path | None = None
     replay: bool = False
     poll_seconds: float = 5.0
     deadline_seconds: float = 2.0

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from socket import socket
@@ -30,7 +31,8 @@ def serve_by_workers(settings: Settings, listening: socket, options: dict) -> No
     folder.mkdir(parents=True)
     os.environ[_SHARED_METRICS] = str(folder)
     try:
-        Multiprocess(WorkerConfig(settings, options), [listening]).run()
+        told = WorkerConfig(replace(settings, run_folder=folder), options)
+        Multiprocess(told, [listening]).run()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -158,3 +158,22 @@ def test_once_there_was_a_key_the_doors_stay_shut(file, watched):
 def test_service_that_others_reach_needs_keys_from_the_start(file):
     watched = WatchedKeys(file, print, required=True)
     assert not len(watched.current()) and watched.required
+
+
+def test_worker_in_the_place_of_another_knows_that_there_was_a_key(file, tmp_path):
+    mark = tmp_path / "keyed"
+    first = WatchedKeys(file, print, mark=mark)
+    first.current()
+    assert not first.required and not WatchedKeys(file, print, mark=mark).required
+    file.add("shop", ["admin"], NOW)
+    first.current()
+    file.path.unlink()
+    later = WatchedKeys(file, print, mark=mark)
+    assert not len(later.current()) and later.required
+
+
+def test_mark_that_cannot_be_left_is_told(file, complaints, tmp_path):
+    file.add("shop", ["admin"], NOW)
+    watched = WatchedKeys(file, complaints.append, mark=tmp_path / "gone" / "keyed")
+    assert len(watched.current()) == 1 and watched.required
+    assert len(complaints) == 1 and "may not know" in complaints[0]
