@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ from serving.schemas import REDEMPTION, Event, EventReceipt, Rejection
 
 # Clocks of sender and service never agree to the second.
 CLOCK_SKEW = timedelta(seconds=60)
+
+_MOST_PLACES = 20
+"""Places that the reason of a rejection names: more than an event has fields."""
 
 _CREATE = """
 create table if not exists inbox (
@@ -141,7 +145,8 @@ def checked(raw: Any, arrived: datetime) -> Event:
     try:
         event = Event.model_validate(raw)
     except ValidationError as error:
-        raise Refused("; ".join(_sentence(entry) for entry in error.errors())) from error
+        places = islice(error.errors(), _MOST_PLACES)
+        raise Refused("; ".join(_sentence(entry) for entry in places)) from error
     if event.event_timestamp - arrived > CLOCK_SKEW:
         raise Refused("event_timestamp lies in the future")
     if event.created_timestamp is not None and event.created_timestamp < event.event_timestamp:

@@ -92,6 +92,11 @@ def test_rejection_names_the_event_even_by_an_id_that_is_no_text(inbox):
     receipt.model_dump_json()
 
 
+def test_reason_of_an_event_of_very_many_names_stays_short(inbox):
+    (rejection,) = inbox.take([event() | {f"n{i}": 0 for i in range(5_000)}], ARRIVED).rejections
+    assert "n0: " in rejection.reason and len(rejection.reason) < 2_000
+
+
 def test_search_needs_no_product(inbox):
     search = event(event_type="search", product_id=None, quantity=None, amount=None)
     assert outcome(inbox.take([search], ARRIVED)) == (1, 0, 0)
