@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from feature_repo.names import PLACEMENTS, RANKER_SERVICE
 from serving.background import Background
-from serving.body_route import BodyRoute
+from serving.body_route import BodyRoute, Shortcut
 from serving.candidates import IndexSlot
 from serving.clock import Clock
 from serving.decisions import DecisionLog
@@ -134,6 +134,8 @@ def _add_doors(app: FastAPI, service: Service) -> None:
 
 
 def _add_contract(app: FastAPI, service: Service) -> None:
+    """The routes of the contract, of which one is reached without a look at the others."""
+
     async def recommend(request: RecommendationRequest) -> RecommendationAnswer:
         answered = await service.recommender.recommend(request)
         degraded = (*answered.degraded, *registry_trouble(service.models))
@@ -151,6 +153,7 @@ def _add_contract(app: FastAPI, service: Service) -> None:
         summary="Rank the coupons that this user may see",
         route_class_override=BodyRoute,
     )
+    app.add_middleware(Shortcut, route=app.routes[-1])
 
     @app.post("/v1/events", responses=CONTRACT_PROBLEMS, summary="Take in what users did")
     def take_events(batch: EventBatch) -> EventReceipt:

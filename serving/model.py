@@ -22,6 +22,7 @@ from serving.policy import (
     rule_margin,
     trees_start,
 )
+from serving.trees import Trees
 
 log = logging.getLogger(__name__)
 
@@ -75,8 +76,14 @@ class ChampionRanker:
     def _start(self) -> float:
         return trees_start(self.booster)
 
+    @cached_property
+    def _trees(self) -> Trees:
+        return Trees(self.booster, len(RANKER_INPUTS))
+
     def score(self, inputs: np.ndarray) -> np.ndarray:
-        return boosted_scores(self.booster, self._start, inputs)
+        # XGBoost is asked for the start by way of its own check that it reads as many inputs.
+        start = self._start
+        return boosted_scores(self._trees(inputs), start, inputs)
 
     def explain(self, inputs: np.ndarray) -> Effects:
         """SHAP values of the trees (Lundberg et al. 2020), and of the margin its own terms."""

@@ -26,9 +26,16 @@ _SOON = {"retry-after": "1"}
 
 def install_problems(app: FastAPI) -> None:
     """Answer every error of the app with a problem document."""
-    app.add_exception_handler(ServingError, _serving_error)
-    app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(HTTPException, _http_error)
+    for kind, answer in _ANSWERS.items():
+        app.add_exception_handler(kind, answer)
+
+
+def problem_answer(request: Request, error: Exception) -> Response:
+    """The problem document of an error. Raises the error if it is none that has one."""
+    for kind, answer in _ANSWERS.items():
+        if isinstance(error, kind):
+            return answer(request, error)
+    raise error
 
 
 def refusal_answer(refusal: Refusal, more: Mapping[str, str]) -> Response:
@@ -64,3 +71,10 @@ def _validation_error(request: Request, error: RequestValidationError) -> Respon
 def _http_error(request: Request, error: HTTPException) -> Response:
     detail = _DETAILS.get(error.status_code, error.detail)
     return _answer(problem(error.status_code, detail), error.status_code, error.headers)
+
+
+_ANSWERS = {
+    ServingError: _serving_error,
+    RequestValidationError: _validation_error,
+    HTTPException: _http_error,
+}

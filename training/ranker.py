@@ -83,7 +83,7 @@ def fit(
 def predict(model: "Booster", inputs: np.ndarray) -> np.ndarray:
     """The score of every row, the rule's margin and what the trees add: higher is better."""
     rows = np.ascontiguousarray(inputs, dtype=np.float32)
-    return boosted_scores(model, trees_start(model), rows)
+    return boosted_scores(model.inplace_predict(rows), trees_start(model), rows)
 
 
 def model_bytes(model: "Booster") -> bytes:

@@ -1,4 +1,5 @@
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from serving.errors import ModelError
 from serving.model import ModelSlot
 from serving.policy import own_spend_scores
 from serving.registry import MlflowRegistry, ranker_of
+from serving.trees import Trees
 from training.golden import write_golden
 from training.ranker import predict
 
@@ -200,3 +202,16 @@ def test_registry_that_cannot_be_opened_is_one_sentence(tmp_path):
     (tmp_path / "mlflow.db").write_text("this is no database")
     with pytest.raises(ModelError, match="The registry does not answer"):
         MlflowRegistry(f"sqlite:///{tmp_path}/mlflow.db").champion_version()
+
+
+def test_trees_say_bit_for_bit_what_xgboost_says_for_any_number_of_rows_in_any_thread():
+    booster, random = fitted(len(RANKER_INPUTS)), np.random.default_rng(5)
+    trees = Trees(booster, len(RANKER_INPUTS))
+    few = [
+        random.random((count, len(RANKER_INPUTS)), dtype=np.float32) for count in (7, 300, 1, 64)
+    ]
+    few[1][::3] = np.nan
+    with ThreadPoolExecutor(4) as pool:
+        said = list(pool.map(trees, few * 25))
+    for inputs, found in zip(few * 25, said, strict=True):
+        np.testing.assert_array_equal(found, booster.inplace_predict(inputs))

@@ -36,6 +36,7 @@ SEAMS = {
         "training/tracking.py",
         "serving/model.py",
         "serving/registry.py",
+        "serving/trees.py",
     },
     "optuna": {"training/search.py"},
     "prefect": {"flows"},
