@@ -52,7 +52,8 @@ class Service:
     ``timer`` gives seconds that only grow, for measuring how long an answer took. Without a
     ``webhook`` the service takes no notices of the registry; without ``traces`` it makes none;
     without a ``shadow`` no challenger ranks there. ``online_is_down`` says whether the online
-    store is being left alone, ``online_is_lost`` whether it came back empty.
+    store is being left alone, ``online_is_lost`` whether it came back empty. ``begun`` is called
+    once everything is in memory.
     """
 
     recommender: Recommender
@@ -73,6 +74,7 @@ class Service:
     experiment: Experiment = field(default_factory=Experiment)
     shadow: Shadow | None = None
     online_is_down: Callable[[], bool] = lambda: False
+    begun: Callable[[], None] = lambda: None
     online_is_lost: Callable[[], bool] = lambda: False
 
 
@@ -86,6 +88,7 @@ def create_app(service: Service) -> FastAPI:
             service.shadow.start()
         service.background.start()
         await service.recommender.warm()
+        service.begun()
         yield
         service.background.stop()
         await run_in_threadpool(service.recommender.close)

@@ -142,14 +142,39 @@ def _table(decisions: Sequence[Decision]):
 
     schema = decision_schema()
     columns = [
-        pa.array([_plain(getattr(decision, field.name)) for decision in decisions], field.type)
+        _column([getattr(decision, field.name) for decision in decisions], field.type)
         for field in schema
     ]
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def _plain(value: object) -> object:
-    return value.tolist() if isinstance(value, np.ndarray) else value
+def _column(values: Sequence, kind):
+    """Values as an Arrow array; lists go over whole, since their items are many."""
+    import pyarrow as pa
+
+    if not pa.types.is_list(kind):
+        return pa.array(values, kind)
+    items, of = [np.asarray(value, _numpy(kind)) for value in values], kind.value_type
+    every = np.concatenate(items)
+    if pa.types.is_list(of):
+        inner = _ends(np.full(len(every), every.shape[1]))
+        found = pa.ListArray.from_arrays(inner, pa.array(every.ravel(), of.value_type))
+    else:
+        found = pa.array(every, of)
+    return pa.ListArray.from_arrays(_ends([len(one) for one in items]), found)
+
+
+def _numpy(kind) -> type:
+    """What items of a list of a kind are in NumPy."""
+    import pyarrow as pa
+
+    of = kind.value_type
+    return object if pa.types.is_string(of) else np.float32 if pa.types.is_list(of) else np.float64
+
+
+def _ends(sizes: Sequence[int]) -> np.ndarray:
+    """Where lists of such sizes begin and end."""
+    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
 
 
 def decision_schema():
