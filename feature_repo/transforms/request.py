@@ -137,7 +137,9 @@ _COUNTED = ("purchase", "redemption", "exposure")
 _STAMPS = ("last_purchase", "last_coupon_purchase", "last_redemption", "spend_decayed_reference")
 
 _COUPON_COLUMNS = (*_COUPON_NUMBERS, *_CAMPAIGN_TYPES, "code_redemption_rate_all")
-_COUPON_POSITIONS = [_POSITION[name] for name in _COUPON_COLUMNS]
+_BESIDE = len(_COUPON_NUMBERS) + len(_CAMPAIGN_TYPES)
+"""So many of a coupon's own inputs stand side by side, in this order; the others follow alone."""
+_FIRST = _POSITION[_COUPON_COLUMNS[0]]
 
 
 @dataclass(frozen=True)
@@ -201,7 +203,10 @@ def ranker_inputs(
 
     own = table([users[name] for name in _USER_NUMBERS])
     out[:, :, : len(_USER_NUMBERS)] = own.T[:, None, :]
-    out[:, :, _COUPON_POSITIONS] = coupons.inputs[candidates][None]
+    coupon = coupons.inputs[candidates]
+    out[:, :, _FIRST : _FIRST + _BESIDE] = coupon[None, :, :_BESIDE]
+    for place in range(_BESIDE, len(_COUPON_COLUMNS)):
+        put(_COUPON_COLUMNS[place], coupon[:, place])
     for name, values in _user_recency(users, own, instants).items():
         put(name, values[:, None])
     put("days_left", days_between(instants[:, None], coupons.valid_to[candidates][None, :]))
