@@ -7,7 +7,7 @@ Decode = Callable[[Any], Any]
 Fields = Mapping[str, tuple[int, Decode]]
 """Where each feature stands among what was read, and what makes a value of it."""
 
-_SHORT = 512
+_SHORT = 64
 """Bytes up to which the value that was made of them is kept."""
 
 
