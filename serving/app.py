@@ -19,6 +19,7 @@ from serving.degradation import REGISTRY
 from serving.doors import Doors, Keys
 from serving.envelope import Envelope
 from serving.errors import NotReady, SignatureRefused
+from serving.event_schemas import EventBatch, EventReceipt
 from serving.events import Inbox
 from serving.experiment import Experiment
 from serving.limits import Rates
@@ -29,13 +30,7 @@ from serving.pages import CONTRACT_PROBLEMS, add_page, describe_keys, give_files
 from serving.policies import Policies
 from serving.problems import install_problems
 from serving.recommend import Recommender
-from serving.schemas import (
-    EventBatch,
-    EventReceipt,
-    ModelName,
-    RecommendationAnswer,
-    RecommendationRequest,
-)
+from serving.schemas import ModelName, RecommendationAnswer, RecommendationRequest
 from serving.settings import Limits
 from serving.shadow import Shadow
 from serving.states import ChallengerState, ClockState, ModelState, Readiness

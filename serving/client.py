@@ -19,12 +19,8 @@ from typing import Any, Self, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from serving.schemas import (
-    CartItem,
-    EventReceipt,
-    Problem,
-    RecommendationAnswer,
-)
+from serving.event_schemas import EventReceipt
+from serving.schemas import CartItem, Problem, RecommendationAnswer
 from serving.states import ModelState, Readiness
 
 _AGAIN = (429, 503)

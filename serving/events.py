@@ -19,8 +19,8 @@ from pydantic import ValidationError
 from feature_repo.raw_table import LARGEST
 from serving.clock import microseconds
 from serving.errors import StorageFailed
+from serving.event_schemas import REDEMPTION, Event, EventReceipt, Rejection
 from serving.redemptions import Used
-from serving.schemas import REDEMPTION, Event, EventReceipt, Rejection
 
 # Clocks of sender and service never agree to the second.
 CLOCK_SKEW = timedelta(seconds=60)

@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -27,19 +27,19 @@ from serving.departments import Departments
 from serving.errors import CannotListen
 from serving.events import Inbox
 from serving.keys import KeyFile, WatchedKeys
+from serving.known import coupon_departments, coupon_ids, product_ids, redeemed, stated_terms
 from serving.ledger import Ledger
 from serving.logs import current_request_id
 from serving.metrics import Metrics
 from serving.model import ModelSlot
 from serving.online import FeastOnline, Presence
 from serving.recommend import Recommender
-from serving.redemptions import Redemptions, Used
+from serving.redemptions import Redemptions
 from serving.registry import MlflowRegistry
 from serving.settings import Limits, Settings, settings_from_environment
 from serving.shadow import Shadow
 from serving.sqlite_ledger import SqliteLedger
 from serving.stages import Stopwatch
-from serving.terms import TermColumns
 from serving.traces import Traces, otlp_traces
 from serving.webhook import Webhook
 
@@ -209,62 +209,6 @@ def prepare_environment(settings: Settings) -> None:
     os.environ["CLIPWISE_HOME"] = str(settings.home)
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
-
-
-def coupon_ids(lake: Any) -> list[str]:
-    """The ids of all coupons that the lake knows now."""
-    return sorted(lake.known("coupons", lake.state())["coupon_id"].to_pylist())
-
-
-def product_ids(lake: Any) -> frozenset[str]:
-    """The ids of all products that the lake knows now."""
-    return frozenset(lake.known("products", lake.state())["product_id"].to_pylist())
-
-
-def stated_terms(lake: Any, terms: FeastOnline) -> TermColumns:
-    """The terms of all coupons and products for which the lake has any."""
-    state = lake.state()
-    coupons, products = (
-        sorted(lake.known(f"{name}_terms", state)[f"{name}_id"].to_pylist())
-        for name in ("coupon", "product")
-    )
-    return TermColumns(terms.coupons(coupons), terms.products(products))
-
-
-def redeemed(lake: Any, coupons: Collection[str], names: Collection[str]) -> list[Used]:
-    """The redemptions of these ids, and those of which any version names one of these coupons.
-
-    Each is as its version says that counts now.
-    """
-    import pyarrow as pa
-
-    from feature_repo.lake import query
-
-    state = lake.state()
-    rows = query(
-        "SELECT redemption_id, user_id, coupon_id, epoch_us(event_timestamp), discount_amount "
-        f"FROM ({lake.known_sql('redemptions', state)}) WHERE redemption_id IN ("
-        f"SELECT redemption_id FROM ({lake.scan('redemptions', state)}) "
-        "WHERE coupon_id IN (SELECT coupon_id FROM wanted) UNION SELECT name FROM named)",
-        wanted=pa.table({"coupon_id": pa.array(sorted(coupons), pa.string())}),
-        named=pa.table({"name": pa.array(sorted(names), pa.string())}),
-    )
-    return [Used(*row.values()) for row in rows.to_pylist()]
-
-
-def coupon_departments(lake: Any) -> dict[str, str]:
-    """The department of most of a coupon's products, by coupon; of equals the first in order."""
-    from feature_repo.lake import query
-
-    state = lake.state()
-    covered, products = (lake.known_sql(name, state) for name in ("coupon_products", "products"))
-    rows = query(
-        "SELECT coupon_id, department FROM ("
-        f"SELECT coupon_id, department, count(*) AS products FROM ({covered}) "
-        f"JOIN ({products}) USING (product_id) WHERE department IS NOT NULL GROUP BY ALL) "
-        "QUALIFY row_number() OVER (PARTITION BY coupon_id ORDER BY products DESC, department) = 1"
-    )
-    return dict(zip(*(rows[name].to_pylist() for name in ("coupon_id", "department")), strict=True))
 
 
 def _keys(settings: Settings) -> WatchedKeys:

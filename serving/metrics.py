@@ -13,9 +13,10 @@ from prometheus_client.values import MutexValue, ValueClass
 
 from serving.decisions import DecisionLog
 from serving.degradation import KINDS
+from serving.event_schemas import EventReceipt
 from serving.logs import dropped_lines
 from serving.model import Ranker
-from serving.schemas import EventReceipt, RecommendationAnswer
+from serving.schemas import RecommendationAnswer
 from serving.shadow import Shadow
 from serving.stages import STAGES, Stopwatch
 

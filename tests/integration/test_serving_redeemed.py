@@ -1,7 +1,7 @@
 from landing_batches import day, land, rows
 
 from feature_repo.lake import Lake
-from serving.main import redeemed
+from serving.known import redeemed
 
 
 def redemption(name: str, coupon: str, learned: int = 0) -> dict:

@@ -20,12 +20,12 @@ from serving.candidates import IndexSlot
 from serving.clock import Clock
 from serving.deadline import NEVER
 from serving.errors import StorageFailed
+from serving.event_schemas import EventReceipt
 from serving.experiment import Experiment
 from serving.keys import Key, KeyRing
 from serving.metrics import Metrics
 from serving.model import ModelSlot
 from serving.recommend import Recommender
-from serving.schemas import EventReceipt
 from serving.settings import Limits
 from serving.stages import Unwatched
 

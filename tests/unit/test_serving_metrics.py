@@ -4,8 +4,8 @@ import time
 import pytest
 from serving_fakes import FakeLog, FakeRanker
 
+from serving.event_schemas import EventReceipt
 from serving.metrics import Metrics
-from serving.schemas import EventReceipt
 from serving.stages import STAGES, Stopwatch
 
 
