@@ -20,6 +20,8 @@ from serving.schemas import Reason, Recommendation, RecommendationAnswer, Recomm
 
 Reasons = tuple[Reason, ...]
 
+_EVERY = set(Recommendation.model_fields)
+
 
 def why(request: RecommendationRequest, ranker: Ranker, ranking: Ranking) -> Sequence[Reasons]:
     """The reasons of every shown coupon; none unless the request asks for them."""
@@ -36,21 +38,22 @@ def recommendations(
     index: CandidateIndex, ranking: Ranking, cover: Coverage, why: Sequence[Reasons]
 ) -> tuple[Recommendation, ...]:
     """The ranked coupons as a shop sees them, each with its reasons and its quote."""
-    quoted = quotes(ranking.rows, cover)
+    rows = ranking.rows
+    columns = {
+        "coupon_id": index.coupon_id[rows].tolist(),
+        "coupon_code": index.coupon_code[rows].tolist(),
+        "campaign_id": index.campaign_id[rows].tolist(),
+        "rank": range(1, len(rows) + 1),
+        "score": ranking.scores.tolist(),
+        "propensity": ranking.propensities.tolist(),
+        "valid_to": map(from_microseconds, index.valid_to[rows].tolist()),
+        "reasons": why,
+        "quote": quotes(rows, cover),
+    }
     # Made of values that need no check, which would take longer than all else here.
     return tuple(
-        Recommendation.model_construct(
-            coupon_id=index.coupon_id[row],
-            coupon_code=index.coupon_code[row],
-            campaign_id=index.campaign_id[row],
-            rank=place + 1,
-            score=float(ranking.scores[place]),
-            propensity=float(ranking.propensities[place]),
-            valid_to=from_microseconds(index.valid_to[row]),
-            reasons=why[place],
-            quote=quoted[place],
-        )
-        for place, row in enumerate(ranking.rows)
+        Recommendation.model_construct(_EVERY, **dict(zip(columns, values, strict=True)))
+        for values in zip(*columns.values(), strict=True)
     )
 
 

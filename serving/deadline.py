@@ -6,9 +6,8 @@ anything, so that nothing is reserved for an answer that nobody gets.
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeVar
@@ -32,23 +31,33 @@ class Deadline:
     def check(self) -> None:
         """Raises OutOfTime if the time is over."""
         if self._timer() >= self._end:
-            raise self._missed()
+            raise self.missed()
 
-    @asynccontextmanager
-    async def kept(self) -> AsyncIterator[None]:
+    def kept(self) -> "Kept":
         """What is awaited inside is given up at the deadline. Raises OutOfTime then."""
-        try:
-            async with asyncio.timeout(self._end - self._timer()) as limit:
-                yield
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise self._missed() from error
+        return Kept(asyncio.timeout(self._end - self._timer()), self.missed)
 
-    def _missed(self) -> OutOfTime:
+    def missed(self) -> OutOfTime:
         return OutOfTime(
             f"There was no answer within {self._seconds:g} seconds; send the request again."
         )
+
+
+class Kept:
+    """A timeout that raises what ``missed`` makes in place of TimeoutError."""
+
+    def __init__(self, limit: asyncio.Timeout, missed: Callable[[], Exception]) -> None:
+        self._limit = limit
+        self._missed = missed
+
+    async def __aenter__(self) -> None:
+        await self._limit.__aenter__()
+
+    async def __aexit__(self, *raised: Any) -> None:
+        try:
+            await self._limit.__aexit__(*raised)
+        except TimeoutError as error:
+            raise self._missed() from error
 
 
 NEVER = partial(Deadline, math.inf, lambda: 0.0)

@@ -44,7 +44,7 @@ class JsonLines(logging.Formatter):
     """Formats a record as one line of JSON; ``extra={"fields": {...}}`` adds to it."""
 
     def format(self, record: logging.LogRecord) -> str:
-        request_id = _request_id.get()
+        request_id = getattr(record, "request_id", None) or _request_id.get()
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -86,7 +86,7 @@ class UnhurriedLines(logging.Handler):
         self._stream = stream
         self._most = waiting
         self._seconds = seconds
-        self._lines: deque[str] = deque()
+        self._records: deque[logging.LogRecord] = deque()
         self._wake = threading.Event()
         self._closing = False
         self.dropped = 0
@@ -94,14 +94,12 @@ class UnhurriedLines(logging.Handler):
         self._thread.start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Format the record here, where its request is known, and leave it to the thread."""
-        if len(self._lines) >= self._most:
+        """Leave the record to the thread, with what only this one knows: its request."""
+        if len(self._records) >= self._most:
             self.dropped += 1
             return
-        try:
-            self._lines.append(self.format(record))
-        except Exception:
-            self.handleError(record)
+        record.request_id = _request_id.get()
+        self._records.append(record)
         if record.levelno >= logging.ERROR:
             self._wake.set()
 
@@ -120,7 +118,8 @@ class UnhurriedLines(logging.Handler):
         self._write()
 
     def _write(self) -> None:
-        lines = [self._lines.popleft() for _ in range(len(self._lines))]
+        records = [self._records.popleft() for _ in range(len(self._records))]
+        lines = list(filter(None, map(self._line, records)))
         if not lines:
             return
         try:
@@ -128,6 +127,13 @@ class UnhurriedLines(logging.Handler):
             self._stream.flush()
         except (OSError, ValueError):
             self.dropped += len(lines)
+
+    def _line(self, record: logging.LogRecord) -> str | None:
+        try:
+            return self.format(record)
+        except Exception:
+            self.handleError(record)
+            return None
 
 
 _CHATTY = {

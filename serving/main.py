@@ -47,6 +47,7 @@ log = logging.getLogger(__name__)
 
 _LAST_ANSWERS_SECONDS = 10
 _SWITCH_SECONDS = 0.0005
+_NEW_OBJECTS = 20_000
 
 # For what the background reads, in one piece; a request has its own deadline.
 _REDIS_SECONDS = 5
@@ -201,6 +202,7 @@ def unhindered() -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(_NEW_OBJECTS)
     sys.setswitchinterval(_SWITCH_SECONDS)
 
 

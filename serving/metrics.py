@@ -5,6 +5,7 @@ with the same empty folder in ``PROMETHEUS_MULTIPROC_DIR`` when they start, each
 """
 
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -25,6 +26,8 @@ _SHARED = ValueClass is not MutexValue
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _STAGE_SECONDS = (0.00005, 0.0001, 0.00025, 0.0005, *_SECONDS)
+_MOST_WATCHES = 1_000
+"""So many recommendations are counted together, so that none waits for it."""
 _CANDIDATES = (0, 1, 10, 30, 100, 300, 1_000, 3_000, 10_000)
 
 
@@ -39,6 +42,7 @@ class Metrics:
         self._ranker = ranker
         self._shadow = shadow
         self._model = ranker()
+        self._watches: deque[Stopwatch] = deque()
         self._looking = threading.Lock()
         self._counted = dict.fromkeys(("dropped", "written", "lines", "skipped"), 0)
         self._count_requests()
@@ -126,10 +130,21 @@ class Metrics:
         self._seconds.labels(route, str(status)).observe(seconds)
 
     def watched(self, watch: Stopwatch) -> None:
-        """Count a recommendation's candidates and how long its stages took."""
-        self._candidates.observe(watch.candidate_count)
-        for lap in watch.laps:
-            self._stages[lap.stage].observe((lap.ended - lap.begun) / 1e9)
+        """Count a recommendation's candidates and how long its stages took, at the next look."""
+        self._watches.append(watch)
+        if len(self._watches) >= _MOST_WATCHES:
+            self._count_watches()
+
+    def _count_watches(self) -> None:
+        while self._watches:
+            try:
+                watch = self._watches.popleft()
+            except IndexError:
+                # Another thread was faster.
+                return
+            self._candidates.observe(watch.candidate_count)
+            for lap in watch.laps:
+                self._stages[lap.stage].observe((lap.ended - lap.begun) / 1e9)
 
     def answer(self, answer: RecommendationAnswer, degraded: Sequence[str] = ()) -> None:
         """Count what an answer shows, what was removed for it, and in which ways it lacks."""
@@ -155,6 +170,7 @@ class Metrics:
             self._look()
 
     def _look(self) -> None:
+        self._count_watches()
         self._catch_up("dropped", self._decisions.dropped, self._lost)
         self._catch_up("written", self._decisions.written, self._kept)
         self._catch_up("lines", dropped_lines(), self._lines)

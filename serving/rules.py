@@ -270,7 +270,8 @@ def apply_rules(
     for name, rule in rules.items():
         if rule.needs is None or rule.needs in stated:
             gone = rule.removes(situation, rows)
-            if gone.any():
-                removed[name] = int(gone.sum())
+            count = np.count_nonzero(gone)
+            if count:
+                removed[name] = count
                 rows = rows[~gone]
     return rows, removed

@@ -1,15 +1,13 @@
 """How long each stage of a request took, measured once and told to whoever wants to know."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 STAGES = ("read_user", "rules", "features", "score", "rank", "answer", "log")
 """What a recommendation goes through, in this order."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lap:
+class Lap(NamedTuple):
     """A stage, and when it began and ended, in nanoseconds of the laps' timer."""
 
     stage: str
