@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from feature_repo.transforms.affinity import Bought, bought
+from feature_repo.transforms.request import Known, known_of
 from serving.candidates import CandidateIndex
 
 _MOST_BYTES = 96 * 2**20
 
 
 class Purchases:
-    """Keeps ``Bought`` by user, for the candidates that were asked for last, in bounded memory.
+    """Keeps ``Known`` by user, for the candidates that were asked for last, in bounded memory.
 
     It holds for a user object, an index and rows: one that was read anew and differs is another
     object, so that nothing outlives a newer write online. Any thread may ask.
@@ -23,7 +23,7 @@ class Purchases:
     def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
         self._most_bytes = most_bytes
         self._bytes = 0
-        self._kept: OrderedDict[str, tuple[Any, CandidateIndex, np.ndarray, Bought]] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[Any, CandidateIndex, np.ndarray, Known]] = OrderedDict()
         self._lock = threading.Lock()
 
     def of(
@@ -33,7 +33,7 @@ class Purchases:
         columns: Mapping[str, Sequence],
         index: CandidateIndex,
         rows: np.ndarray,
-    ) -> Bought:
+    ) -> Known:
         """What the user bought of what the rows cover; ``columns`` has this user alone."""
         kept = self._kept.get(user_id)
         if (
@@ -43,11 +43,11 @@ class Purchases:
             and np.array_equal(kept[2], rows)
         ):
             return kept[3]
-        found = bought(columns, index.coupons.scopes, rows)
+        found = known_of(columns, index.coupons, rows)
         self._keep(user_id, (user, index, rows, found))
         return found
 
-    def _keep(self, user_id: str, entry: tuple[Any, CandidateIndex, np.ndarray, Bought]) -> None:
+    def _keep(self, user_id: str, entry: tuple[Any, CandidateIndex, np.ndarray, Known]) -> None:
         with self._lock:
             self._drop(user_id)
             self._kept[user_id] = entry
@@ -61,16 +61,13 @@ class Purchases:
             self._bytes -= _size(entry)
 
 
-def _size(entry: tuple[Any, CandidateIndex, np.ndarray, Bought]) -> int:
+def _size(entry: tuple[Any, CandidateIndex, np.ndarray, Known]) -> int:
     _, _, rows, found = entry
-    weights = [of for weight in (found.weight, found.whole) for of in (weight.sums, weight.sizes)]
-    arrays = (
-        rows,
-        found.last,
-        *found.values.values(),
-        *(one for one in weights if one is not None),
-    )
-    return sum(_OBJECT + one.nbytes for one in arrays)
+    of = found.bought
+    weights = [one for weight in (of.weight, of.whole) for one in (weight.sums, weight.sizes)]
+    numbers = [found.own, found.stamps, found.spend, of.references, of.last]
+    arrays = [rows, *numbers, *of.values.values(), *weights]
+    return sum(_OBJECT + one.nbytes for one in arrays if one is not None)
 
 
 _OBJECT = 120

@@ -73,13 +73,15 @@ class Bought:
     """What users bought of what candidates cover, as far as time does not change it.
 
     ``values`` has inputs by name, each of shape ``(users, candidates)``; ``weight`` the decayed
-    weights by kind, ``whole`` those of everything a user bought, with one candidate. ``last`` is
-    the instant of the last covered purchase, NaN without one.
+    weights by kind, ``whole`` those of everything a user bought, with one candidate; both are
+    decayed to the ``references`` of each part and user. ``last`` is the instant of the last covered
+    purchase, NaN without one.
     """
 
     values: Mapping[str, np.ndarray]
     weight: Weight
     whole: Weight
+    references: np.ndarray
     last: np.ndarray
 
 
@@ -105,16 +107,14 @@ def bought(users: Mapping[str, Sequence], scopes: ScopeStack, candidates: np.nda
         values,
         _weight(every.entry, every.cell, entries, shape),
         _weight(slice(len(entries.ids[0])), None, entries, (pair[0], 1)),
+        table([users[f"{part}_reference_timestamp"] for part in _PARTS]),
         own.latest(entries.last, entries.newer, pair),
     )
 
 
-def affinity(
-    users: Mapping[str, Sequence], bought: Bought, as_of: np.ndarray
-) -> dict[str, np.ndarray]:
+def affinity(bought: Bought, as_of: np.ndarray) -> dict[str, np.ndarray]:
     """What was bought, seen from an instant a user: values of shape ``(users, candidates)``."""
-    references = table([users[f"{part}_reference_timestamp"] for part in _PARTS])
-    factors = decay(days_between(references, as_of), HISTORY_HALF_LIFE_DAYS)[:, :, None]
+    factors = decay(days_between(bought.references, as_of), HISTORY_HALF_LIFE_DAYS)[:, :, None]
     # A part without a reference has no entries: whatever it is multiplied with stays 0.
     factors[np.isnan(factors)] = 0.0
     decayed, whole = bought.weight.at(factors), bought.whole.at(factors)

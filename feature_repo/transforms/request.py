@@ -184,14 +184,14 @@ def ranker_inputs(
     candidates: np.ndarray,
     as_of: np.ndarray,
     carts: Sequence[Sequence[CartLine]] | None = None,
-    known: Bought | None = None,
+    known: "Known | None" = None,
 ) -> np.ndarray:
     """The input matrix of the ranker for every user and every candidate.
 
     ``users`` holds the user features of ``coupon_ranker_v1``, ``u`` entries a column;
     ``candidates`` the rows of ``coupons`` to score, ``c`` of them; ``as_of`` one instant a user,
-    in microseconds. ``known`` is what ``bought`` gives for the same users and candidates, where it
-    is at hand.
+    in microseconds. ``known`` is what ``known_of`` gives for the same users and candidates, where
+    it is at hand.
     The result is float32 of shape ``(u, c, len(RANKER_INPUTS))``. Unknown values are NaN; a user
     without history has bought nothing, so the counts of own purchases are 0.
     """
@@ -201,18 +201,17 @@ def ranker_inputs(
     def put(name: str, values: np.ndarray) -> None:
         out[:, :, _POSITION[name]] = values
 
-    own = table([users[name] for name in _USER_NUMBERS])
-    out[:, :, : len(_USER_NUMBERS)] = own.T[:, None, :]
+    if known is None:
+        known = known_of(users, coupons, candidates)
+    out[:, :, : len(_USER_NUMBERS)] = known.own.T[:, None, :]
     coupon = coupons.inputs[candidates]
     out[:, :, _FIRST : _FIRST + _BESIDE] = coupon[None, :, :_BESIDE]
     for place in range(_BESIDE, len(_COUPON_COLUMNS)):
         put(_COUPON_COLUMNS[place], coupon[:, place])
-    for name, values in _user_recency(users, own, instants).items():
+    for name, values in _user_recency(known, instants).items():
         put(name, values[:, None])
     put("days_left", days_between(instants[:, None], coupons.valid_to[candidates][None, :]))
-    if known is None:
-        known = bought(users, coupons.scopes, candidates)
-    for name, values in affinity(users, known, instants).items():
+    for name, values in affinity(known.bought, instants).items():
         put(name, values)
     overlap = cart_overlap(coupons.products, candidates, carts, len(instants))
     for name, values in overlap.items():
@@ -220,22 +219,40 @@ def ranker_inputs(
     return out
 
 
-def _user_recency(
-    users: Mapping[str, Sequence], own: np.ndarray, as_of: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Recencies in days, the spend decayed to ``as_of`` (minor units) and the redemption rate.
+@dataclass(frozen=True)
+class Known:
+    """What users have to do with candidates, as far as time does not change it.
 
-    ``own`` has a row for each of ``_USER_NUMBERS``.
+    ``own`` has a row of numbers for each of ``_USER_NUMBERS``, ``stamps`` one of instants for each
+    of ``_STAMPS``; ``spend`` is decayed to the last of these.
     """
-    bought, redeemed, exposed = (own[_POSITION[f"{name}_count_all"]] for name in _COUNTED)
-    stamps = table([users[f"{name}_timestamp"] for name in _STAMPS])
-    purchase, coupon_purchase, redemption, age = days_between(stamps, as_of)
-    spend = table([users["spend_decayed_sum_30d"]])[0]
+
+    own: np.ndarray
+    stamps: np.ndarray
+    spend: np.ndarray
+    bought: Bought
+
+
+def known_of(users: Mapping[str, Sequence], coupons: Coupons, candidates: np.ndarray) -> Known:
+    """What ``ranker_inputs`` reads of users and candidates before it looks at the clock."""
+    return Known(
+        table([users[name] for name in _USER_NUMBERS]),
+        table([users[f"{name}_timestamp"] for name in _STAMPS]),
+        table([users["spend_decayed_sum_30d"]])[0],
+        bought(users, coupons.scopes, candidates),
+    )
+
+
+def _user_recency(known: Known, as_of: np.ndarray) -> dict[str, np.ndarray]:
+    """Recencies in days, the spend decayed to ``as_of`` (minor units) and the redemption rate."""
+    counts = (known.own[_POSITION[f"{name}_count_all"]] for name in _COUNTED)
+    purchases, redeemed, exposed = counts
+    purchase, coupon_purchase, redemption, age = days_between(known.stamps, as_of)
     return {
-        "is_new_user": ~(bought > 0),
+        "is_new_user": ~(purchases > 0),
         "days_since_last_purchase": purchase,
         "days_since_last_coupon_purchase": coupon_purchase,
         "days_since_last_redemption": redemption,
-        "spend_decayed_30d": spend * decay(age, SPEND_HALF_LIFE_DAYS),
+        "spend_decayed_30d": known.spend * decay(age, SPEND_HALF_LIFE_DAYS),
         "user_redemption_rate_all": ratio(redeemed, exposed),
     }

@@ -34,7 +34,7 @@ def test_another_object_of_the_user_another_index_or_other_candidates_are_worked
     assert asked(purchases, who, index_from_columns(COLUMNS)) is not first
     first = asked(purchases, who, index)
     fewer = asked(purchases, who, index, ALL[:2])
-    assert fewer.last.shape == (1, 2) and first.last.shape == (1, 3)
+    assert fewer.bought.last.shape == (1, 2) and first.bought.last.shape == (1, 3)
 
 
 def test_who_was_asked_for_longest_ago_is_forgotten_once_the_memory_is_full(index):
