@@ -3,27 +3,44 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+from weakref import ReferenceType, ref
 
 import numpy as np
 
+from feature_repo.online.entity import Entity
 from feature_repo.transforms.request import Known, known_of
 from serving.candidates import CandidateIndex
 
 _MOST_BYTES = 96 * 2**20
 
 
-class Purchases:
-    """Keeps ``Known`` by user, for the candidates that were asked for last, in bounded memory.
+@dataclass(frozen=True)
+class _Entry:
+    """What is known of a user, and of which object, index and rows it is; ``size`` in bytes."""
 
-    It holds for a user object, an index and rows: one that was read anew and differs is another
-    object, so that nothing outlives a newer write online. Any thread may ask.
+    user: ReferenceType[Entity]
+    index: CandidateIndex
+    rows: np.ndarray
+    known: Known
+    size: int
+
+    def holds_for(self, user: Entity, index: CandidateIndex, rows: np.ndarray) -> bool:
+        return self.user() is user and self.index is index and bool(np.array_equal(self.rows, rows))
+
+
+class Purchases:
+    """Keeps what is known of users and the candidates they were asked with last, in bounded memory.
+
+    It holds for a user as an object, an index and rows: a user who was read anew and differs is
+    another object, so that nothing outlives a newer write online. Any thread may ask.
     """
 
     def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
         self._most_bytes = most_bytes
         self._bytes = 0
-        self._kept: OrderedDict[str, tuple[Any, CandidateIndex, np.ndarray, Known]] = OrderedDict()
+        self._kept: OrderedDict[str, _Entry] = OrderedDict()
         self._lock = threading.Lock()
 
     def of(
@@ -34,39 +51,35 @@ class Purchases:
         index: CandidateIndex,
         rows: np.ndarray,
     ) -> Known:
-        """What the user bought of what the rows cover; ``columns`` has this user alone."""
+        """What is known of the user and the rows; ``columns`` has this user alone."""
+        if not isinstance(user, Entity):
+            return known_of(columns, index.coupons, rows)
         kept = self._kept.get(user_id)
-        if (
-            kept is not None
-            and kept[0] is user
-            and kept[1] is index
-            and np.array_equal(kept[2], rows)
-        ):
-            return kept[3]
-        found = known_of(columns, index.coupons, rows)
-        self._keep(user_id, (user, index, rows, found))
-        return found
+        if kept is not None and kept.holds_for(user, index, rows):
+            return kept.known
+        known = known_of(columns, index.coupons, rows)
+        self._keep(user_id, _Entry(ref(user), index, rows, known, _size(known) + rows.nbytes))
+        return known
 
-    def _keep(self, user_id: str, entry: tuple[Any, CandidateIndex, np.ndarray, Known]) -> None:
+    def _keep(self, user_id: str, entry: _Entry) -> None:
         with self._lock:
             self._drop(user_id)
             self._kept[user_id] = entry
-            self._bytes += _size(entry)
+            self._bytes += entry.size
             while self._bytes > self._most_bytes:
                 self._drop(next(iter(self._kept)))
 
     def _drop(self, user_id: str) -> None:
         entry = self._kept.pop(user_id, None)
         if entry is not None:
-            self._bytes -= _size(entry)
+            self._bytes -= entry.size
 
 
-def _size(entry: tuple[Any, CandidateIndex, np.ndarray, Known]) -> int:
-    _, _, rows, found = entry
-    of = found.bought
+def _size(known: Known) -> int:
+    of = known.bought
     weights = [one for weight in (of.weight, of.whole) for one in (weight.sums, weight.sizes)]
-    numbers = [found.own, found.stamps, found.spend, of.references, of.last]
-    arrays = [rows, *numbers, *of.values.values(), *weights]
+    numbers = [known.own, known.stamps, known.spend, of.references, of.last]
+    arrays = [*numbers, *of.values.values(), *weights]
     return sum(_OBJECT + one.nbytes for one in arrays if one is not None)
 
 

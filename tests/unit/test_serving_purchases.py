@@ -1,15 +1,27 @@
 """What was worked out of purchases is kept for the very same user, index and candidates."""
 
+import pickle
+from weakref import ref
+
 import numpy as np
 import pytest
-from serving_fakes import columns_of, coupon, user
+import serving_fakes
+from serving_fakes import columns_of, coupon
 
+from feature_repo.online.entity import Entity
 from serving.candidates import index_from_columns
-from serving.purchases import Purchases, _size
+from serving.purchases import Purchases
 from serving.ranking import OneUser
 
 COLUMNS = columns_of(coupon("milk", "1"), coupon("tea", "1"), coupon("oats", "1"))
 ALL = np.arange(3)
+
+
+def user() -> Entity:
+    """A user as a reader gives it."""
+    values = serving_fakes.user()
+    fields = {name: (place, pickle.loads) for place, name in enumerate(values)}
+    return Entity(fields, [pickle.dumps(value) for value in values.values()])
 
 
 @pytest.fixture
@@ -17,7 +29,7 @@ def index():
     return index_from_columns(COLUMNS)
 
 
-def asked(purchases: Purchases, who: dict, index, rows=ALL, name="900"):
+def asked(purchases: Purchases, who: Entity, index, rows=ALL, name="900"):
     return purchases.of(name, who, OneUser(who), index, rows)
 
 
@@ -37,12 +49,23 @@ def test_another_object_of_the_user_another_index_or_other_candidates_are_worked
     assert fewer.bought.last.shape == (1, 2) and first.bought.last.shape == (1, 3)
 
 
-def test_who_was_asked_for_longest_ago_is_forgotten_once_the_memory_is_full(index):
+def test_who_was_worked_out_longest_ago_is_forgotten_once_the_memory_is_full(index):
     one = Purchases()
     asked(one, user(), index)
     (entry,) = one._kept.values()
-    purchases, people = Purchases(2 * _size(entry)), {name: user() for name in "abc"}
+    purchases, people = Purchases(2 * entry.size), {name: user() for name in "abc"}
     found = {name: asked(purchases, who, index, name=name) for name, who in people.items()}
-    assert set(purchases._kept) == {"b", "c"} and purchases._bytes == 2 * _size(entry)
+    assert set(purchases._kept) == {"b", "c"} and purchases._bytes == 2 * entry.size
     assert asked(purchases, people["c"], index, name="c") is found["c"]
     assert asked(purchases, people["a"], index, name="a") is not found["a"]
+
+
+def test_nobody_is_kept_and_who_is_gone_keeps_nothing_of_the_reader_alive(index):
+    purchases, nobody = Purchases(), serving_fakes.user()
+    asked(purchases, nobody, index)
+    assert not purchases._kept
+    who = user()
+    first, gone = asked(purchases, who, index), ref(who)
+    del who
+    assert gone() is None
+    assert asked(purchases, user(), index) is not first
