@@ -1,5 +1,6 @@
 """Puts the service together: the only place in serving that reads the environment and the clock."""
 
+import atexit
 import gc
 import logging
 import os
@@ -202,6 +203,8 @@ def unhindered() -> None:
     """
     gc.collect()
     gc.freeze()
+    # At the end it is let go, or extensions that count what they made complain of it.
+    atexit.register(gc.unfreeze)
     gc.set_threshold(_NEW_OBJECTS)
     sys.setswitchinterval(_SWITCH_SECONDS)
 
