@@ -48,7 +48,6 @@ log = logging.getLogger(__name__)
 
 _LAST_ANSWERS_SECONDS = 10
 _SWITCH_SECONDS = 0.0005
-_NEW_OBJECTS = 20_000
 
 # For what the background reads, in one piece; a request has its own deadline.
 _REDIS_SECONDS = 5
@@ -205,7 +204,6 @@ def unhindered() -> None:
     gc.freeze()
     # At the end it is let go, or extensions that count what they made complain of it.
     atexit.register(gc.unfreeze)
-    gc.set_threshold(_NEW_OBJECTS)
     sys.setswitchinterval(_SWITCH_SECONDS)
 
 
