@@ -237,8 +237,8 @@ def _state_notes(service: Service, now: datetime) -> list[str]:
         )
     if service.online_is_lost():
         notes.append(
-            "The online store lost what was materialized, so that users count as unknown; run "
-            "`clipwise materialize`."
+            "The online store lost what was materialized; meanwhile users are as they were last "
+            "read, or unknown. Run `clipwise materialize`."
         )
     stale = service.freshness.stale_features(now)
     if stale:
