@@ -87,16 +87,21 @@ class DecisionLog:
         if lost:
             log.error("%d decisions are lost: %s", len(lost), self.problem)
 
-    def flush(self) -> None:
-        """Write what waits now, in files of at most ``rows_per_file`` rows."""
+    def flush(self, least: int = 1) -> None:
+        """Write what waits now, in files of at most ``rows_per_file`` rows and ``least`` ones.
+
+        What comes meanwhile waits for the next time: under load something always does.
+        """
         with self._writing:
-            while self._pending:
+            waiting = len(self._pending)
+            while waiting >= least:
                 # Only this takes from the front, and only records add, at the end.
-                batch = self._pending[: self._settings.rows_per_file]
+                batch = self._pending[: min(waiting, self._settings.rows_per_file)]
                 if not self._write(batch):
                     return
                 with self._lock:
                     del self._pending[: len(batch)]
+                waiting -= len(batch)
 
     def _run(self) -> None:
         tidy_at = self._now()
@@ -104,9 +109,9 @@ class DecisionLog:
             if self._now() >= tidy_at:
                 tidy_at = self._now() + _HOUR
                 self._tidy()
-            self._wake.wait(self._settings.flush_seconds)
+            is_full = self._wake.wait(self._settings.flush_seconds)
             self._wake.clear()
-            self.flush()
+            self.flush(self._settings.rows_per_file if is_full else 1)
 
     def _tidy(self) -> None:
         """Remove what a crash left, and what is older than files are kept."""

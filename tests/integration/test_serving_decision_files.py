@@ -297,3 +297,40 @@ def test_decisions_of_many_threads_are_all_written(tmp_path):
         thread.join()
     log.close()
     assert len({row["request_id"] for row in rows(tmp_path)}) == 200
+
+
+def test_what_comes_while_a_file_is_written_waits_for_the_next_one(tmp_path):
+    def write(folder: Path, batch) -> Path:
+        log.record(decision(99))
+        return write_decisions(folder, batch)
+
+    log = DecisionLog(tmp_path, SLOW, time.time, write)
+    for number in range(25):
+        log.record(decision(number))
+    log.flush()
+    sizes = sorted(len(table(path)) for path in tmp_path.glob("*.parquet"))
+    assert sizes == [5, 10, 10] and log.written == 25
+
+
+def test_only_whole_files_are_written_when_one_is_full(tmp_path):
+    log = DecisionLog(tmp_path, SLOW, time.time)
+    log.start()
+    for number in range(10):
+        log.record(decision(number))
+    wait_for(lambda: log.written == 10)
+    for number in range(13):
+        log.record(decision(number))
+    wait_for(lambda: log.written == 20)
+    assert [len(table(path)) for path in tmp_path.glob("*.parquet")] == [10, 10]
+    log.close()
+    assert (log.written, log.dropped) == (23, 0)
+
+
+def test_names_are_kept_once_a_file_and_numbers_as_they_are(tmp_path):
+    path = write_decisions(tmp_path, [decision(number) for number in range(5)])
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    found = [group.column(place) for place in range(group.num_columns)]
+    names = {one.path_in_schema for one in found if "RLE_DICTIONARY" in one.encodings}
+    lists = {f"{name}.list.element" for name in ("candidate_ids", "coupon_ids")}
+    assert lists | {"user_id", "model_version", "policy"} <= names
+    assert not any(name.startswith(("features", "scores", "propensities")) for name in names)
