@@ -15,6 +15,7 @@ from feature_repo.transforms.ties import tie_break
 _OWN_SPEND = RANKER_INPUTS.index("own_spend")
 _OWN_PURCHASES = RANKER_INPUTS.index("own_purchase_count")
 _POPULARITY = RANKER_INPUTS.index("covered_buyer_count_all")
+_READ = (_OWN_SPEND, _OWN_PURCHASES, _POPULARITY)
 
 
 def own_purchases_scores(inputs: np.ndarray) -> np.ndarray:
@@ -23,9 +24,8 @@ def own_purchases_scores(inputs: np.ndarray) -> np.ndarray:
     ``inputs`` has shape ``(..., len(RANKER_INPUTS))``, the result is float64 of shape ``(...)``.
     Score = own_purchase_count + p / (1 + p), with p = covered_buyer_count_all; unknown counts as 0.
     """
-    own = _known(inputs[..., _OWN_PURCHASES])
-    popularity = _known(inputs[..., _POPULARITY])
-    return own + popularity / (1.0 + popularity)
+    _, own, popularity = _known(inputs)
+    return own + _below_one(popularity)
 
 
 def own_spend_scores(inputs: np.ndarray) -> np.ndarray:
@@ -34,8 +34,8 @@ def own_spend_scores(inputs: np.ndarray) -> np.ndarray:
     Shapes as there. Score = own_spend + n / (1 + n), in minor units, with n that other score; so
     purchases without an amount still count for more than none.
     """
-    purchases = own_purchases_scores(inputs)
-    return _known(inputs[..., _OWN_SPEND]) + purchases / (1.0 + purchases)
+    spend, own, popularity = _known(inputs)
+    return spend + _below_one(own + _below_one(popularity))
 
 
 def rule_margin(inputs: np.ndarray) -> np.ndarray:
@@ -100,14 +100,20 @@ def certain(shown: int) -> np.ndarray:
 def _effects(inputs: np.ndarray, score: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     effects, known = np.zeros(inputs.shape), np.zeros_like(inputs)
     before = score(known).astype(np.float64)
-    for column in (_OWN_SPEND, _OWN_PURCHASES, _POPULARITY):
+    for column in _READ:
         known[..., column] = inputs[..., column]
         now = score(known).astype(np.float64)
         effects[..., column], before = now - before, now
     return effects
 
 
-def _known(values: np.ndarray) -> np.ndarray:
-    known = values.astype(np.float64)
+def _known(inputs: np.ndarray) -> np.ndarray:
+    """What the rule reads, in its order, float64; what is not known is 0."""
+    known = np.array([inputs[..., column] for column in _READ], dtype=np.float64)
     known[np.isnan(known)] = 0.0
     return known
+
+
+def _below_one(values: np.ndarray) -> np.ndarray:
+    """The same order from 0 to below 1."""
+    return values / (1.0 + values)

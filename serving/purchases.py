@@ -22,12 +22,12 @@ class _Entry:
 
     user: ReferenceType[Entity]
     index: CandidateIndex
-    rows: np.ndarray
+    rows: bytes
     known: Known
     size: int
 
-    def holds_for(self, user: Entity, index: CandidateIndex, rows: np.ndarray) -> bool:
-        return self.user() is user and self.index is index and bool(np.array_equal(self.rows, rows))
+    def holds_for(self, user: Entity, index: CandidateIndex, rows: bytes) -> bool:
+        return self.user() is user and self.index is index and self.rows == rows
 
 
 class Purchases:
@@ -54,11 +54,11 @@ class Purchases:
         """What is known of the user and the rows; ``columns`` has this user alone."""
         if not isinstance(user, Entity):
             return known_of(columns, index.coupons, rows)
-        kept = self._kept.get(user_id)
-        if kept is not None and kept.holds_for(user, index, rows):
+        kept, named = self._kept.get(user_id), rows.tobytes()
+        if kept is not None and kept.holds_for(user, index, named):
             return kept.known
         known = known_of(columns, index.coupons, rows)
-        self._keep(user_id, _Entry(ref(user), index, rows, known, _size(known) + rows.nbytes))
+        self._keep(user_id, _Entry(ref(user), index, named, known, _size(known) + len(named)))
         return known
 
     def _keep(self, user_id: str, entry: _Entry) -> None:
@@ -78,8 +78,9 @@ class Purchases:
 def _size(known: Known) -> int:
     of = known.bought
     weights = [one for weight in (of.weight, of.whole) for one in (weight.sums, weight.sizes)]
-    numbers = [known.own, known.stamps, known.spend, of.references, of.last]
-    arrays = [*numbers, *of.values.values(), *weights]
+    numbers = [known.own, known.recency, known.stamps, known.spend]
+    numbers += [of.settled, of.references, of.last]
+    arrays = [*numbers, *weights]
     return sum(_OBJECT + one.nbytes for one in arrays if one is not None)
 
 

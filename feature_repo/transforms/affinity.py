@@ -7,13 +7,31 @@ from itertools import chain
 
 import numpy as np
 
-from feature_repo.transforms.arithmetic import days_between, decay, ratio, table
+from feature_repo.transforms.arithmetic import days_between, decay, table
 from feature_repo.transforms.scope import Scope, ScopeStack, covered, hits
 
 HISTORY_HALF_LIFE_DAYS = 90
 KINDS = ("product", "category", "brand")
 PREFIXES = ("own", "category", "brand")
 """What the inputs of each kind are named after."""
+
+INPUTS = (
+    "own_purchase_count",
+    "own_spend",
+    "own_purchase_decayed_90d",
+    "own_product_count",
+    "own_coupon_use_count",
+    "days_since_own_purchase",
+    "own_purchase_share",
+    *(
+        f"{prefix}_{what}"
+        for prefix in PREFIXES[1:]
+        for what in ("purchase_count", "spend", "purchase_decayed_90d", "purchase_share")
+    ),
+)
+"""What ``affinity`` finds, in the order in which it does."""
+
+_AT = {name: place for place, name in enumerate(INPUTS)}
 
 _PARTS = ("history", "recent")
 _FIELDS = ("counts", "decayed_90d", "last_timestamps", "coupon_counts", "amounts")
@@ -72,13 +90,13 @@ class Weight:
 class Bought:
     """What users bought of what candidates cover, as far as time does not change it.
 
-    ``values`` has inputs by name, each of shape ``(users, candidates)``; ``weight`` the decayed
-    weights by kind, ``whole`` those of everything a user bought, with one candidate; both are
-    decayed to the ``references`` of each part and user. ``last`` is the instant of the last covered
-    purchase, NaN without one.
+    ``settled`` has shape ``(users, candidates, len(INPUTS))``, float32 as the ranker reads it, and
+    0 for what only an instant tells. ``weight`` has the decayed weights by kind, ``whole`` those of
+    everything a user bought, with one candidate; both are decayed to the ``references`` of each
+    part and user. ``last`` is the instant of the last covered purchase, NaN without one.
     """
 
-    values: Mapping[str, np.ndarray]
+    settled: np.ndarray
     weight: Weight
     whole: Weight
     references: np.ndarray
@@ -96,35 +114,35 @@ def bought(users: Mapping[str, Sequence], scopes: ScopeStack, candidates: np.nda
     shape = (len(KINDS), *pair)
     counts, spend = (every.total(of, shape) for of in (entries.count, entries.amount))
     own = every.before(len(entries.ids[0]))
-    values = {
-        "own_product_count": own.distinct(entries.count, entries.newer, pair),
-        "own_coupon_use_count": own.total(entries.coupon_count, pair),
-    }
+    settled = np.zeros((*pair, len(INPUTS)), dtype=np.float32)
+    settled[..., _AT["own_product_count"]] = own.distinct(entries.count, entries.newer, pair)
+    settled[..., _AT["own_coupon_use_count"]] = own.total(entries.coupon_count, pair)
     for place, prefix in enumerate(PREFIXES):
-        values[f"{prefix}_purchase_count"] = counts[place]
-        values[f"{prefix}_spend"] = spend[place]
+        settled[..., _AT[f"{prefix}_purchase_count"]] = counts[place]
+        settled[..., _AT[f"{prefix}_spend"]] = spend[place]
     return Bought(
-        values,
+        settled,
         _weight(every.entry, every.cell, entries, shape),
         _weight(slice(len(entries.ids[0])), None, entries, (pair[0], 1)),
-        table([users[f"{part}_reference_timestamp"] for part in _PARTS]),
+        # A part without a reference has no entries: whatever it is multiplied with stays 0.
+        np.nan_to_num(table([users[f"{part}_reference_timestamp"] for part in _PARTS])),
         own.latest(entries.last, entries.newer, pair),
     )
 
 
-def affinity(bought: Bought, as_of: np.ndarray) -> dict[str, np.ndarray]:
-    """What was bought, seen from an instant a user: values of shape ``(users, candidates)``."""
+def affinity(bought: Bought, as_of: np.ndarray, out: np.ndarray) -> None:
+    """Write what was bought, seen from an instant a user, to ``out``.
+
+    It has shape ``(users, candidates, len(INPUTS))``.
+    """
     factors = decay(days_between(bought.references, as_of), HISTORY_HALF_LIFE_DAYS)[:, :, None]
-    # A part without a reference has no entries: whatever it is multiplied with stays 0.
-    factors[np.isnan(factors)] = 0.0
     decayed, whole = bought.weight.at(factors), bought.whole.at(factors)
-    shares = ratio(decayed, whole[None])
-    out = dict(bought.values)
+    shares = np.divide(decayed, whole, out=np.zeros(decayed.shape), where=whole > 0)
+    out[...] = bought.settled
     for place, prefix in enumerate(PREFIXES):
-        out[f"{prefix}_purchase_decayed_90d"] = decayed[place]
-        out[f"{prefix}_purchase_share"] = shares[place]
-    out["days_since_own_purchase"] = days_between(bought.last, as_of[:, None])
-    return out
+        out[..., _AT[f"{prefix}_purchase_decayed_90d"]] = decayed[place]
+        out[..., _AT[f"{prefix}_purchase_share"]] = shares[place]
+    out[..., _AT["days_since_own_purchase"]] = days_between(bought.last, as_of[:, None])
 
 
 def _entries(users: Mapping[str, Sequence]) -> _Entries:
@@ -187,11 +205,11 @@ def cart_overlap(
     candidates: np.ndarray,
     carts: Sequence[Sequence[CartLine]] | None,
     user_count: int,
-) -> dict[str, np.ndarray]:
+) -> dict[str, np.ndarray | float]:
     """Units and value (minor units) of the cart that each candidate covers; no cart: 0."""
     shape = (user_count, len(candidates))
     if carts is None or not any(carts):
-        return {"cart_covered_quantity": np.zeros(shape), "cart_covered_amount": np.zeros(shape)}
+        return {"cart_covered_quantity": 0.0, "cart_covered_amount": 0.0}
     owner = np.repeat(np.arange(user_count), [len(cart) for cart in carts])
     lines = [line for cart in carts for line in cart]
     ids = [line.product_id for line in lines]

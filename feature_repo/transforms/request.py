@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from feature_repo.transforms.affinity import (
+    INPUTS,
     KINDS,
     Bought,
     CartLine,
@@ -133,13 +134,32 @@ RANKER_INPUTS: tuple[str, ...] = (
 
 _POSITION = {name: position for position, name in enumerate(RANKER_INPUTS)}
 
+
+def _block(first: str, width: int) -> slice:
+    """The places of so many inputs that stand side by side."""
+    return slice(_POSITION[first], _POSITION[first] + width)
+
+
 _COUNTED = ("purchase", "redemption", "exposure")
 _STAMPS = ("last_purchase", "last_coupon_purchase", "last_redemption", "spend_decayed_reference")
+_RECENCY = (
+    "is_new_user",
+    "days_since_last_purchase",
+    "days_since_last_coupon_purchase",
+    "days_since_last_redemption",
+    "spend_decayed_30d",
+    "user_redemption_rate_all",
+)
+_RATE = "code_redemption_rate_all"
 
-_COUPON_COLUMNS = (*_COUPON_NUMBERS, *_CAMPAIGN_TYPES, "code_redemption_rate_all")
-_BESIDE = len(_COUPON_NUMBERS) + len(_CAMPAIGN_TYPES)
-"""So many of a coupon's own inputs stand side by side, in this order; the others follow alone."""
-_FIRST = _POSITION[_COUPON_COLUMNS[0]]
+_COUPON_COLUMNS = (*_COUPON_NUMBERS, *_CAMPAIGN_TYPES, _RATE)
+_BESIDE = len(_COUPON_COLUMNS) - 1
+"""So many of a coupon's own inputs stand side by side, in this order; the last one alone."""
+
+_OF_USERS = _block(_USER_NUMBERS[0], len(_USER_NUMBERS))
+_OF_COUPONS = _block(_COUPON_COLUMNS[0], _BESIDE)
+_OF_RECENCY = _block(_RECENCY[0], len(_RECENCY))
+_OF_AFFINITY = _block(INPUTS[0], len(INPUTS))
 
 
 @dataclass(frozen=True)
@@ -197,25 +217,19 @@ def ranker_inputs(
     """
     instants = np.asarray(as_of, dtype=np.float64)
     out = np.empty((len(instants), len(candidates), len(RANKER_INPUTS)), dtype=np.float32)
-
-    def put(name: str, values: np.ndarray) -> None:
-        out[:, :, _POSITION[name]] = values
-
     if known is None:
         known = known_of(users, coupons, candidates)
-    out[:, :, : len(_USER_NUMBERS)] = known.own.T[:, None, :]
     coupon = coupons.inputs[candidates]
-    out[:, :, _FIRST : _FIRST + _BESIDE] = coupon[None, :, :_BESIDE]
-    for place in range(_BESIDE, len(_COUPON_COLUMNS)):
-        put(_COUPON_COLUMNS[place], coupon[:, place])
-    for name, values in _user_recency(known, instants).items():
-        put(name, values[:, None])
-    put("days_left", days_between(instants[:, None], coupons.valid_to[candidates][None, :]))
-    for name, values in affinity(known.bought, instants).items():
-        put(name, values)
+    out[..., _OF_USERS] = known.own.T[:, None]
+    out[..., _OF_COUPONS] = coupon[:, :_BESIDE]
+    out[..., _POSITION[_RATE]] = coupon[:, _BESIDE]
+    out[..., _OF_RECENCY] = _recency(known, instants).T[:, None]
+    days_left = days_between(instants[:, None], coupons.valid_to[candidates])
+    out[..., _POSITION["days_left"]] = days_left
+    affinity(known.bought, instants, out[..., _OF_AFFINITY])
     overlap = cart_overlap(coupons.products, candidates, carts, len(instants))
     for name, values in overlap.items():
-        put(name, values)
+        out[..., _POSITION[name]] = values
     return out
 
 
@@ -224,10 +238,12 @@ class Known:
     """What users have to do with candidates, as far as time does not change it.
 
     ``own`` has a row of numbers for each of ``_USER_NUMBERS``, ``stamps`` one of instants for each
-    of ``_STAMPS``; ``spend`` is decayed to the last of these.
+    of ``_STAMPS``; ``spend`` is decayed to the last of these. ``recency`` has a row for each of
+    ``_RECENCY``, and 0 for what only an instant tells.
     """
 
     own: np.ndarray
+    recency: np.ndarray
     stamps: np.ndarray
     spend: np.ndarray
     bought: Bought
@@ -235,24 +251,27 @@ class Known:
 
 def known_of(users: Mapping[str, Sequence], coupons: Coupons, candidates: np.ndarray) -> Known:
     """What ``ranker_inputs`` reads of users and candidates before it looks at the clock."""
+    own = table([users[name] for name in _USER_NUMBERS])
+    counts = (own[_POSITION[f"{name}_count_all"]] for name in _COUNTED)
+    purchases, redeemed, exposed = counts
+    recency = np.zeros((len(_RECENCY), own.shape[1]))
+    recency[_RECENCY.index("is_new_user")] = ~(purchases > 0)
+    recency[_RECENCY.index("user_redemption_rate_all")] = ratio(redeemed, exposed)
     return Known(
-        table([users[name] for name in _USER_NUMBERS]),
+        own,
+        recency,
         table([users[f"{name}_timestamp"] for name in _STAMPS]),
         table([users["spend_decayed_sum_30d"]])[0],
         bought(users, coupons.scopes, candidates),
     )
 
 
-def _user_recency(known: Known, as_of: np.ndarray) -> dict[str, np.ndarray]:
-    """Recencies in days, the spend decayed to ``as_of`` (minor units) and the redemption rate."""
-    counts = (known.own[_POSITION[f"{name}_count_all"]] for name in _COUNTED)
-    purchases, redeemed, exposed = counts
-    purchase, coupon_purchase, redemption, age = days_between(known.stamps, as_of)
-    return {
-        "is_new_user": ~(purchases > 0),
-        "days_since_last_purchase": purchase,
-        "days_since_last_coupon_purchase": coupon_purchase,
-        "days_since_last_redemption": redemption,
-        "spend_decayed_30d": known.spend * decay(age, SPEND_HALF_LIFE_DAYS),
-        "user_redemption_rate_all": ratio(redeemed, exposed),
-    }
+_DAYS = slice(_RECENCY.index("days_since_last_purchase"), _RECENCY.index("spend_decayed_30d"))
+
+
+def _recency(known: Known, as_of: np.ndarray) -> np.ndarray:
+    """What an instant a user makes of users: a row for each of ``_RECENCY``."""
+    days, out = days_between(known.stamps, as_of), known.recency.copy()
+    out[_DAYS] = days[:-1]
+    out[_DAYS.stop] = known.spend * decay(days[-1], SPEND_HALF_LIFE_DAYS)
+    return out
