@@ -55,20 +55,30 @@ class FeastOnline:
         self.store = store
         self._service = service
         self._views: tuple[View, ...] = ()
+        self._watermark: datetime | None = None
+        self._mark: tuple[int, ...] | None = None
         self._users: tuple[Features, Any] | None = None
 
     def refresh(self) -> None:
-        """Read the registry again.
+        """Read the registry again, if it changed.
 
         Raises NotReady if the feature service was not applied yet.
         """
         from feast.errors import FeastObjectNotFoundException
 
+        from feature_repo.registry import registry_mark
+
+        mark = registry_mark(self.store)
+        if mark is not None and mark == self._mark:
+            return
         try:
             self.store.refresh_registry()
             service = self.store.get_feature_service(self._service, allow_cache=True)
             self._views = tuple(self._view(part) for part in service.feature_view_projections)
+            ends = [view.complete_until for view in self._views]
+            self._watermark = None if not ends or None in ends else min(ends)
             self._make_user_reader()
+            self._mark = mark
         except (FeastObjectNotFoundException, FileNotFoundError) as error:
             raise NotReady(
                 f"Expected the feature service {self._service} in the Feast registry, found none; "
@@ -118,8 +128,7 @@ class FeastOnline:
 
     def watermark(self) -> datetime | None:
         """The earliest of the views' latest materialization ends; None if one has none."""
-        ends = [view.complete_until for view in self._views]
-        return None if not ends or None in ends else min(ends)
+        return self._watermark
 
     def materialized(self) -> tuple[datetime, int] | None:
         """The watermark and how often the views were materialized; None before all were."""
