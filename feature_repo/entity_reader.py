@@ -7,6 +7,7 @@ and bytes become values when somebody asks for them. The stored bytes are Feast'
 
 import asyncio
 import sqlite3
+import struct
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -238,15 +239,32 @@ class FeastReader:
 
 
 class _KeyOf:
-    """The serialized entity key of an id."""
+    """The serialized entity key of an id, as Feast writes it.
+
+    Such a key begins alike for all ids and ends with the id's length and bytes. Where a version of
+    Feast writes another kind, it is asked each time.
+    """
 
     def __init__(self, store: FeatureStore, join_key: str) -> None:
         self._join_keys = [join_key]
         self._version = store.config.entity_key_serialization_version
+        self._head = self._whole("")[: -len(_LENGTH.pack(0))]
+        self._is_plain = all(self._composed(one) == self._whole(one) for one in _SAMPLES)
 
     def __call__(self, entity_id: str) -> bytes:
+        return self._composed(entity_id) if self._is_plain else self._whole(entity_id)
+
+    def _composed(self, entity_id: str) -> bytes:
+        data = entity_id.encode()
+        return self._head + _LENGTH.pack(len(data)) + data
+
+    def _whole(self, entity_id: str) -> bytes:
         key = EntityKey(join_keys=self._join_keys, entity_values=[Value(string_val=entity_id)])
         return serialize_entity_key(key, self._version)
+
+
+_LENGTH = struct.Struct("<I")
+_SAMPLES = ("", "1", "Zo\u00eb", "a" * 300)
 
 
 def _decoder(view: FeatureView, feature: str) -> Decode:

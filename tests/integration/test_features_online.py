@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from feature_logs import COUPONS, DAY, PRODUCTS, START, USERS, feast_store, land, logs, moment
@@ -170,7 +171,7 @@ def test_feast_s_own_store_reads_what_ours_wrote(request, kind, emptied_store):
 
 def test_feast_s_own_engine_brings_online_what_ours_would(tmp_path):
     store = feast_store(tmp_path)
-    land(tmp_path, {"users": [_user(30, 0)], "events": [_event("e1", DAY)]})
+    land(tmp_path, {})
     store.materialize(moment(START), moment(START + 3 * DAY))
     for key, ids in KEYS.items():
         refs = refs_of(store, key)
@@ -194,3 +195,41 @@ def _event(name: str, since: int) -> dict:
         "event_timestamp": at,
         "created_timestamp": at,
     }
+
+
+@settings(deadline=None, max_examples=200)
+@given(entity_id=st.text(max_size=300))
+def test_key_of_an_id_is_the_one_that_feast_writes(entity_id):
+    from feast.infra.key_encoding_utils import serialize_entity_key
+    from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+    from feast.protos.feast.types.Value_pb2 import Value
+
+    from feature_repo.entity_reader import _KeyOf
+
+    store = SimpleNamespace(config=SimpleNamespace(entity_key_serialization_version=3))
+    key = EntityKey(join_keys=["user_id"], entity_values=[Value(string_val=entity_id)])
+    keys = _KeyOf(store, "user_id")
+    assert keys._is_plain and keys(entity_id) == serialize_entity_key(key, 3)
+
+
+def test_service_reads_the_registry_again_only_once_it_changed(tmp_path, monkeypatch):
+    from serving.online import FeastOnline
+
+    store = feast_store(tmp_path)
+    service = FeastOnline(store)
+    service.refresh()
+    assert service.watermark() is None
+    land(tmp_path, {})
+    store.materialize(moment(START), moment(START + DAY))
+    service.refresh()
+    assert service.watermark() == moment(START + DAY)
+
+    def read() -> None:
+        raise AssertionError("nothing changed")
+
+    monkeypatch.setattr(store, "refresh_registry", read)
+    service.refresh()
+    monkeypatch.undo()
+    feast_store(tmp_path).materialize(moment(START), moment(START + 2 * DAY))
+    service.refresh()
+    assert service.watermark() == moment(START + 2 * DAY)
