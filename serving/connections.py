@@ -7,7 +7,6 @@ a request that offers to go on in another protocol, as Java's own client does of
 
 import asyncio
 import logging
-import uuid
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
@@ -17,12 +16,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from serving.errors import PROBLEM_JSON, problem
 from serving.headers import NOTHING, SECURITY
-from serving.logs import REQUEST_ID_HEADER
+from serving.logs import REQUEST_ID_HEADER, new_id
 from serving.settings import Limits
 
 log = logging.getLogger(__name__)
 
 _MOST_HEAD_BYTES = 65_536
+_STATUS_LINE = b"HTTP/1.1 "
 
 _OFFER = frozenset((b"connection", b"upgrade", b"http2-settings"))
 """The headers by which a request offers another protocol."""
@@ -43,7 +43,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._write_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
-        super().connection_made(transport)
+        super().connection_made(_WholeAnswers(transport, self.loop))
         self._await_head()
 
     def data_received(self, data: bytes) -> None:
@@ -142,10 +142,44 @@ class BoundedProtocol(HttpToolsProtocol):
             # Nothing may stand within an answer that is on its way.
             self.transport.abort()
             return
-        name = uuid.uuid4().hex
+        name = new_id()
         log.info("no request came", extra={"fields": {"request_id": name, "status": status}})
         self.transport.write(_answer(status, problem(status, detail), name))
         self.transport.close()
+
+
+class _WholeAnswers:
+    """A transport that sends the head of an answer with what follows it.
+
+    Uvicorn writes them one after the other, and the second write costs as much as the first. A
+    head that nothing follows in the same turn of the event loop goes out alone.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head: bytes | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if self._head is not None:
+            data, self._head = self._head + data, None
+        elif data.startswith(_STATUS_LINE):
+            self._head = data
+            self._loop.call_soon(self._send_head)
+            return
+        self._transport.write(data)
+
+    def close(self) -> None:
+        self._send_head()
+        self._transport.close()
+
+    def _send_head(self) -> None:
+        if self._head is not None:
+            head, self._head = self._head, None
+            self._transport.write(head)
 
 
 def _answer(status: int, body: bytes, request_id: str) -> bytes:

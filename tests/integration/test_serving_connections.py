@@ -1,5 +1,6 @@
 """Clients that take their time, send too much, or do not listen, against a real server."""
 
+import asyncio
 import http.client
 import json
 import socket
@@ -37,6 +38,9 @@ class _Locked:
 async def _app(scope, receive, send) -> None:
     """Answers with the size of the body, or at /static-offline-docs/large with 50 MB."""
     message = await receive()
+    if scope["path"].endswith("slow"):
+        await _slow(send)
+        return
     large = scope["path"].endswith("large")
     body = b"x" * HUGE if large else str(len(message["body"])).encode()
     headers = [(b"content-length", str(len(body)).encode())]
@@ -44,6 +48,14 @@ async def _app(scope, receive, send) -> None:
     for start in range(0, len(body), 65_536):
         part, more = body[start : start + 65_536], start + 65_536 < len(body)
         await send({"type": "http.response.body", "body": part, "more_body": more})
+
+
+async def _slow(send) -> None:
+    """Answers with a head and, a moment later, a body."""
+    headers = [(b"content-length", b"4")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await asyncio.sleep(0.2)
+    await send({"type": "http.response.body", "body": b"late"})
 
 
 class Address(NamedTuple):
@@ -317,3 +329,25 @@ def test_address_that_is_not_ours_is_one_sentence(host):
 def test_loopback_is_known(host, loopback):
     assert is_loopback(host) is loopback
     assert in_url(host) == (f"[{host}]" if ":" in host else host)
+
+
+def test_answer_arrives_in_one_piece(raw):
+    for _ in range(3):
+        raw.sendall(head("/static-offline-docs/x", content_length="2") + b"ab")
+        said = raw.recv(65_536)
+        assert said.startswith(b"HTTP/1.1 200 ") and said.endswith(b"\r\n\r\n2")
+
+
+def test_head_does_not_wait_for_a_body_that_is_late(raw):
+    raw.sendall(head("/static-offline-docs/slow", content_length="0"))
+    assert raw.recv(65_536).endswith(b"\r\n\r\n")
+    assert raw.recv(65_536) == b"late"
+
+
+def test_answers_to_requests_sent_at_once_come_in_their_order(raw):
+    parts = [head("/static-offline-docs/x", content_length=str(n)) + b"a" * n for n in (1, 2, 3)]
+    raw.sendall(b"".join(parts))
+    said = b""
+    while said.count(b"HTTP/1.1 200 ") < 3 or not said.endswith(b"\r\n\r\n3"):
+        said += raw.recv(65_536)
+    assert [part[-1:] for part in said.split(b"HTTP/1.1 200 ")[1:]] == [b"1", b"2", b"3"]
