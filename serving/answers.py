@@ -1,7 +1,6 @@
 """What becomes of a ranking: the coupons of the answer, and what the log keeps."""
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -10,7 +9,6 @@ import numpy as np
 from feature_repo.names import RANKER_SERVICE
 from feature_repo.reasons import reasons
 from serving.candidates import CandidateIndex
-from serving.clock import from_microseconds
 from serving.decision_files import SHADOW, Decision
 from serving.model import Ranker
 from serving.quotes import Coverage, quotes
@@ -19,8 +17,6 @@ from serving.rules import AUDIENCE, HOLDOUT, Situation
 from serving.schemas import Reason, Recommendation, RecommendationAnswer, RecommendationRequest
 
 Reasons = tuple[Reason, ...]
-
-_EVERY = set(Recommendation.model_fields)
 
 
 def why(request: RecommendationRequest, ranker: Ranker, ranking: Ranking) -> Sequence[Reasons]:
@@ -46,13 +42,12 @@ def recommendations(
         "rank": range(1, len(rows) + 1),
         "score": ranking.scores.tolist(),
         "propensity": ranking.propensities.tolist(),
-        "valid_to": map(from_microseconds, index.valid_to[rows].tolist()),
+        "valid_to": index.ends[rows].tolist(),
         "reasons": why,
         "quote": quotes(rows, cover),
     }
-    # Made of values that need no check, which would take longer than all else here.
     return tuple(
-        Recommendation.model_construct(_EVERY, **dict(zip(columns, values, strict=True)))
+        Recommendation.made_of(dict(zip(columns, values, strict=True)))
         for values in zip(*columns.values(), strict=True)
     )
 
@@ -106,10 +101,11 @@ def shadowed(served: Decision, index: CandidateIndex, ranker: Ranker, ranking: R
 
 def counted(others: int, *removed: Mapping[str, int]) -> dict[str, int]:
     """How many coupons each rule removed; ``others`` are for users that are not this one."""
-    total = Counter({AUDIENCE: others} if others else {})
+    total = {AUDIENCE: others} if others else {}
     for counts in removed:
-        total.update(counts)
-    return dict(total)
+        for rule, count in counts.items():
+            total[rule] = total.get(rule, 0) + count
+    return total
 
 
 def why_nothing(reachable: int, removed: Mapping[str, int]) -> str:

@@ -4,12 +4,14 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from feature_repo.names import COUPON
 from feature_repo.transforms.request import Coupons, coupons_from_columns
 from feature_repo.transforms.ties import tie_break
+from serving.clock import from_microseconds
 from serving.terms import NO_TERMS, TermColumns, Terms, terms_from_columns
 
 log = logging.getLogger(__name__)
@@ -44,6 +46,12 @@ class CandidateIndex:
     def __len__(self) -> int:
         return len(self.campaign_id)
 
+    @cached_property
+    def ends(self) -> np.ndarray:
+        """``valid_to`` as instants, UTC."""
+        instants = map(from_microseconds, self.valid_to.tolist())
+        return np.fromiter(instants, dtype=object, count=len(self))
+
     @property
     def coupon_id(self) -> np.ndarray:
         return self.coupons.coupon_id
@@ -60,7 +68,9 @@ class CandidateIndex:
         Coupons outside their validity are among the rows: a rule removes and counts them.
         """
         closed = [self.closed_rows.get(one, _NO_ROWS) for one in dict.fromkeys(campaigns or ())]
-        return np.sort(np.concatenate([self.open_rows, *closed]))
+        rows = np.concatenate([self.open_rows, *closed])
+        rows.sort()
+        return rows
 
 
 def index_from_columns(

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 from feature_repo.online.entity import Entity
+from serving.deadline import TimeLimit
 from serving.errors import StorageFailed
 from serving.ledger import Claim, Ledger, Redemption, Usage
 from serving.settings import OnlineSettings
@@ -131,6 +132,10 @@ class SteadyUsers:
             async with asyncio.timeout(_WARM_SECONDS):
                 await self._reader.user("")
 
+    def remembered(self, user_id: str) -> User | None:
+        """Who was read last, if that still is in memory; only ``read`` knows whether it holds."""
+        return self._last.get(user_id)
+
     async def read(self, user_id: str) -> tuple[User, tuple[str, ...]]:
         """What is known of a user, and in which ways it is less than it should be.
 
@@ -147,7 +152,7 @@ class SteadyUsers:
     async def _tried(self, user_id: str, again: bool = True) -> User | None:
         """What the store has of a user, None if it fails or takes too long."""
         try:
-            async with asyncio.timeout(self._settings.deadline_seconds) as limit:
+            with TimeLimit(self._settings.deadline_seconds) as limit:
                 user = await self._reader.user(user_id)
         except Exception as error:
             # Whatever the store's client raises: the request goes on without the store.
@@ -158,15 +163,12 @@ class SteadyUsers:
         self._breaker.succeeded()
         return user
 
-    def _overslept(self, limit: asyncio.Timeout) -> bool:
+    def _overslept(self, limit: TimeLimit) -> bool:
         """Whether it was this process that came too late, and not the store.
 
         What holds up the event loop makes every read under way miss its deadline at once.
         """
-        if not limit.expired():
-            return False
-        late = asyncio.get_running_loop().time() - limit.when()
-        return late > _LATE_SHARE * self._settings.deadline_seconds
+        return limit.expired and limit.late > _LATE_SHARE * self._settings.deadline_seconds
 
     def _note(self, error: Exception) -> None:
         was_open = self._breaker.is_open

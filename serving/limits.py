@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from starlette.types import Message, Receive
 
+from serving.deadline import TimeLimit
 from serving.errors import TooLarge, TooSlow
 from serving.settings import Limits
 
@@ -57,22 +58,27 @@ async def whole_body(receive: Receive, limits: Limits) -> Receive:
 
     Raises TooLarge, TooSlow, and Gone if the caller left.
     """
-    parts, size = [], 0
     try:
-        async with asyncio.timeout(limits.body_seconds):
-            more = True
-            while more:
-                part, more = await _part(receive)
-                size += len(part)
-                if size > limits.max_body_bytes:
-                    raise too_large(limits)
-                parts.append(part)
+        with TimeLimit(limits.body_seconds):
+            body = await body_of(receive, limits)
     except TimeoutError as error:
         raise TooSlow(
             f"The body was not here within {limits.body_seconds:g} seconds; send it again at once.",
             CLOSE,
         ) from error
-    return _again(b"".join(parts), receive)
+    return _again(body, receive)
+
+
+async def body_of(receive: Receive, limits: Limits | None = None) -> bytes:
+    """All of a body. Raises TooLarge, and Gone if the caller left."""
+    parts, size, more = [], 0, True
+    while more:
+        part, more = await _part(receive)
+        size += len(part)
+        if limits is not None and size > limits.max_body_bytes:
+            raise too_large(limits)
+        parts.append(part)
+    return b"".join(parts)
 
 
 async def discard(receive: Receive, seconds: float, most: int = _MOST_DISCARDED) -> bool:

@@ -67,9 +67,10 @@ def candidate_inputs(
     """
     if not len(rows):
         return _NO_INPUTS
-    columns, cart = OneUser(user), [item.priced() for item in request.cart]
+    columns = OneUser(user)
     known = purchases and purchases.of(request.user_id, user, columns, index, rows)
-    return ranker_inputs(columns, index.coupons, rows, np.array([as_of]), [cart], known)[0]
+    carts = [request.lines]
+    return ranker_inputs(columns, index.coupons, rows, np.array([as_of]), carts, known)[0]
 
 
 def score_and_rank(

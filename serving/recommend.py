@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,7 +13,7 @@ from feature_repo.online.entity import Entity
 from serving.answers import counted, decision, recommendations, shadowed, why, why_nothing
 from serving.candidates import CandidateIndex
 from serving.clock import Clock, microseconds
-from serving.deadline import NEVER, Deadline, Threads
+from serving.deadline import NEVER, Begun, Deadline, Threads
 from serving.decision_files import Decision
 from serving.decisions import DecisionSink
 from serving.degradation import (
@@ -62,8 +63,29 @@ class Users(Protocol):
     async def warm(self) -> None:
         """Connect to where users are read from."""
 
+    def remembered(self, user_id: str) -> User | None:
+        """Who was read last; ``read`` gives the same object if that still is what is known."""
+
     async def read(self, user_id: str) -> tuple[User, tuple[str, ...]]:
         """What is known of a user, and in which ways it is less than it should be."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is worked out of a user and an index before anything is decided or counted.
+
+    ``instant`` is the one decided for. ``rows`` are the candidates that the rules let through of
+    the ``reachable`` ones, ``removed`` counts the others by rule, and ``inputs`` are what rankers
+    read of the rows.
+    """
+
+    user: User
+    instant: datetime
+    situation: Situation
+    reachable: int
+    rows: np.ndarray
+    removed: Mapping[str, int]
+    inputs: np.ndarray
 
 
 class Recommender:
@@ -126,19 +148,24 @@ class Recommender:
         wait. Raises as ``decide`` does.
         """
         deadline = self._deadline()
-        async with deadline.kept():
+        with deadline.kept():
             return await self._answered(request, deadline)
 
     async def _answered(self, request: RecommendationRequest, deadline: Deadline) -> Answered:
         watch = self._watch()
         self._clock.instant(request.as_of, self._freshness.watermark())
         index = self._ready_index()
-        user, degraded = await self._users.read(request.user_id)
+        reading = Begun(self._users.read(request.user_id))
+        is_quick = not (request.explain or len(index) > _MANY or asks_ledger(index))
+        # While the store answers: it nearly always says of a user what it said before.
+        before = self._users.remembered(request.user_id) if is_quick else None
+        prepared = None if before is None else self._prepared(request, before, watch)
+        user, degraded = await reading
         watch.lap("read_user")
-        if request.explain or len(index) > _MANY or asks_ledger(index):
-            answer = await self._threads.run(self.decide, request, user, watch, deadline)
+        if is_quick:
+            answer = self.decide(request, user, watch, deadline, prepared)
         else:
-            answer = self.decide(request, user, watch, deadline)
+            answer = await self._threads.run(self.decide, request, user, watch, deadline)
         return Answered(answer, (*degraded, *self._lacking(request, answer, index, degraded)))
 
     def decide(
@@ -147,42 +174,39 @@ class Recommender:
         user: User,
         watch: Watch | None = None,
         deadline: Deadline | None = None,
+        prepared: Prepared | None = None,
     ) -> RecommendationAnswer:
         """Form the candidates, apply the rules, score, rank, and log the decision.
 
-        Raises AsOfRefused if the request names an instant this service cannot decide for, and
-        NotReady if there is no candidate index yet. After the ``deadline`` nothing is reserved or
-        logged, and OutOfTime is raised.
+        What was ``prepared`` of the same user is used. Raises AsOfRefused if the request names an
+        instant this service cannot decide for, and NotReady if there is no candidate index yet.
+        After the ``deadline`` nothing is reserved or logged, and OutOfTime is raised.
         """
         watch, request_id = watch or self._watch(), self._new_id()
         deadline = deadline or NEVER()
-        watermark = self._freshness.watermark()
-        instant = self._clock.instant(request.as_of, watermark)
-        index = self._ready_index()
+        if prepared is None or prepared.user is not user:
+            prepared = self._prepared(request, user, watch)
+        situation, rows, inputs = prepared.situation, prepared.rows, prepared.inputs
+        index, watermark = situation.index, self._freshness.watermark()
         assigned = self._experiment.assign(self._models(), request.user_id, request_id)
-        reachable = index.candidates(user["campaign_ids"])
-        situation = self._situation(request, index, microseconds(instant), user)
-        rows, removed = before_scoring(situation, reachable, self._ledger)
-        watch.candidates(len(reachable))
-        watch.lap("rules")
-        inputs = candidate_inputs(request, user, index, rows, situation.as_of, self._purchases)
-        watch.lap("features")
         choice = self._choice(request, index, request_id, situation.as_of)
         ranker = assigned.ranker
         deadline.check()
         ranking = score_and_rank(situation, rows, inputs, ranker, choice, self._ledger, watch)
-        removed = counted(len(index) - len(reachable), removed, ranking.removed)
-        answer = RecommendationAnswer(
-            request_id=request_id,
-            user_id=request.user_id,
-            model=ModelName(name=ranker.name, version=ranker.version),
-            cold_start=is_unknown(user),
-            stale_features=tuple(self._freshness.stale_features(instant)),
-            recommendations=recommendations(
-                index, ranking, situation.coverage, why(request, ranker, ranking)
-            ),
-            removed=removed,
-            reason=None if len(ranking.rows) else why_nothing(len(reachable), removed),
+        removed = counted(len(index) - prepared.reachable, prepared.removed, ranking.removed)
+        answer = RecommendationAnswer.made_of(
+            {
+                "request_id": request_id,
+                "user_id": request.user_id,
+                "model": ModelName.made_of({"name": ranker.name, "version": ranker.version}),
+                "cold_start": is_unknown(user),
+                "stale_features": tuple(self._freshness.stale_features(prepared.instant)),
+                "recommendations": recommendations(
+                    index, ranking, situation.coverage, why(request, ranker, ranking)
+                ),
+                "removed": removed,
+                "reason": None if len(ranking.rows) else why_nothing(prepared.reachable, removed),
+            }
         )
         watch.lap("answer")
         made = decision(
@@ -200,6 +224,21 @@ class Recommender:
         watch.lap("log")
         watch.finish()
         return answer
+
+    def _prepared(self, request: RecommendationRequest, user: User, watch: Watch) -> Prepared:
+        """Form the candidates, apply the rules, and work out what rankers read. Raises as
+        ``decide`` does.
+        """
+        instant = self._clock.instant(request.as_of, self._freshness.watermark())
+        index = self._ready_index()
+        reachable = index.candidates(user["campaign_ids"])
+        situation = self._situation(request, index, instant, user)
+        rows, removed = before_scoring(situation, reachable, self._ledger)
+        watch.candidates(len(reachable))
+        watch.lap("rules")
+        inputs = candidate_inputs(request, user, index, rows, situation.as_of, self._purchases)
+        watch.lap("features")
+        return Prepared(user, instant, situation, len(reachable), rows, removed, inputs)
 
     def _lacking(
         self,
@@ -255,14 +294,14 @@ class Recommender:
         self,
         request: RecommendationRequest,
         index: CandidateIndex,
-        as_of: int,
+        instant: datetime,
         user: Mapping[str, Any],
     ) -> Situation:
         return Situation(
             index,
-            as_of,
+            microseconds(instant),
             redemptions(user),
-            coverage(index.terms.offers, cart_of([item.priced() for item in request.cart])),
+            coverage(index.terms.offers, cart_of(request.lines)),
             request.user_id,
             request.placement,
             self._rules,

@@ -70,7 +70,9 @@ class Rule:
 def held_out(situation: Situation, rows: np.ndarray) -> np.ndarray:
     """The user is in the holdout."""
     settings = situation.settings
-    return np.full(len(rows), settings.holdout_share > 0 and settings.held_out(situation.user_id))
+    if settings.holdout_share > 0 and settings.held_out(situation.user_id):
+        return np.ones(len(rows), dtype=bool)
+    return np.zeros(len(rows), dtype=bool)
 
 
 def expired(situation: Situation, rows: np.ndarray) -> np.ndarray:
@@ -214,7 +216,8 @@ USAGE_RULES: Mapping[str, Rule] = {
 }
 
 
-_LEDGER_TERMS = frozenset((*LIMITED, *(rule.needs for rule in USAGE_RULES.values())))
+_USAGE_TERMS = frozenset(rule.needs for rule in USAGE_RULES.values())
+_LEDGER_TERMS = _USAGE_TERMS.union(LIMITED)
 
 
 def asks_ledger(index: CandidateIndex) -> bool:
@@ -232,7 +235,7 @@ def before_scoring(
     """
     rows, removed = apply_rules(situation, rows, RULES)
     stated = situation.index.terms.stated
-    if not len(rows) or not any(rule.needs in stated for rule in USAGE_RULES.values()):
+    if not len(rows) or stated.isdisjoint(_USAGE_TERMS):
         return rows, removed
     try:
         situation = replace(situation, usage=_usage(situation, rows, ledger))
@@ -270,7 +273,7 @@ def apply_rules(
     for name, rule in rules.items():
         if rule.needs is None or rule.needs in stated:
             gone = rule.removes(situation, rows)
-            count = np.count_nonzero(gone)
+            count = int(np.count_nonzero(gone))
             if count:
                 removed[name] = count
                 rows = rows[~gone]

@@ -113,6 +113,9 @@ class FakeOnline:
     def nobody(self) -> dict[str, Any]:
         return user()
 
+    def remembered(self, user_id: str) -> None:
+        """Nobody is."""
+
     async def read(self, user_id: str) -> tuple[dict[str, Any], tuple[str, ...]]:
         return await self.user(user_id), ()
 

@@ -17,7 +17,7 @@ from serving_fakes import (
 from serving_services import ASK, assert_problem, post, service
 
 from serving.clock import Clock
-from serving.deadline import NEVER, Deadline, Threads
+from serving.deadline import NEVER, Begun, Deadline, Threads, TimeLimit
 from serving.errors import OutOfTime
 from serving.model import Models, RuleRanker
 from serving.recommend import Recommender
@@ -46,7 +46,7 @@ def test_time_is_over_at_the_end_and_not_before():
 
 def test_without_a_deadline_there_is_no_end():
     async def wait() -> str:
-        async with NEVER().kept():
+        with NEVER().kept():
             await asyncio.sleep(0)
             return "done"
 
@@ -58,7 +58,7 @@ def test_what_hangs_in_a_thread_is_given_up():
     free = threading.Event()
 
     async def wait() -> None:
-        async with Deadline(SECONDS, asyncio.get_running_loop().time).kept():
+        with Deadline(SECONDS, asyncio.get_running_loop().time).kept():
             await Threads(1).run(free.wait, 10)
 
     with pytest.raises(OutOfTime):
@@ -68,7 +68,7 @@ def test_what_hangs_in_a_thread_is_given_up():
 
 def test_timeout_of_something_else_stays_what_it_is():
     async def fail() -> None:
-        async with Deadline(60, asyncio.get_running_loop().time).kept():
+        with Deadline(60, asyncio.get_running_loop().time).kept():
             raise TimeoutError("of a socket")
 
     with pytest.raises(TimeoutError, match="of a socket"):
@@ -141,3 +141,102 @@ def test_refusal_for_want_of_time_is_a_problem_that_says_when_to_come_again():
     answer = post(found, json=ASK)
     assert assert_problem(answer, 503)["type"] == "urn:clipwise:problem:out-of-time"
     assert answer.headers["retry-after"] == "1"
+
+
+def test_who_is_cancelled_by_another_is_not_told_of_a_time_limit():
+    async def wait() -> None:
+        with TimeLimit(60):
+            await asyncio.sleep(60)
+
+    async def cancel() -> None:
+        task = asyncio.create_task(wait())
+        await asyncio.sleep(0)
+        task.cancel()
+        await task
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(cancel())
+
+
+def test_after_a_time_limit_the_task_goes_on():
+    async def wait() -> tuple[bool, int]:
+        with pytest.raises(TimeoutError), TimeLimit(0.01) as limit:
+            await asyncio.sleep(60)
+        await asyncio.sleep(0)
+        return limit.expired and limit.late >= 0, asyncio.current_task().cancelling()
+
+    assert asyncio.run(wait()) == (True, 0)
+
+
+def test_inner_time_limit_leaves_the_outer_one_alone():
+    async def wait() -> str:
+        with TimeLimit(60):
+            try:
+                with TimeLimit(0.01):
+                    await asyncio.sleep(60)
+            except TimeoutError:
+                return "inner"
+
+    assert asyncio.run(wait()) == "inner"
+
+
+def test_what_is_begun_runs_to_where_it_waits_and_goes_on_when_awaited():
+    seen = []
+
+    async def work(waits: int) -> str:
+        seen.append("begun")
+        for _ in range(waits):
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.001 if waits else 0)
+        seen.append("done")
+        return "result"
+
+    async def use() -> None:
+        for waits in (0, 2):
+            seen.clear()
+            begun = Begun(work(waits))
+            assert seen == ["begun"]
+            assert await begun == "result" and seen == ["begun", "done"]
+
+    asyncio.run(use())
+
+
+def test_what_is_begun_and_never_waits_is_done_at_once():
+    async def work() -> None:
+        return None
+
+    async def use() -> None:
+        assert await Begun(work()) is None
+
+    asyncio.run(use())
+
+
+def test_what_ends_who_waits_reaches_what_was_begun():
+    ended = []
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+
+    async def use() -> None:
+        with TimeLimit(0.01):
+            await Begun(work())
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(use())
+    assert ended == ["cancelled"]
+
+
+def test_what_fails_after_it_was_begun_fails_who_awaits_it():
+    async def work() -> None:
+        await asyncio.sleep(0)
+        raise ValueError("broken")
+
+    async def use() -> None:
+        await Begun(work())
+
+    with pytest.raises(ValueError, match="broken"):
+        asyncio.run(use())

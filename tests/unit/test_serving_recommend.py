@@ -23,6 +23,7 @@ from serving.experiment import Experiment
 from serving.ledger import Redemption
 from serving.model import Models, RuleRanker
 from serving.policies import Policies, Policy
+from serving.ranking import candidate_inputs
 from serving.recommend import Recommender
 from serving.schemas import CartItem, RecommendationRequest
 from serving.settings import RuleSettings
@@ -435,3 +436,37 @@ def test_log_says_up_to_when_the_features_know():
     log = FakeLog()
     recommender(FOUR, log=log).recommend(ask())
     assert log.decisions[0].online_watermark == microseconds(WATERMARK)
+
+
+class Remembering(FakeOnline):
+    """Somebody was read before; the store may say something else by now."""
+
+    before = None
+
+    def remembered(self, user_id: str):
+        return self.before
+
+
+def test_what_was_remembered_decides_nothing_once_the_store_says_something_else():
+    online, log = Remembering({"900": buyer({"p-bread": 3}, campaign_ids=["1"])}), FakeLog()
+    online.before = buyer({"p-milk": 3}, campaign_ids=["1", "2"])
+    answer = recommender(online, log=log).recommend(ask())
+    assert answer == recommender(FakeOnline(online.users)).recommend(ask())
+    assert shown(answer)[0] == "bread" and "soap" not in shown(answer) and len(log.decisions) == 1
+
+
+def test_who_is_the_same_as_before_is_worked_out_once(monkeypatch):
+    calls = []
+
+    def counted(*given):
+        calls.append(given)
+        return candidate_inputs(*given)
+
+    monkeypatch.setattr("serving.recommend.candidate_inputs", counted)
+    online = Remembering({"900": buyer({"p-milk": 3}, campaign_ids=["1"])})
+    online.before = online.users["900"]
+    assert shown(recommender(online).recommend(ask())) == ["milk", "welcome", "bread"]
+    assert len(calls) == 1
+    online.before = None
+    recommender(online).recommend(ask())
+    assert len(calls) == 2

@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from serving.schemas import CartItem, RecommendationRequest
+from serving.schemas import CartItem, ModelName, RecommendationRequest
 
 PLAIN = {"user_id": "900", "placement": "home"}
 
@@ -87,3 +87,10 @@ def test_as_of_is_text_that_names_its_zone(as_of):
 def test_as_of_in_another_zone_is_the_same_instant():
     request = RecommendationRequest.model_validate(PLAIN | {"as_of": "2017-12-31T00:00:00-05:00"})
     assert request.as_of.isoformat() == "2017-12-31T05:00:00+00:00"
+
+
+def test_model_made_of_values_is_like_one_that_was_checked():
+    values = {"name": "coupon_ranker", "version": "3"}
+    made, checked = ModelName.made_of(values), ModelName(**values)
+    assert made == checked and made.model_dump_json() == checked.model_dump_json()
+    assert made.model_copy(update={"version": "4"}) == ModelName(name="coupon_ranker", version="4")
