@@ -8,6 +8,7 @@ from datetime import datetime
 from fastapi import FastAPI, Request, Response
 from fastapi_offline import FastAPIOffline
 from starlette.concurrency import run_in_threadpool
+from starlette.types import ASGIApp
 
 from feature_repo.names import PLACEMENTS, RANKER_SERVICE
 from serving.background import Background
@@ -107,32 +108,34 @@ def create_app(service: Service) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     install_problems(app)
-    _add_contract(app, service)
+    hot = _add_contract(app, service)
     _add_state(app, service)
     if service.webhook is not None:
         _add_webhook(app, service.webhook)
     add_page(app)
     give_files_whole(app)
     describe_keys(app)
-    _add_doors(app, service)
+    _add_doors(app, service, hot)
     return app
 
 
-def _add_doors(app: FastAPI, service: Service) -> None:
-    """What stands around the routes; what is added last is passed first."""
+def _add_doors(app: FastAPI, service: Service, hot: BodyRoute) -> None:
+    """What is passed on the way to the routes, of which the ``hot`` one is reached at once.
+
+    It stands outside of all that is FastAPI's own, which a recommendation has no need of.
+    """
     rates, paths = Rates(service.timer), {route.path for route in app.routes}
-    app.add_middleware(Doors, keys=service.keys, rates=rates, limits=service.limits)
-    app.add_middleware(
-        Envelope,
-        paths=paths,
-        metrics=service.metrics,
-        timer=service.timer,
-        traces=service.traces,
-    )
+    plain = app.build_middleware_stack
+
+    def around() -> ASGIApp:
+        doors = Doors(Shortcut(plain(), hot), service.keys, rates, service.limits)
+        return Envelope(doors, paths, service.metrics, service.timer, service.traces)
+
+    app.build_middleware_stack = around
 
 
-def _add_contract(app: FastAPI, service: Service) -> None:
-    """The routes of the contract, of which one is reached without a look at the others."""
+def _add_contract(app: FastAPI, service: Service) -> BodyRoute:
+    """The routes of the contract; gives the one that must be reached fast."""
 
     async def recommend(request: RecommendationRequest) -> RecommendationAnswer:
         answered = await service.recommender.recommend(request)
@@ -151,13 +154,15 @@ def _add_contract(app: FastAPI, service: Service) -> None:
         summary="Rank the coupons that this user may see",
         route_class_override=BodyRoute,
     )
-    app.add_middleware(Shortcut, route=app.routes[-1])
+    hot = app.routes[-1]
 
     @app.post("/v1/events", responses=CONTRACT_PROBLEMS, summary="Take in what users did")
     def take_events(batch: EventBatch) -> EventReceipt:
         receipt = service.inbox.take(batch.events, service.clock.now())
         service.metrics.events(receipt)
         return receipt
+
+    return hot
 
 
 def registry_trouble(models: ModelSlot) -> tuple[str, ...]:

@@ -12,9 +12,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serving.limits import Gone, body_of
 from serving.problems import problem_answer
 
 _JSON = "application/json"
@@ -27,10 +28,9 @@ class BodyRoute(APIRoute):
         if scope["method"] not in self.methods:
             await super().handle(scope, receive, send)
             return
-        request = Request(scope, receive)
         try:
-            body = await request.body()
-        except ClientDisconnect as error:
+            body = await body_of(receive)
+        except Gone as error:
             raise HTTPException(400) from error
         answer = await self.endpoint(checked(self._model, content_type(scope), body))
         await answer(scope, receive, send)

@@ -51,6 +51,7 @@ class Metrics:
 
     def _count_requests(self) -> None:
         registry = self._registry
+        self._seconds_of: dict[tuple[str, int], Histogram] = {}
         self._seconds = Histogram(
             "clipwise_request_seconds",
             "Time from a request's arrival to its answer.",
@@ -127,7 +128,10 @@ class Metrics:
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """Count a request by the route's template, never by the path that came."""
-        self._seconds.labels(route, str(status)).observe(seconds)
+        found = self._seconds_of.get((route, status))
+        if found is None:
+            found = self._seconds_of[route, status] = self._seconds.labels(route, str(status))
+        found.observe(seconds)
 
     def watched(self, watch: Stopwatch) -> None:
         """Count a recommendation's candidates and how long its stages took, at the next look."""
@@ -152,7 +156,8 @@ class Metrics:
             self._degraded[kind].inc()
         self._answers.labels(answer.model.name, answer.model.version).inc()
         self._shown.inc(len(answer.recommendations))
-        self._cold.inc(answer.cold_start)
+        if answer.cold_start:
+            self._cold.inc()
         for rule, count in answer.removed.items():
             self._removed.labels(rule).inc(count)
         for view in answer.stale_features:

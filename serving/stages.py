@@ -51,14 +51,18 @@ class Stopwatch:
     ) -> None:
         self._timer = timer
         self._listeners = listeners
-        self._begun = timer()
-        self.laps: list[Lap] = []
+        self._stages: list[str] = []
+        self._instants = [timer()]
         self.candidate_count = 0
 
+    @property
+    def laps(self) -> list[Lap]:
+        """The stages so far."""
+        return list(map(Lap, self._stages, self._instants, self._instants[1:]))
+
     def lap(self, stage: str) -> None:
-        ended = self._timer()
-        self.laps.append(Lap(stage, self._begun, ended))
-        self._begun = ended
+        self._stages.append(stage)
+        self._instants.append(self._timer())
 
     def candidates(self, count: int) -> None:
         self.candidate_count = count
