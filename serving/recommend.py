@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,16 +23,14 @@ from serving.degradation import (
     UNKNOWN_USER,
     User,
 )
-from serving.errors import NotReady
 from serving.experiment import Experiment
-from serving.ledger import EVER, Ledger, NoLedger
+from serving.ledger import Ledger, NoLedger
 from serving.model import Models, Ranker
 from serving.online import Freshness
 from serving.policies import Policies
-from serving.purchases import Purchases
-from serving.quotes import cart_of, coverage
-from serving.ranking import candidate_inputs, score_and_rank
-from serving.rules import UNKNOWN, RuleSettings, Situation, asks_ledger, before_scoring
+from serving.preparation import Preparation, Prepared
+from serving.ranking import score_and_rank
+from serving.rules import UNKNOWN, RuleSettings, Situation, asks_ledger
 from serving.schemas import (
     ModelName,
     RecommendationAnswer,
@@ -70,24 +67,6 @@ class Users(Protocol):
         """What is known of a user, and in which ways it is less than it should be."""
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """What is worked out of a user and an index before anything is decided or counted.
-
-    ``instant`` is the one decided for. ``rows`` are the candidates that the rules let through of
-    the ``reachable`` ones, ``removed`` counts the others by rule, and ``inputs`` are what rankers
-    read of the rows.
-    """
-
-    user: User
-    instant: datetime
-    situation: Situation
-    reachable: int
-    rows: np.ndarray
-    removed: Mapping[str, int]
-    inputs: np.ndarray
-
-
 class Recommender:
     """Decides for one request at a time; everything it needs is handed in.
 
@@ -118,17 +97,15 @@ class Recommender:
     ) -> None:
         self._deadline = deadline
         self._threads = Threads()
-        self._purchases = Purchases()
         self._users = users
         self._freshness = freshness
-        self._index = index
         self._models = models
         self._decisions = decisions
-        self._clock = clock
         self._new_id = new_id
         self._watch = watch
         self._ledger = ledger or NoLedger()
-        self._rules = rules or RuleSettings()
+        rules = rules or RuleSettings()
+        self._preparation = Preparation(freshness, index, clock, self._ledger, rules)
         self._policies = policies or Policies()
         self._departments = departments
         self._experiment = experiment or Experiment()
@@ -153,13 +130,15 @@ class Recommender:
 
     async def _answered(self, request: RecommendationRequest, deadline: Deadline) -> Answered:
         watch = self._watch()
-        self._clock.instant(request.as_of, self._freshness.watermark())
-        index = self._ready_index()
+        self._preparation.instant(request)
+        index = self._preparation.index()
         reading = Begun(self._users.read(request.user_id))
         is_quick = not (request.explain or len(index) > _MANY or asks_ledger(index))
         # While the store answers: it nearly always says of a user what it said before.
         before = self._users.remembered(request.user_id) if is_quick else None
-        prepared = None if before is None else self._prepared(request, before, watch)
+        prepared = None
+        if before is not None:
+            prepared = self._preparation.of(request, before, watch)
         user, degraded = await reading
         watch.lap("read_user")
         if is_quick:
@@ -185,7 +164,7 @@ class Recommender:
         watch, request_id = watch or self._watch(), self._new_id()
         deadline = deadline or NEVER()
         if prepared is None or prepared.user is not user:
-            prepared = self._prepared(request, user, watch)
+            prepared = self._preparation.of(request, user, watch)
         situation, rows, inputs = prepared.situation, prepared.rows, prepared.inputs
         index, watermark = situation.index, self._freshness.watermark()
         assigned = self._experiment.assign(self._models(), request.user_id, request_id)
@@ -224,21 +203,6 @@ class Recommender:
         watch.lap("log")
         watch.finish()
         return answer
-
-    def _prepared(self, request: RecommendationRequest, user: User, watch: Watch) -> Prepared:
-        """Form the candidates, apply the rules, and work out what rankers read. Raises as
-        ``decide`` does.
-        """
-        instant = self._clock.instant(request.as_of, self._freshness.watermark())
-        index = self._ready_index()
-        reachable = index.candidates(user["campaign_ids"])
-        situation = self._situation(request, index, instant, user)
-        rows, removed = before_scoring(situation, reachable, self._ledger)
-        watch.candidates(len(reachable))
-        watch.lap("rules")
-        inputs = candidate_inputs(request, user, index, rows, situation.as_of, self._purchases)
-        watch.lap("features")
-        return Prepared(user, instant, situation, len(reachable), rows, removed, inputs)
 
     def _lacking(
         self,
@@ -290,44 +254,9 @@ class Recommender:
 
         self._shadow.submit(rank_in_shadow)
 
-    def _situation(
-        self,
-        request: RecommendationRequest,
-        index: CandidateIndex,
-        instant: datetime,
-        user: Mapping[str, Any],
-    ) -> Situation:
-        return Situation(
-            index,
-            microseconds(instant),
-            redemptions(user),
-            coverage(index.terms.offers, cart_of(request.lines)),
-            request.user_id,
-            request.placement,
-            self._rules,
-            # What the ledger has did happen, though the clock may have been set back since. In
-            # replay it may be later than the instant that is decided for.
-            until=None if self._clock.replay else EVER,
-        )
-
-    def _ready_index(self) -> CandidateIndex:
-        index = self._index()
-        if index is None:
-            raise NotReady(
-                "There are no coupons to choose from: nothing is in the online store yet (run "
-                "`clipwise materialize`), or it cannot be read (the service's log says why)."
-            )
-        return index
-
 
 def is_unknown(user: Mapping[str, Any]) -> bool:
     """Whether nothing at all is known of the user."""
     if isinstance(user, Entity):
         return user.is_unknown
     return all(value is None for name, value in user.items() if name != USER)
-
-
-def redemptions(user: Mapping[str, Any]) -> dict[str, float]:
-    """How often the user redeemed each coupon so far."""
-    ids, counts = user["redeemed_coupon_ids"], user["redeemed_coupon_counts"]
-    return {} if ids is None else dict(zip(ids, counts, strict=True))

@@ -462,7 +462,7 @@ def test_who_is_the_same_as_before_is_worked_out_once(monkeypatch):
         calls.append(given)
         return candidate_inputs(*given)
 
-    monkeypatch.setattr("serving.recommend.candidate_inputs", counted)
+    monkeypatch.setattr("serving.preparation.candidate_inputs", counted)
     online = Remembering({"900": buyer({"p-milk": 3}, campaign_ids=["1"])})
     online.before = online.users["900"]
     assert shown(recommender(online).recommend(ask())) == ["milk", "welcome", "bread"]
