@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 STAGES = ("read_user", "rules", "features", "score", "rank", "answer", "log")
-"""What a recommendation goes through, in this order."""
+"""What a recommendation goes through. Rules and features come before the wait for the store, where
+it said something of the user before."""
 
 
 class Lap(NamedTuple):

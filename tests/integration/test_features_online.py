@@ -171,7 +171,7 @@ def test_feast_s_own_store_reads_what_ours_wrote(request, kind, emptied_store):
 
 def test_feast_s_own_engine_brings_online_what_ours_would(tmp_path):
     store = feast_store(tmp_path)
-    land(tmp_path, {})
+    land(tmp_path, {"users": [_user(30, 0)], "events": [_event("e1", DAY)]})
     store.materialize(moment(START), moment(START + 3 * DAY))
     for key, ids in KEYS.items():
         refs = refs_of(store, key)

@@ -36,7 +36,10 @@ class _Locked:
 
 
 async def _app(scope, receive, send) -> None:
-    """Answers with the size of the body, or at /static-offline-docs/large with 50 MB."""
+    """Answers with the size of the body, or at /static-offline-docs/large with 50 MB.
+
+    At /static-offline-docs/slow the body comes later than the head.
+    """
     message = await receive()
     if scope["path"].endswith("slow"):
         await _slow(send)
