@@ -7,7 +7,6 @@ and bytes become values when somebody asks for them. The stored bytes are Feast'
 
 import asyncio
 import sqlite3
-import struct
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,16 +17,15 @@ import hiredis
 import numpy as np
 from feast import FeatureStore
 from feast.feature_view import FeatureView
-from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.infra.online_stores.helpers import _mmh3, compute_versioned_name
 from feast.infra.online_stores.redis import RedisType
 from feast.infra.online_stores.sqlite import _quote_id
-from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.type_map import feast_value_type_to_python_type
 from feast.value_type import ValueType
 
 from feature_repo.online.entity import Decode, Entity
+from feature_repo.online.entity_keys import EntityKeys
 from feature_repo.online.redis_line import RedisLine
 from feature_repo.online_store import GuardedRedisOnlineStore, GuardedSqliteOnlineStore, table_of
 
@@ -109,7 +107,7 @@ class RedisReader:
         join_key: str,
         wanted: Sequence[Wanted],
     ) -> None:
-        self._key = _KeyOf(store, join_key)
+        self._key = EntityKeys(store, join_key)
         self._project = store.project.encode()
         versioned = store.config.registry.enable_online_feature_view_versioning
         self._stored = [
@@ -183,7 +181,7 @@ class SqliteReader:
         join_key: str,
         wanted: Sequence[Wanted],
     ) -> None:
-        self._key = _KeyOf(store, join_key)
+        self._key = EntityKeys(store, join_key)
         self._path = online._get_db_path(store.config)
         tables = list(dict.fromkeys(table_of(store.config, one.view) for one in wanted))
         self._places = {
@@ -236,35 +234,6 @@ class FeastReader:
 
     async def close(self) -> None:
         """Feast holds what it opened."""
-
-
-class _KeyOf:
-    """The serialized entity key of an id, as Feast writes it.
-
-    Such a key begins alike for all ids and ends with the id's length and bytes. Where a version of
-    Feast writes another kind, it is asked each time.
-    """
-
-    def __init__(self, store: FeatureStore, join_key: str) -> None:
-        self._join_keys = [join_key]
-        self._version = store.config.entity_key_serialization_version
-        self._head = self._whole("")[: -len(_LENGTH.pack(0))]
-        self._is_plain = all(self._composed(one) == self._whole(one) for one in _SAMPLES)
-
-    def __call__(self, entity_id: str) -> bytes:
-        return self._composed(entity_id) if self._is_plain else self._whole(entity_id)
-
-    def _composed(self, entity_id: str) -> bytes:
-        data = entity_id.encode()
-        return self._head + _LENGTH.pack(len(data)) + data
-
-    def _whole(self, entity_id: str) -> bytes:
-        key = EntityKey(join_keys=self._join_keys, entity_values=[Value(string_val=entity_id)])
-        return serialize_entity_key(key, self._version)
-
-
-_LENGTH = struct.Struct("<I")
-_SAMPLES = ("", "1", "Zo\u00eb", "a" * 300)
 
 
 def _decoder(view: FeatureView, feature: str) -> Decode:

@@ -156,21 +156,21 @@ def _repeated(schema) -> list[str]:
     """
     import pyarrow as pa
 
-    paths = {field.name: field.type for field in schema}
-    lists = {name: kind for name, kind in paths.items() if _lists(kind)}
-    inner = {f"{name}.list.element": kind.value_type for name, kind in lists.items()}
-    return [path for path, kind in (paths | inner).items() if pa.types.is_string(kind)]
+    lists = [field for field in schema if pa.types.is_list(field.type)]
+    kinds = {field.name: field.type for field in schema}
+    kinds |= {f"{field.name}.list.element": field.type.value_type for field in lists}
+    return [path for path, kind in kinds.items() if pa.types.is_string(kind)]
 
 
 def _column(values: Sequence, kind):
     """Values as an Arrow array; lists go over whole, since their items are many."""
     import pyarrow as pa
 
-    if not _lists(kind):
+    if not pa.types.is_list(kind):
         return pa.array(values, kind)
     items, of = [np.asarray(value, _numpy(kind)) for value in values], kind.value_type
     every = np.concatenate(items)
-    if _lists(of):
+    if pa.types.is_list(of):
         inner = _ends(np.full(len(every), every.shape[1]))
         found = pa.ListArray.from_arrays(inner, pa.array(every.ravel(), of.value_type))
     else:
@@ -178,19 +178,12 @@ def _column(values: Sequence, kind):
     return pa.ListArray.from_arrays(_ends([len(one) for one in items]), found)
 
 
-def _lists(kind) -> bool:
-    """Whether values of a kind are lists."""
-    import pyarrow as pa
-
-    return pa.types.is_list(kind)
-
-
 def _numpy(kind) -> type:
     """What items of a list of a kind are in NumPy."""
     import pyarrow as pa
 
     of = kind.value_type
-    return object if pa.types.is_string(of) else np.float32 if _lists(of) else np.float64
+    return object if pa.types.is_string(of) else np.float32 if pa.types.is_list(of) else np.float64
 
 
 def _ends(sizes: Sequence[int]) -> np.ndarray:

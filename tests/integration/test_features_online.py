@@ -204,12 +204,12 @@ def test_key_of_an_id_is_the_one_that_feast_writes(entity_id):
     from feast.protos.feast.types.EntityKey_pb2 import EntityKey
     from feast.protos.feast.types.Value_pb2 import Value
 
-    from feature_repo.entity_reader import _KeyOf
+    from feature_repo.online.entity_keys import EntityKeys
 
     store = SimpleNamespace(config=SimpleNamespace(entity_key_serialization_version=3))
     key = EntityKey(join_keys=["user_id"], entity_values=[Value(string_val=entity_id)])
-    keys = _KeyOf(store, "user_id")
-    assert keys._is_plain and keys(entity_id) == serialize_entity_key(key, 3)
+    keys = EntityKeys(store, "user_id")
+    assert keys.is_plain and keys(entity_id) == serialize_entity_key(key, 3)
 
 
 def test_service_reads_the_registry_again_only_once_it_changed(tmp_path, monkeypatch):
