@@ -4,9 +4,10 @@ Every connection is kept alive and sends its next request as soon as the last is
 loop, written on asyncio's own transports so that it costs a small part of what it measures.
 ``SPEC`` is JSON: ``port``, ``path``, ``bodies`` (a file with one body a line, taken in turns by all
 connections), ``connections``, ``seconds``, ``warm`` (seconds before them that do not count), and
-optionally ``marker``: text of an answer that is noted with its time, and ``whole``: text that an
-answer has to have, or it counts as degraded, as it does with the header that says so. What was
-measured is printed as JSON. A request fails unless it is answered with status 200.
+optionally ``once``: every body is sent once, and ``seconds`` are the most that may take;
+``marker``: text of an answer that is noted with its time; and ``whole``: text that an answer has to
+have, or it counts as degraded, as it does with the header that says so. What was measured is
+printed as JSON. A request fails unless it is answered with status 200.
 """
 
 import asyncio
@@ -35,6 +36,7 @@ class Seen:
     failed: list[float] = field(default_factory=list)
     degraded: int = 0
     said: str = ""
+    is_over: bool = False
 
 
 class Caller(asyncio.Protocol):
@@ -68,12 +70,13 @@ class Caller(asyncio.Protocol):
 
     def _send(self) -> None:
         self._sent = time.perf_counter()
-        if self._sent >= self._until:
-            self._waiting = False
+        request = next(self._requests, None) if self._sent < self._until else None
+        self._waiting = request is not None
+        if request is None:
+            self._seen.is_over = True
             self._transport.close()
-            return
-        self._waiting = True
-        self._transport.write(next(self._requests))
+        else:
+            self._transport.write(request)
 
     def _answered(self, answer: bytes) -> None:
         now = time.perf_counter()
@@ -115,12 +118,13 @@ def requests(spec: dict) -> list[bytes]:
 async def load(spec: dict, warm: bool = False) -> Seen:
     """Send for ``seconds``, or to warm up; a connection that is lost is opened again."""
     seen = Seen()
-    made = itertools.cycle(requests(spec))
+    made = requests(spec)
+    made = iter(made) if spec.get("once") else itertools.cycle(made)
     until = time.perf_counter() + spec["warm" if warm else "seconds"]
 
     async def one() -> None:
         loop = asyncio.get_running_loop()
-        while time.perf_counter() < until:
+        while not seen.is_over and time.perf_counter() < until:
             try:
                 _, caller = await loop.create_connection(
                     lambda: Caller(made, seen, until, spec), "127.0.0.1", spec["port"]
@@ -182,8 +186,10 @@ def main(spec: dict) -> None:
     gc.disable()
     if spec.get("warm"):
         uvloop.run(load(spec, warm=True))
+    began = time.perf_counter()
     seen = uvloop.run(load(spec))
-    answer = summary(seen.took, spec["seconds"], len(seen.failed))
+    seconds = time.perf_counter() - began if spec.get("once") else spec["seconds"]
+    answer = summary(seen.took, seconds, len(seen.failed))
     answer |= {"degraded": seen.degraded, "said": seen.said}
     if spec.get("marker"):
         answer["swap"] = around(seen)

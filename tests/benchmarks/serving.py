@@ -3,7 +3,9 @@
 Real purchases of the Complete Journey on a Redis of the benchmark's own, users in turns over all
 households, the decision log on, replay mode; the campaigns are made up, so that every request has
 exactly as many candidates as the case says (``serving_data``). The load comes from a second process
-(``load``), ours and the floor take turns, and every figure is the median of the repetitions. What
+(``load``), ours and the floor take turns, and every figure is the median of the repetitions.
+Everybody is asked once before: a first request costs more than a later one, and has figures of its
+own. What
 the set-up makes is kept below CLIPWISE_HOME/bench and used again, until features are published in
 another format or ``--fresh`` is said.
 """
@@ -20,6 +22,7 @@ from tests.benchmarks import serving_runs as runs
 from tests.benchmarks.competing import say
 from tests.benchmarks.measuring import report, write
 from tests.benchmarks.serving_bars import judged
+from tests.benchmarks.serving_course import Course
 from tests.benchmarks.serving_data import Home, home_of, journey
 from tests.benchmarks.serving_prepared import prepared
 
@@ -32,7 +35,7 @@ LARGE = (1_000, 10_000)
 
 def measured(wanted: argparse.Namespace, root: Path) -> Iterator[list[dict]]:
     """All records so far, after every part."""
-    course = runs.Course(wanted.seconds, wanted.warm, wanted.repetitions, wanted.workers)
+    course = Course(wanted.seconds, wanted.warm, wanted.repetitions, wanted.workers)
     small = _home(root, FEW)
     found = list(runs.ceiling(course, small))
     stock = [1, 8] if wanted.stock else []
@@ -56,7 +59,7 @@ def _home(root: Path, candidates: int) -> Home:
     return prepared(home_of(root, candidates))
 
 
-def _large(course: runs.Course, root: Path, numbers: Sequence[int]) -> list[dict]:
+def _large(course: Course, root: Path, numbers: Sequence[int]) -> list[dict]:
     found = []
     for candidates in numbers:
         found += runs.beside_the_floor(course, _home(root, candidates), [1], [])

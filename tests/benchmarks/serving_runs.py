@@ -1,6 +1,5 @@
 """The parts of the serving benchmark: what is measured, in which order, and the records of it."""
 
-import json
 import os
 import statistics
 import subprocess
@@ -8,13 +7,12 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import ExitStack
 
 from feature_repo.names import CHAMPION, RANKER_MODEL
-from tests.benchmarks.competing import CHECKOUT, say
+from tests.benchmarks.competing import say
 from tests.benchmarks.measuring import record
+from tests.benchmarks.serving_course import Course, answer_of
 from tests.benchmarks.serving_data import CLIPWISE, Home, registry_client
 from tests.benchmarks.serving_prepared import CARTS, bodies
 from tests.benchmarks.serving_servers import (
@@ -29,11 +27,10 @@ from tests.benchmarks.serving_servers import (
 )
 
 STOCK = "feast serve, mlflow models serve"
-PATH = "/v1/recommendations"
 UNITS = {"p50": "ms", "p90": "ms", "p99": "ms", "max": "ms", "rate": "1/s"}
 COUNTS = ("failed", "degraded")
-TENTH = '"rank":10'
-"""What an answer with ten coupons has."""
+FIRST_SECONDS = 30
+"""How long everybody's first request may take together, before the rest is left out."""
 STEADY = 8
 """Connections of the loads that go on while something else happens."""
 SOAK_LOOK = 10
@@ -46,62 +43,6 @@ for name in sys.argv[1:]:
     except Exception:
         print(name)
 """
-
-
-@dataclass(frozen=True)
-class Course:
-    """How long and how often is measured, and with how many workers on both sides."""
-
-    seconds: float
-    warm: float
-    repetitions: int
-    workers: int
-
-    def load(self, port: int, file: Path, connections: int, **more: object) -> dict:
-        """One run of the load generator in a process of its own."""
-        with self.loading(port, file, connections, **more) as process:
-            return _answer(process)
-
-    @contextmanager
-    def loading(
-        self, port: int, file: Path, connections: int, **more: object
-    ) -> Iterator[subprocess.Popen]:
-        """The load generator while it runs."""
-        spec = {"port": port, "path": PATH, "bodies": str(file), "connections": connections}
-        spec |= {"seconds": self.seconds, "warm": self.warm, "whole": TENTH} | more
-        with _process(["tests.benchmarks.load", json.dumps(spec)]) as process:
-            yield process
-
-    def stock(self, ports: tuple[int, int], home: Home, connections: int) -> dict:
-        """The same of the stock pair's client."""
-        spec = {"feast": ports[0], "mlflow": ports[1], "work": str(home.work)}
-        spec |= {"connections": connections, "seconds": self.seconds, "warm": self.warm}
-        with _process(["tests.benchmarks.serving_stock", "load", json.dumps(spec)]) as process:
-            return _answer(process)
-
-
-@contextmanager
-def _process(module: Sequence[str]) -> Iterator[subprocess.Popen]:
-    """A module of ours that runs beside this one, and ends with the block at the latest."""
-    environment = os.environ | {"PYTHONPATH": CHECKOUT}
-    command = [sys.executable, "-m", *module]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _answer(process: subprocess.Popen) -> dict:
-    """What a load found, once it is over. Raises CalledProcessError if it broke."""
-    said, _ = process.communicate()
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, process.args)
-    found = json.loads(said)
-    if found["said"]:
-        say(f"{found['failed']} failed, {found.get('degraded', 0)} degraded: {found['said']}")
-    return found
 
 
 def ceiling(course: Course, home: Home) -> Iterator[dict]:
@@ -127,13 +68,14 @@ def beside_the_floor(
             "floor": stack.enter_context(floor(home, port, course.workers)),
             "ours": stack.enter_context(ours(home, port, course.workers)),
         }
+        met = _met(course, home, servers)
         for turn in range(course.repetitions):
             for number in connections:
                 for cart in CARTS:
                     for name, server in servers.items():
                         found = course.load(server.port, bodies(home, cart), number)
                         runs[cart, number, name].append(found)
-                        _tell(home, cart, number, name, turn, found)
+                        _tell(case_of(home.candidates, cart, number), name, turn, found)
         if stock:
             pair = (
                 stack.enter_context(feast_serve(home, port)).port,
@@ -142,17 +84,36 @@ def beside_the_floor(
         for turn in range(course.repetitions):
             for number in stock:
                 runs["empty", number, STOCK].append(found := course.stock(pair, home, number))
-                _tell(home, "empty", number, STOCK, turn, found)
-    return [
-        row
+                _tell(case_of(home.candidates, "empty", number), STOCK, turn, found)
+    cases = {
+        case_of(home.candidates, cart, number): _of(runs, cart, number)
         for number in connections
         for cart in CARTS
-        for row in compared(case_of(home.candidates, cart, number), _of(runs, cart, number))
-    ]
+    }
+    if 1 in connections:
+        cases = {_first(home): met} | cases
+    return [row for case, found in cases.items() for row in compared(case, found)]
 
 
-def _tell(home: Home, cart: str, number: int, name: str, turn: int, found: dict) -> None:
-    case = case_of(home.candidates, cart, number)
+def _met(course: Course, home: Home, servers: Mapping[str, Server]) -> dict[str, list[dict]]:
+    """One request of everybody, for whom nothing is remembered yet: all later ones are not first.
+
+    At most ``FIRST_SECONDS`` of them, on each side.
+    """
+    runs = {}
+    for name, server in servers.items():
+        more = {"once": True, "warm": 0, "seconds": FIRST_SECONDS}
+        found = course.load(server.port, bodies(home, "empty"), 1, **more)
+        runs[name] = [found]
+        _tell(_first(home), name, 0, found)
+    return runs
+
+
+def _first(home: Home) -> str:
+    return f"{home.candidates:,} candidates, {CARTS['empty']}, everybody's first request"
+
+
+def _tell(case: str, name: str, turn: int, found: dict) -> None:
     if not found["answers"]:
         say(f"{case}: {name}, run {turn + 1}: no answer; {found['said']}")
         return
@@ -215,7 +176,7 @@ def _swapped(course: Course, home: Home, server: Server, client, version: str, s
     with course.loading(server.port, bodies(home, "empty"), STEADY, **more) as process:
         time.sleep(course.warm + seconds * 0.4)
         client.set_registered_model_alias(RANKER_MODEL, CHAMPION, version)
-        found = _answer(process)
+        found = answer_of(process)
     say(f"swap to version {version}: {found['failed']} failed, {found.get('swap') or 'not seen'}")
     return found
 
@@ -240,7 +201,7 @@ def soak(course: Course, home: Home, seconds: float) -> Iterator[dict]:
         while process.poll() is None:
             seen.append(max(server.resident()))
             time.sleep(min(SOAK_LOOK, seconds / 20))
-        found = _answer(process)
+        found = answer_of(process)
     tenth = max(1, len(seen) // 10)
     case = f"soak of {seconds:,.0f} s, connections: {STEADY}"
     early = statistics.median(seen[tenth : 2 * tenth] or seen)

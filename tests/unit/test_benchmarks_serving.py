@@ -1,6 +1,8 @@
 """The arithmetic that the serving benchmark's figures and verdicts stand on."""
 
-from tests.benchmarks.load import Seen, answer_length, around, quantile, summary
+import asyncio
+
+from tests.benchmarks.load import Seen, answer_length, around, load, quantile, summary
 from tests.benchmarks.measuring import record
 from tests.benchmarks.serving_bars import judged
 from tests.benchmarks.serving_runs import case_of, compared
@@ -26,6 +28,28 @@ def test_an_answer_is_whole_when_its_body_is_there():
 
     assert answer_length(head[:30]) is None
     assert answer_length(head + b"12") == len(head) + 5
+
+
+def test_each_body_is_sent_once_if_asked_so(tmp_path):
+    bodies = [b'{"user_id":"%d"}' % number for number in range(20)]
+    (tmp_path / "bodies").write_bytes(b"\n".join(bodies))
+    heard = []
+
+    async def answer(reader, writer):
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            heard.append(await reader.readexactly(answer_length(head) - len(head)))
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+
+    async def main():
+        server = await asyncio.start_server(answer, "127.0.0.1")
+        spec = {"port": server.sockets[0].getsockname()[1], "path": "/", "seconds": 30}
+        spec |= {"bodies": tmp_path / "bodies", "connections": 3, "once": True}
+        async with server:
+            return await load(spec)
+
+    seen = asyncio.run(main())
+
+    assert sorted(heard) == sorted(bodies) and len(seen.took) == len(bodies) and not seen.failed
 
 
 def test_a_swap_reaches_from_before_the_first_new_to_after_the_last_old_answer():
