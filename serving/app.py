@@ -1,5 +1,6 @@
 """The HTTP door: routes of the contract, and nothing that decides."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ from serving.settings import Limits
 from serving.shadow import Shadow
 from serving.states import ChallengerState, ClockState, ModelState, Readiness
 from serving.traces import Traces
+from serving.warming import Warming
 from serving.webhook import Webhook
 
 DEGRADED_HEADER = "X-Clipwise-Degraded"
@@ -47,9 +49,9 @@ class Service:
 
     ``timer`` gives seconds that only grow, for measuring how long an answer took. Without a
     ``webhook`` the service takes no notices of the registry; without ``traces`` it makes none;
-    without a ``shadow`` no challenger ranks there. ``online_is_down`` says whether the online
-    store is being left alone, ``online_is_lost`` whether it came back empty. ``begun`` is called
-    once everything is in memory.
+    without a ``shadow`` no challenger ranks there; without ``warming`` nobody is read ahead.
+    ``online_is_down`` says whether the online store is being left alone, ``online_is_lost`` whether
+    it came back empty. ``begun`` is called once everything is in memory.
     """
 
     recommender: Recommender
@@ -69,6 +71,7 @@ class Service:
     policies: Policies = field(default_factory=Policies)
     experiment: Experiment = field(default_factory=Experiment)
     shadow: Shadow | None = None
+    warming: Warming | None = None
     online_is_down: Callable[[], bool] = lambda: False
     begun: Callable[[], None] = lambda: None
     online_is_lost: Callable[[], bool] = lambda: False
@@ -85,7 +88,10 @@ def create_app(service: Service) -> FastAPI:
         service.background.start()
         await service.recommender.warm()
         service.begun()
+        ahead = None if service.warming is None else asyncio.create_task(service.warming.run())
         yield
+        if ahead is not None:
+            ahead.cancel()
         service.background.stop()
         await run_in_threadpool(service.recommender.close)
         if service.shadow is not None:

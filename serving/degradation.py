@@ -136,6 +136,10 @@ class SteadyUsers:
         """Who was read last, if that still is in memory; only ``read`` knows whether it holds."""
         return self._last.get(user_id)
 
+    def lately(self) -> list[str]:
+        """The ids of those who were read, the last one first."""
+        return [*reversed(self._last)]
+
     async def read(self, user_id: str) -> tuple[User, tuple[str, ...]]:
         """What is known of a user, and in which ways it is less than it should be.
 

@@ -1,11 +1,16 @@
 """What the service holds of what the lake knows: ids, terms, redemptions, departments."""
 
 from collections.abc import Collection
+from datetime import timedelta
 from typing import Any
 
 from serving.online import FeastOnline
 from serving.redemptions import Used
 from serving.terms import TermColumns
+
+_WEEKS = (1, 7, 28)
+"""Days to look back for who did something: a shop with many users is not read further than needed.
+"""
 
 
 def coupon_ids(lake: Any) -> list[str]:
@@ -26,6 +31,26 @@ def stated_terms(lake: Any, terms: FeastOnline) -> TermColumns:
         for name in ("coupon", "product")
     )
     return TermColumns(terms.coupons(coupons), terms.products(products))
+
+
+def active_users(lake: Any, most: int) -> list[str]:
+    """The ids of those who did something last, the last one first; at most so many.
+
+    Nobody is among them who did nothing in the last weeks.
+    """
+    from feature_repo.lake import query
+
+    state, found = lake.state(), []
+    for days in _WEEKS:
+        start = state.watermark - timedelta(days=days)
+        rows = query(
+            f"SELECT user_id FROM ({lake.scan('events', state, start, state.watermark)}) "
+            f"GROUP BY user_id ORDER BY max(event_timestamp) DESC, user_id LIMIT {most}"
+        )
+        found = rows["user_id"].to_pylist()
+        if len(found) == most:
+            break
+    return found
 
 
 def redeemed(lake: Any, coupons: Collection[str], names: Collection[str]) -> list[Used]:

@@ -28,7 +28,14 @@ from serving.departments import Departments
 from serving.errors import CannotListen
 from serving.events import Inbox
 from serving.keys import KeyFile, WatchedKeys
-from serving.known import coupon_departments, coupon_ids, product_ids, redeemed, stated_terms
+from serving.known import (
+    active_users,
+    coupon_departments,
+    coupon_ids,
+    product_ids,
+    redeemed,
+    stated_terms,
+)
 from serving.ledger import Ledger
 from serving.logs import current_request_id
 from serving.metrics import Metrics
@@ -42,6 +49,7 @@ from serving.shadow import Shadow
 from serving.sqlite_ledger import SqliteLedger
 from serving.stages import Stopwatch
 from serving.traces import Traces, otlp_traces
+from serving.warming import Warming
 from serving.webhook import Webhook
 
 log = logging.getLogger(__name__)
@@ -154,23 +162,33 @@ def assemble(settings: Settings, lake: Any, online: FeastOnline) -> Service:
     coupons = (online.refresh, terms.refresh, index.refresh, presence.look, redemptions.refresh)
     if settings.policies.limit_departments:
         coupons = (*coupons, departments.refresh)
+    recommender = Recommender(
+        users=users,
+        freshness=online,
+        index=lambda: index.current,
+        models=lambda: models.models,
+        decisions=decisions,
+        clock=clock,
+        new_id=current_request_id,
+        watch=_stopwatch(metrics, traces),
+        ledger=SteadyLedger(ledger, settings.online.pause_seconds, time.monotonic),
+        rules=settings.rules,
+        policies=settings.policies,
+        departments=departments.of,
+        experiment=settings.experiment,
+        shadow=shadow,
+        deadline=partial(Deadline, settings.deadline_seconds, time.monotonic),
+    )
+    most = settings.online.remembered
     return Service(
-        recommender=Recommender(
-            users=users,
-            freshness=online,
-            index=lambda: index.current,
-            models=lambda: models.models,
-            decisions=decisions,
-            clock=clock,
-            new_id=current_request_id,
-            watch=_stopwatch(metrics, traces),
-            ledger=SteadyLedger(ledger, settings.online.pause_seconds, time.monotonic),
-            rules=settings.rules,
-            policies=settings.policies,
-            departments=departments.of,
-            experiment=settings.experiment,
-            shadow=shadow,
-            deadline=partial(Deadline, settings.deadline_seconds, time.monotonic),
+        recommender=recommender,
+        warming=Warming(
+            recommender.ahead,
+            lambda: index.current,
+            users,
+            lambda: active_users(lake, most),
+            most,
+            settings.poll_seconds,
         ),
         index=index,
         models=models,

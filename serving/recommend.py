@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from feature_repo.names import USER
+from feature_repo.names import PLACEMENTS, USER
 from feature_repo.online.entity import Entity
 from serving.answers import counted, decision, recommendations, shadowed, why, why_nothing
 from serving.candidates import CandidateIndex
@@ -128,12 +128,20 @@ class Recommender:
         with deadline.kept():
             return await self._answered(request, deadline)
 
+    async def ahead(self, user_id: str) -> bool:
+        """Read a user and work out what requests will need; whether the store was there for it."""
+        user, degraded = await self._users.read(user_id)
+        if not degraded and _is_quick(self._preparation.index()):
+            request = RecommendationRequest(user_id=user_id, placement=PLACEMENTS[0])
+            self._preparation.of(request, user, Unwatched())
+        return not degraded
+
     async def _answered(self, request: RecommendationRequest, deadline: Deadline) -> Answered:
         watch = self._watch()
         self._preparation.instant(request)
         index = self._preparation.index()
         reading = Begun(self._users.read(request.user_id))
-        is_quick = not (request.explain or len(index) > _MANY or asks_ledger(index))
+        is_quick = _is_quick(index) and not request.explain
         # While the store answers: it nearly always says of a user what it said before.
         before = self._users.remembered(request.user_id) if is_quick else None
         prepared = None
@@ -253,6 +261,11 @@ class Recommender:
             self._decisions.record(shadowed(served, situation.index, challenger, ranking))
 
         self._shadow.submit(rank_in_shadow)
+
+
+def _is_quick(index: CandidateIndex) -> bool:
+    """Whether others can wait for a decision."""
+    return len(index) <= _MANY and not asks_ledger(index)
 
 
 def is_unknown(user: Mapping[str, Any]) -> bool:

@@ -1,5 +1,6 @@
 """Hand-written stand-ins for what surrounds a recommender: a user reader, a ranker, a log."""
 
+import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from feature_repo.contract import COUPON_TERMS, PRODUCT_TERMS
+from feature_repo.online.entity import Entity
 from feature_repo.raw_table import Table
 from feature_repo.transforms.request import coupons_from_columns, ranker_inputs
 from serving.candidates import CandidateIndex, index_from_columns
@@ -56,6 +58,12 @@ def buyer(bought: Mapping[str, int], **known: Any) -> dict[str, Any]:
         "history_reference_timestamp": when,
     }
     return user(**history, purchase_count_all=sum(bought.values()), **known)
+
+
+def entity(known: Mapping[str, Any]) -> Entity:
+    """A user as a reader gives it."""
+    fields = {name: (place, pickle.loads) for place, name in enumerate(known)}
+    return Entity(fields, [pickle.dumps(value) for value in known.values()])
 
 
 def coupon(coupon_id: str, campaign_id: str, products: tuple[str, ...] = (), **known: Any) -> dict:

@@ -167,6 +167,7 @@ def test_so_many_users_are_remembered_as_read_last(ids):
     read(users, *ids)
     store.how = "fails"
     kept = list(dict.fromkeys(reversed(ids)))[:2]
+    assert users.lately() == kept
     found = {one: degraded for one in "abcd" for _, degraded in read(users, one)}
     assert found == {one: CACHED if one in kept else COLD for one in "abcd"}
 

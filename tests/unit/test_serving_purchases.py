@@ -1,12 +1,11 @@
 """What was worked out of purchases is kept for the very same user, index and candidates."""
 
-import pickle
 from weakref import ref
 
 import numpy as np
 import pytest
 import serving_fakes
-from serving_fakes import columns_of, coupon
+from serving_fakes import columns_of, coupon, entity
 
 from feature_repo.online.entity import Entity
 from serving.candidates import index_from_columns
@@ -18,10 +17,7 @@ ALL = np.arange(3)
 
 
 def user() -> Entity:
-    """A user as a reader gives it."""
-    values = serving_fakes.user()
-    fields = {name: (place, pickle.loads) for place, name in enumerate(values)}
-    return Entity(fields, [pickle.dumps(value) for value in values.values()])
+    return entity(serving_fakes.user())
 
 
 @pytest.fixture

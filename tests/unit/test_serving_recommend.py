@@ -12,12 +12,15 @@ from serving_fakes import (
     FakeRanker,
     buyer,
     coupon,
+    entity,
     index_of,
     user,
 )
 
 from feature_repo.transforms.request import RANKER_INPUTS
+from serving import purchases
 from serving.clock import Clock, microseconds
+from serving.degradation import COLD_START_FEATURES, ONLINE_STORE
 from serving.errors import AsOfRefused, NotReady
 from serving.experiment import Experiment
 from serving.ledger import Redemption
@@ -41,6 +44,7 @@ class Waiting:
     """A recommender whose answers are waited for."""
 
     def __init__(self, recommender: Recommender) -> None:
+        self.recommender = recommender
         self.answered = lambda request: asyncio.run(recommender.recommend(request))
 
     def recommend(self, request: RecommendationRequest):
@@ -87,6 +91,25 @@ def test_user_sees_the_coupons_of_what_they_buy_first():
     assert shown(answer) == ["milk", "welcome", "bread"]
     assert answer.model.name == "own_spend" and answer.model.version == "rule-1"
     assert not answer.cold_start and answer.reason is None
+
+
+@pytest.mark.parametrize("degraded", [(), (ONLINE_STORE, COLD_START_FEATURES)])
+def test_who_was_read_ahead_is_not_worked_out_again_and_nothing_is_logged(monkeypatch, degraded):
+    worked_out, log = [], FakeLog()
+    known_of = purchases.known_of
+    monkeypatch.setattr(purchases, "known_of", lambda *of: worked_out.append(of) or known_of(*of))
+
+    class Online(FakeOnline):
+        async def read(self, user_id: str):
+            return self.users[user_id], degraded
+
+    who = entity(buyer({"p-milk": 3}, campaign_ids=["1"]))
+    decides = recommender(Online({"900": who}), log=log)
+
+    assert asyncio.run(decides.recommender.ahead("900")) is not bool(degraded)
+    assert len(worked_out) == (0 if degraded else 1) and log.decisions == []
+    assert shown(decides.recommend(ask())) == ["milk", "welcome", "bread"]
+    assert len(worked_out) == 1
 
 
 def test_answer_carries_rank_score_propensity_and_validity():
