@@ -68,6 +68,8 @@ _DEFAULTS = {
     # A registry that is down must not hold up what serves meanwhile.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    # Arrow's own way of keeping memory holds on to some 40 MB of what files of decisions took.
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
     # Whose traces these are.
     "OTEL_SERVICE_NAME": "clipwise",
 }
@@ -226,7 +228,7 @@ def unhindered() -> None:
 
 
 def prepare_environment(settings: Settings) -> None:
-    """Set what Feast and MLflow read from the environment, before either is imported."""
+    """Set what the tools read from the environment, before any of them is imported."""
     os.environ["CLIPWISE_HOME"] = str(settings.home)
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)

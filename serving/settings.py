@@ -41,7 +41,7 @@ class OnlineSettings:
     deadline_seconds: float = 0.1
     failures: int = 5
     pause_seconds: float = 1.0
-    remembered: int = 4_000
+    remembered: int = 3_000
 
 
 @dataclass(frozen=True)

@@ -3,19 +3,22 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 Decode = Callable[[Any], Any]
 Fields = Mapping[str, tuple[int, Decode]]
 """Where each feature stands among what was read, and what makes a value of it."""
 
 _SHORT = 64
-"""Bytes up to which the value that was made of them is kept."""
+"""Bytes up to which the list that was made of them is kept."""
 
 
 class Entity(Mapping[str, Any]):
     """The features of an entity by name: None for one that is not known, an array for numbers.
 
-    ``stored`` has what was read, None where there is nothing. A long list is decoded each time it
-    is asked for, since whoever asks makes something smaller of it; all else is decoded once.
+    ``stored`` has what was read, None where there is nothing. A short list is decoded once. A long
+    one and a single value are decoded each time they are asked for, since whoever asks makes
+    something smaller of them, and many entities are held at a time.
     """
 
     __slots__ = ("_fields", "_stored", "_values", "__weakref__")
@@ -30,8 +33,10 @@ class Entity(Mapping[str, Any]):
             return self._values[name]
         place, decode = self._fields[name]
         data = self._stored[place]
-        value = decode(data) if data else None
-        if data is None or len(data) <= _SHORT:
+        if not data:
+            return None
+        value = decode(data)
+        if isinstance(value, list | np.ndarray) and len(data) <= _SHORT:
             self._values[name] = value
         return value
 

@@ -1,32 +1,29 @@
 """An entity as it was read: bytes become values once somebody asks for them."""
 
+import numpy as np
+import pytest
+
 from feature_repo.online.entity import Entity
 
 
-def counted(calls: list):
-    def decode(data: bytes) -> str:
-        calls.append(data)
-        return data.decode()
-
-    return decode
+def entity(stored: list) -> Entity:
+    return Entity({"name": (0, bytes.decode), "city": (1, bytes.decode)}, stored)
 
 
-def entity(stored: list, calls: list | None = None) -> Entity:
-    decode = counted([] if calls is None else calls)
-    return Entity({"name": (0, decode), "city": (1, decode)}, stored)
-
-
-def test_values_are_decoded_when_they_are_asked_for_and_short_ones_once():
+@pytest.mark.parametrize("listed", [str.split, lambda text: np.array(text.split())])
+def test_values_are_decoded_when_they_are_asked_for_and_short_lists_once(listed):
     calls: list[bytes] = []
-    one = entity([b"Ann", b"x" * 1_000], calls)
+
+    def decode(data: bytes):
+        calls.append(data)
+        return listed(data.decode()) if b" " in data else data.decode()
+
+    fields = {name: (place, decode) for place, name in enumerate(("name", "short", "long"))}
+    one = Entity(fields, [b"Ann", b"a b", b"x " * 1_000])
     assert calls == []
-    assert [one["name"], one["name"], len(one["city"]), len(one["city"])] == [
-        "Ann",
-        "Ann",
-        1000,
-        1000,
-    ]
-    assert calls == [b"Ann", b"x" * 1_000, b"x" * 1_000]
+    for _ in range(2):
+        assert (one["name"], list(one["short"]), len(one["long"])) == ("Ann", ["a", "b"], 1_000)
+    assert calls == [b"Ann", b"a b", b"x " * 1_000, b"Ann", b"x " * 1_000]
 
 
 def test_what_is_not_stored_or_empty_is_none_and_somebody_without_anything_is_unknown():
