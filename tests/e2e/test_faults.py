@@ -21,6 +21,7 @@ from processes import ROOT, Running, clipwise, running
 ROUNDS = int(os.environ.get("CLIPWISE_FAULT_ROUNDS", "1"))
 """How often each fault happens."""
 KNOWN = [f"card-{number:03}" for number in range(1, 9)]
+NEVER_ASKED = "card-020"
 STRANGERS = ["nobody-1", "nobody-2"]
 DOWN = "online-store"
 DEADLINE = 2.0
@@ -146,6 +147,18 @@ def whole_again(load: Load) -> float:
     )
 
 
+def test_who_was_read_ahead_is_known_at_the_first_request_though_redis_is_gone(service, redis):
+    until(lambda: "read ahead" in service.log.read_text(), "users are read ahead", 30)
+    redis.kill()
+    try:
+        first = answered(service, NEVER_ASKED)
+        assert first.lacks == (DOWN, "cached-features") and not first.cold_start, first
+        assert answered(service, "nobody-else").lacks[:2] == (DOWN, "cold-start-features")
+    finally:
+        redis.start()
+    until(lambda: not answered(service).lacks, "Redis is used again", 30)
+
+
 def test_redis_is_killed_and_comes_back_under_load(service, redis):
     before = counted(service)
     with Load(service.url, [*KNOWN, *STRANGERS]) as load:
@@ -155,7 +168,7 @@ def test_redis_is_killed_and_comes_back_under_load(service, redis):
             gone = time.monotonic()
             time.sleep(2)
             note = get(service, "/readyz").json()["notes"]
-            cold = answered(service, "card-020")
+            cold = answered(service, "nobody-never-asked")
             back = time.monotonic()
             redis.start()
             took = whole_again(load)
