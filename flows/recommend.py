@@ -1,5 +1,6 @@
 """One user's coupons as of any instant: the service's decision, from the offline store."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +16,7 @@ from serving.model import ModelSlot
 from serving.recommend import Recommender
 from serving.registry import MlflowRegistry
 from serving.schemas import RecommendationAnswer, RecommendationRequest
+from serving.settings import rules_from_environment
 from serving.terms import TermColumns
 from training.dataset import features_by_key
 
@@ -84,12 +86,14 @@ class Explained:
 def recommend(user_id: str, as_of: str | None = None, k: int = 10) -> Explained:
     """What the service would answer a user at an instant, by default the watermark.
 
-    Caps of all users, budgets and frequency caps are left out: what was reserved and shown at that
-    instant is not kept.
+    The holdout counts as the environment has it. Caps of all users, budgets and frequency caps are
+    left out, since what was reserved and shown at that instant is not kept; so is exploration,
+    which would show another list each time.
 
-    Raises LakeError for an instant after the watermark, which nobody knows yet.
+    Raises LakeError for an instant after the watermark, which nobody knows yet, and SettingsRefused
+    for a holdout that cannot be.
     """
-    home = prepare_environment()
+    home, rules = prepare_environment(), rules_from_environment(os.environ)
     lake = Lake(home)
     state = lake.state()
     moment = instant(as_of) if as_of else state.watermark
@@ -114,6 +118,7 @@ def recommend(user_id: str, as_of: str | None = None, k: int = 10) -> Explained:
         decisions=_Unlogged(),
         clock=Clock(lambda: moment),
         new_id=lambda: "offline",
+        rules=rules,
     )
     request = RecommendationRequest(user_id=user_id, placement="home", k=k)
     answer = recommender.decide(request, features.user(user_id))

@@ -131,7 +131,9 @@ class Recommender:
     async def ahead(self, user_id: str) -> bool:
         """Read a user and work out what requests will need; whether the store was there for it."""
         user, degraded = await self._users.read(user_id)
-        if not degraded and _is_quick(self._preparation.index()):
+        # Nothing is kept of who comes in another form.
+        kept = isinstance(user, Entity) and not degraded
+        if kept and _is_quick(self._preparation.index()):
             request = RecommendationRequest(user_id=user_id, placement=PLACEMENTS[0])
             self._preparation.of(request, user, Unwatched())
         return not degraded

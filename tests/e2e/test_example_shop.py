@@ -33,11 +33,11 @@ REPORTED = {
 CLIPWISE = Path(sys.executable).with_name("clipwise")
 
 
-def clipwise(home: Path, *arguments: str, code: int = 0) -> str:
+def clipwise(home: Path, *arguments: str, code: int = 0, **environ: str) -> str:
     """Run a command; its output if it ends with the expected code."""
     done = subprocess.run(
         [CLIPWISE, *arguments],
-        env=os.environ | {"CLIPWISE_HOME": str(home), "COLUMNS": "160"},
+        env=os.environ | {"CLIPWISE_HOME": str(home), "COLUMNS": "160"} | environ,
         capture_output=True,
         text=True,
         timeout=180,
@@ -232,6 +232,16 @@ def test_recommend_prints_names_a_person_can_read(home):
     assert "complete up to" in clipwise(
         home, "recommend", "--user", "card-004", "--as-of", "2026-01-01T00:00:00Z", code=1
     )
+
+
+def test_recommend_keeps_the_holdout_of_the_environment(home):
+    def said(share: str, code: int = 0) -> str:
+        asked = ("recommend", "--user", "card-004", "--k", "3")
+        return clipwise(home, *asked, code=code, CLIPWISE_HOLDOUT_SHARE=share)
+
+    assert "holdout" in said("1") and "No coupon" in said("1")
+    refused = said("2", code=1)
+    assert "holdout share from 0 to 1" in refused and "Traceback" not in refused
 
 
 def test_rule_serves_while_there_is_no_champion(service):
