@@ -17,6 +17,7 @@ import pytest
 from decision_writers import decision
 
 from feature_repo.transforms.request import RANKER_INPUTS
+from serving import decision_files
 from serving.clock import unhurried
 from serving.decision_files import (
     decision_schema,
@@ -334,3 +335,16 @@ def test_names_are_kept_once_a_file_and_numbers_as_they_are(tmp_path):
     lists = {f"{name}.list.element" for name in ("candidate_ids", "coupon_ids")}
     assert lists | {"user_id", "model_version", "policy"} <= names
     assert not any(name.startswith(("features", "scores", "propensities")) for name in names)
+
+
+def test_a_long_file_is_made_of_runs_of_few_names_and_reads_as_one(tmp_path, monkeypatch):
+    decisions = [decision(number) for number in range(5)]
+    whole = repr(table(write_decisions(tmp_path, decisions)))  # NaN is not equal to itself
+    monkeypatch.setattr(decision_files, "_NAMES_AT_ONCE", 6)  # two decisions of three candidates
+
+    runs = [len(run) for run in decision_files._few_at_once(decisions)]
+    path = write_decisions(tmp_path, decisions)
+
+    assert runs == [2, 2, 1]
+    assert repr(table(path)) == whole
+    assert pq.ParquetFile(path).num_row_groups == 1
