@@ -87,8 +87,8 @@ def recommend(user_id: str, as_of: str | None = None, k: int = 10) -> Explained:
     """What the service would answer a user at an instant, by default the watermark.
 
     The holdout counts as the environment has it. Caps of all users, budgets and frequency caps are
-    left out, since what was reserved and shown at that instant is not kept; so is exploration,
-    which would show another list each time.
+    left out, since what was reserved and shown at that instant is not kept; so are exploration,
+    which would show another list each time, and the A/B split.
 
     Raises LakeError for an instant after the watermark, which nobody knows yet, and SettingsRefused
     for a holdout that cannot be.

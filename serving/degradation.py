@@ -136,8 +136,8 @@ class SteadyUsers:
         """Who was read last, if that still is in memory; only ``read`` knows whether it holds."""
         return self._last.get(user_id)
 
-    def lately(self) -> list[str]:
-        """The ids of those who were read, the last one first."""
+    def held(self) -> list[str]:
+        """The ids of those who are in memory, who was asked for last first."""
         return [*reversed(self._last)]
 
     async def read(self, user_id: str) -> tuple[User, tuple[str, ...]]:
@@ -145,13 +145,42 @@ class SteadyUsers:
 
         A user of whom the very same was read before is the same object as then.
         """
-        async with self._turns:
-            user = await self._tried(user_id) if self._breaker.allows() else None
-        if user is not None and not self._is_lost():
-            return self._remembered(user_id, user), ()
+        user = await self._current(user_id)
+        if user is not None:
+            self._last[user_id] = user
+            self._last.move_to_end(user_id)
+            self._forget()
+            return user, ()
         if user_id in self._last:
             return self._last[user_id], (ONLINE_STORE, CACHED_FEATURES)
         return self._reader.nobody(), (ONLINE_STORE, COLD_START_FEATURES)
+
+    async def ahead(self, user_id: str) -> User | None:
+        """Read somebody whom nobody asked for, and remember them if there is room.
+
+        None while the store is in trouble.
+        """
+        user = await self._current(user_id)
+        if user is not None:
+            is_new = user_id not in self._last
+            self._last[user_id] = user
+            if is_new:
+                self._last.move_to_end(user_id, last=False)
+            self._forget()
+        return user
+
+    async def _current(self, user_id: str) -> User | None:
+        """What the store has: who was read before, if that is the very same. None in trouble."""
+        async with self._turns:
+            user = await self._tried(user_id) if self._breaker.allows() else None
+        if user is None or self._is_lost():
+            return None
+        before = self._last.get(user_id)
+        return before if isinstance(before, Entity) and before.is_as(user) else user
+
+    def _forget(self) -> None:
+        if len(self._last) > self._settings.remembered:
+            self._last.popitem(last=False)
 
     async def _tried(self, user_id: str, again: bool = True) -> User | None:
         """What the store has of a user, None if it fails or takes too long."""
@@ -179,17 +208,6 @@ class SteadyUsers:
         self._breaker.failed()
         if self._breaker.is_open and not was_open:
             log.warning("the online store is left alone for a while: %s", type(error).__name__)
-
-    def _remembered(self, user_id: str, user: User) -> User:
-        """The user, or who was read before if that is the very same; kept for bad times."""
-        before = self._last.get(user_id)
-        if isinstance(before, Entity) and before.is_as(user):
-            user = before
-        self._last[user_id] = user
-        self._last.move_to_end(user_id)
-        if len(self._last) > self._settings.remembered:
-            self._last.popitem(last=False)
-        return user
 
 
 class SteadyLedger:

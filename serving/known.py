@@ -8,9 +8,8 @@ from serving.online import FeastOnline
 from serving.redemptions import Used
 from serving.terms import TermColumns
 
-_WEEKS = (1, 7, 28)
-"""Days to look back for who did something: a shop with many users is not read further than needed.
-"""
+_DAYS_BACK = (1, 7, 28)
+"""How far to look for who did something: a shop with many users is not read further than needed."""
 
 
 def coupon_ids(lake: Any) -> list[str]:
@@ -41,7 +40,7 @@ def active_users(lake: Any, most: int) -> list[str]:
     from feature_repo.lake import query
 
     state, found = lake.state(), []
-    for days in _WEEKS:
+    for days in _DAYS_BACK:
         start = state.watermark - timedelta(days=days)
         rows = query(
             f"SELECT user_id FROM ({lake.scan('events', state, start, state.watermark)}) "

@@ -187,7 +187,7 @@ def assemble(settings: Settings, lake: Any, online: FeastOnline) -> Service:
         warming=Warming(
             recommender.ahead,
             lambda: index.current,
-            users,
+            users.held,
             lambda: active_users(lake, most),
             most,
             settings.poll_seconds,

@@ -60,6 +60,11 @@ class Preparation:
         self._rules = rules
         self._purchases = Purchases()
 
+    @property
+    def is_full(self) -> bool:
+        """Whether what is worked out of one more user pushes out another one."""
+        return self._purchases.is_full
+
     def instant(self, request: RecommendationRequest) -> datetime:
         """The instant that a request is decided for. Raises AsOfRefused."""
         return self._clock.instant(request.as_of, self._freshness.watermark())

@@ -34,14 +34,22 @@ class Purchases:
     """Keeps what is known of users and the candidates they were asked with last, in bounded memory.
 
     It holds for a user as an object, an index and rows: a user who was read anew and differs is
-    another object, so that nothing outlives a newer write online. Any thread may ask.
+    another object, so that nothing outlives a newer write online. With another index all that was
+    kept goes, and the index before with it. Any thread may ask.
     """
 
     def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
         self._most_bytes = most_bytes
         self._bytes = 0
+        self._index: CandidateIndex | None = None
         self._kept: OrderedDict[str, _Entry] = OrderedDict()
         self._lock = threading.Lock()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether one more, as large as they are on average, pushes out another one."""
+        count = len(self._kept)
+        return count > 0 and self._bytes * (count + 1) > self._most_bytes * count
 
     def of(
         self,
@@ -63,6 +71,8 @@ class Purchases:
 
     def _keep(self, user_id: str, entry: _Entry) -> None:
         with self._lock:
+            if entry.index is not self._index:
+                self._kept, self._bytes, self._index = OrderedDict(), 0, entry.index
             self._drop(user_id)
             self._kept[user_id] = entry
             self._bytes += entry.size

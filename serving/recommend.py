@@ -66,6 +66,9 @@ class Users(Protocol):
     async def read(self, user_id: str) -> tuple[User, tuple[str, ...]]:
         """What is known of a user, and in which ways it is less than it should be."""
 
+    async def ahead(self, user_id: str) -> User | None:
+        """What is known of somebody whom nobody asked for; None if that cannot be said now."""
+
 
 class Recommender:
     """Decides for one request at a time; everything it needs is handed in.
@@ -129,14 +132,16 @@ class Recommender:
             return await self._answered(request, deadline)
 
     async def ahead(self, user_id: str) -> bool:
-        """Read a user and work out what requests will need; whether the store was there for it."""
-        user, degraded = await self._users.read(user_id)
+        """Read a user and work out what requests will need; whether that makes sense for others.
+
+        It does not once the memory is full, or while the store is in trouble.
+        """
+        user = await self._users.ahead(user_id)
         # Nothing is kept of who comes in another form.
-        kept = isinstance(user, Entity) and not degraded
-        if kept and _is_quick(self._preparation.index()):
+        if isinstance(user, Entity) and _is_quick(self._preparation.index()):
             request = RecommendationRequest(user_id=user_id, placement=PLACEMENTS[0])
             self._preparation.of(request, user, Unwatched())
-        return not degraded
+        return user is not None and not self._preparation.is_full
 
     async def _answered(self, request: RecommendationRequest, deadline: Deadline) -> Answered:
         watch = self._watch()

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Protocol
 
 from serving.candidates import CandidateIndex
 
@@ -14,33 +13,26 @@ _SHARE = 0.2
 """Of the time that this may take of the requests', who all wait for the same event loop."""
 
 
-class Lately(Protocol):
-    """Knows who was asked for."""
-
-    def lately(self) -> Sequence[str]:
-        """Their ids, the last one first."""
-
-
 class Warming:
     """Has everybody who is likely to come worked out, whenever there is another candidate index.
 
-    Likely are those whom this process was asked for and, up to ``most`` in all, those that
-    ``active`` gives, which may take long. ``ahead`` works out one, and says whether the next one
-    should follow. Every so many ``seconds`` the index is looked at.
+    Likely are those whom the worker holds and, up to ``most`` in all, those that ``active`` gives,
+    which may take long. ``ahead`` works out one, and says whether the next one should follow. Every
+    so many ``seconds`` the index is looked at.
     """
 
     def __init__(
         self,
         ahead: Callable[[str], Awaitable[bool]],
         index: Callable[[], CandidateIndex | None],
-        users: Lately,
+        held: Callable[[], Sequence[str]],
         active: Callable[[], Iterable[str]],
         most: int,
         seconds: float,
     ) -> None:
         self._ahead = ahead
         self._index = index
-        self._users = users
+        self._held = held
         self._active = active
         self._most = most
         self._seconds = seconds
@@ -59,14 +51,18 @@ class Warming:
             await asyncio.sleep(self._seconds)
 
     async def _work_through(self, index: CandidateIndex) -> None:
-        names = list(self._users.lately())[: self._most]
-        if len(names) < self._most:
-            names += await asyncio.to_thread(lambda: list(self._active()))
         began, count = time.monotonic(), 0
-        for name in list(dict.fromkeys(names))[: self._most]:
+        for name in await self._likely():
             started = time.monotonic()
-            if self._index() is not index or not await self._ahead(name):
-                return
+            goes_on = self._index() is index and await self._ahead(name)
+            if not goes_on:
+                break
             count += 1
             await asyncio.sleep((time.monotonic() - started) * (1 / _SHARE - 1))
         log.info("read ahead %d users in %.0f s", count, time.monotonic() - began)
+
+    async def _likely(self) -> list[str]:
+        names = self._held()
+        if len(names) < self._most:
+            names = [*names, *await asyncio.to_thread(self._active)]
+        return list(dict.fromkeys(names))[: self._most]

@@ -5,9 +5,8 @@ households, the decision log on, replay mode; the campaigns are made up, so that
 exactly as many candidates as the case says (``serving_data``). The load comes from a second process
 (``load``), ours and the floor take turns, and every figure is the median of the repetitions.
 Everybody is asked once before: a first request costs more than a later one, and has figures of its
-own. What
-the set-up makes is kept below CLIPWISE_HOME/bench and used again, until features are published in
-another format or ``--fresh`` is said.
+own. What the set-up makes is kept below CLIPWISE_HOME/bench and used again, until features are
+published in another format or ``--fresh`` is said.
 """
 
 import argparse

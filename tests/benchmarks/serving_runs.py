@@ -96,7 +96,7 @@ def beside_the_floor(
 
 
 def _met(course: Course, home: Home, servers: Mapping[str, Server]) -> dict[str, list[dict]]:
-    """One request of everybody, for whom nothing is remembered yet: all later ones are not first.
+    """One request of everybody, right after the start: all later ones are not first.
 
     At most ``FIRST_SECONDS`` of them, on each side.
     """

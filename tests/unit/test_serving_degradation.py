@@ -167,9 +167,26 @@ def test_so_many_users_are_remembered_as_read_last(ids):
     read(users, *ids)
     store.how = "fails"
     kept = list(dict.fromkeys(reversed(ids)))[:2]
-    assert users.lately() == kept
+    assert users.held() == kept
     found = {one: degraded for one in "abcd" for _, degraded in read(users, one)}
     assert found == {one: CACHED if one in kept else COLD for one in "abcd"}
+
+
+def test_who_is_read_ahead_pushes_nobody_out_and_takes_nobodys_place(store):
+    users = SteadyUsers(store, replace(SETTINGS, remembered=3, failures=99), Timer())
+    read(users, "a", "b")
+
+    def ahead(*ids: str) -> list:
+        return [asyncio.run(users.ahead(one)) for one in ids]
+
+    assert ahead("a", "c") == [{"who": "a", "version": 1}, {"who": "c", "version": 1}]
+    assert users.held() == ["b", "a", "c"]
+    ahead("d")
+    assert users.held() == ["b", "a", "c"]
+    read(users, "d")
+    assert users.held() == ["d", "b", "a"]
+    store.how = "fails"
+    assert ahead("a", "e") == [None, None]
 
 
 def test_ledger_that_failed_is_left_alone_for_a_pause_by_every_request():

@@ -65,3 +65,18 @@ def test_nobody_is_kept_and_who_is_gone_keeps_nothing_of_the_reader_alive(index)
     del who
     assert gone() is None
     assert asked(purchases, user(), index) is not first
+
+
+def test_memory_is_full_when_one_more_pushes_out_another_and_another_index_empties_it(index):
+    one = Purchases()
+    asked(one, user(), index)
+    (entry,) = one._kept.values()
+    purchases = Purchases(2 * entry.size)
+    assert not purchases.is_full
+    asked(purchases, user(), index, name="a")
+    assert not purchases.is_full
+    asked(purchases, user(), index, name="b")
+    assert purchases.is_full
+    asked(purchases, user(), index_from_columns(COLUMNS), name="c")
+    assert set(purchases._kept) == {"c"} and purchases._bytes == entry.size
+    assert not purchases.is_full

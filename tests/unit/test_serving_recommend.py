@@ -103,6 +103,9 @@ def test_who_was_read_ahead_is_not_worked_out_again_and_nothing_is_logged(monkey
         async def read(self, user_id: str):
             return self.users[user_id], degraded
 
+        async def ahead(self, user_id: str):
+            return None if degraded else self.users[user_id]
+
     who = entity(buyer({"p-milk": 3}, campaign_ids=["1"]))
     decides = recommender(Online({"900": who}), log=log)
 

@@ -10,15 +10,15 @@ from serving.warming import Warming
 class Shop:
     """Everything that is read ahead stands here; a test changes it while the warming runs."""
 
-    def __init__(self, lately=(), active=(), most=10):
+    def __init__(self, held=(), active=(), most=10):
         self.index, self.asked, self.active_asked = object(), [], 0
-        self._lately, self._active = list(lately), active
+        self._held, self._active = list(held), active
         self.warming = Warming(
-            self.ahead, lambda: self.index, self, self.active, most, seconds=0.001
+            self.ahead, lambda: self.index, self.held, self.active, most, seconds=0.001
         )
 
-    def lately(self):
-        return self._lately
+    def held(self):
+        return self._held
 
     def active(self):
         self.active_asked += 1
@@ -48,14 +48,14 @@ class Shop:
         return self.asked
 
 
-def test_those_asked_for_lately_come_first_and_nobody_twice():
-    shop = Shop(lately=["b", "a"], active=["c", "a", "d"])
+def test_those_held_come_first_and_nobody_twice():
+    shop = Shop(held=["b", "a"], active=["c", "a", "d"])
     assert shop.run(lambda: len(shop.asked) >= 4) == ["b", "a", "c", "d"]
     assert shop.active_asked == 1
 
 
-def test_the_lake_is_not_asked_if_enough_were_here_lately_and_no_more_than_told_are_read():
-    shop = Shop(lately=["a", "b", "c"], active=["d"], most=2)
+def test_the_lake_is_not_asked_if_enough_are_held_and_no_more_than_told_are_read():
+    shop = Shop(held=["a", "b", "c"], active=["d"], most=2)
     assert shop.run(lambda: len(shop.asked) >= 2) == ["a", "b"]
     assert shop.active_asked == 0
 
@@ -83,7 +83,7 @@ def test_a_store_in_trouble_is_left_alone_until_the_next_index():
         shop.asked.append(name)
         return False
 
-    shop.warming = Warming(refused, lambda: shop.index, shop, shop.active, 10, seconds=0.001)
+    shop.warming = Warming(refused, lambda: shop.index, shop.held, shop.active, 10, seconds=0.001)
     assert shop.run(lambda: len(shop.asked) >= 1) == ["a"]
 
 
