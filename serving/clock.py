@@ -60,3 +60,14 @@ def from_microseconds(value: int) -> datetime:
 def isoformat(instant: datetime) -> str:
     """The instant in UTC as 2017-12-31T00:00:00Z."""
     return from_microseconds(microseconds(instant)).isoformat().replace("+00:00", "Z")
+
+
+def standing_at(
+    instant: datetime, watermark: Callable[[], datetime | None]
+) -> Callable[[], datetime]:
+    """An instant, or where the online features end once they go further: they show up to there."""
+
+    def now() -> datetime:
+        return max(instant, watermark() or instant)
+
+    return now

@@ -19,7 +19,7 @@ from serving.app import Service, create_app
 from serving.audit import AuditLog
 from serving.background import Background
 from serving.candidates import IndexSlot
-from serving.clock import Clock, microseconds, unhurried
+from serving.clock import Clock, microseconds, standing_at, unhurried
 from serving.connections import bounded_by
 from serving.deadline import Deadline
 from serving.decisions import DecisionLog
@@ -155,7 +155,9 @@ def assemble(settings: Settings, lake: Any, online: FeastOnline) -> Service:
     registry = MlflowRegistry(settings.tracking_uri)
     models = ModelSlot(registry, challenges=settings.experiment.has_challenger)
     audit = AuditLog(settings.home, registry, _wall)
-    decisions = DecisionLog(settings.home / "decisions", settings.decisions, _unhurried())
+    decisions = DecisionLog(
+        settings.home / "decisions", settings.decisions, unhurried(time.time, time.monotonic)
+    )
     shadow = Shadow()
     metrics = Metrics(decisions, lambda: models.current, shadow)
     departments = Departments(lambda: coupon_departments(lake), lambda: lake.state().number)
@@ -271,24 +273,13 @@ def _stopwatch(metrics: Metrics, traces: Traces | None) -> Callable[[], Stopwatc
 
 def _clock(lake: Any, online: FeastOnline, replay: bool) -> Clock:
     """The wall clock, or in replay one that stands where the data ends."""
-    return Clock(_standing_at(lake.state().watermark, online) if replay else _wall, replay)
+    if not replay:
+        return Clock(_wall)
+    return Clock(standing_at(lake.state().watermark, online.watermark), replay=True)
 
 
 def _wall() -> datetime:
     return datetime.now(UTC)
-
-
-def _unhurried() -> Callable[[], float]:
-    return unhurried(time.time, time.monotonic)
-
-
-def _standing_at(instant: datetime, online: FeastOnline) -> Callable[[], datetime]:
-    """An instant, or where the online features end once they go further: they show up to there."""
-
-    def now() -> datetime:
-        return max(instant, online.watermark() or instant)
-
-    return now
 
 
 def _feature_store(settings: Settings) -> Any:

@@ -1,7 +1,7 @@
 """The arithmetic that the serving benchmark's figures and verdicts stand on."""
 
 import asyncio
-from contextlib import suppress
+from contextlib import closing, suppress
 
 from tests.benchmarks.load import Seen, answer_length, around, load, quantile, summary
 from tests.benchmarks.measuring import record
@@ -37,7 +37,7 @@ def test_each_body_is_sent_once_if_asked_so(tmp_path):
     heard = []
 
     async def answer(reader, writer):
-        with suppress(asyncio.IncompleteReadError):
+        with closing(writer), suppress(asyncio.IncompleteReadError):
             while head := await reader.readuntil(b"\r\n\r\n"):
                 heard.append(await reader.readexactly(answer_length(head) - len(head)))
                 writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
