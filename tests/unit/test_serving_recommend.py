@@ -115,6 +115,19 @@ def test_who_was_read_ahead_is_not_worked_out_again_and_nothing_is_logged(monkey
     assert len(worked_out) == 1
 
 
+@pytest.mark.parametrize("full", [False, True])
+def test_nobody_more_is_read_ahead_once_the_memory_is_full(monkeypatch, full):
+    monkeypatch.setattr(purchases.Purchases, "is_full", full)
+
+    class Online(FakeOnline):
+        async def ahead(self, user_id: str):
+            return self.users[user_id]
+
+    who = entity(buyer({"p-milk": 3}, campaign_ids=["1"]))
+    decides = recommender(Online({"900": who}))
+    assert asyncio.run(decides.recommender.ahead("900")) is not full
+
+
 def test_answer_carries_rank_score_propensity_and_validity():
     online = FakeOnline({"900": buyer({"p-milk": 3}, campaign_ids=["1"])})
     first = recommender(online).recommend(ask(k=1)).recommendations[0]
