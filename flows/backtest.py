@@ -10,21 +10,22 @@ from typing import TYPE_CHECKING
 
 from prefect import flow
 
-from feature_repo.lake import Lake, State, instant
+from feature_repo.lake.reader import Lake
+from feature_repo.lake.state import State, instant
+from flows.experiment_data import campaign_types, dataset
 from flows.materialize import apply
-from flows.steps import git_commit, prepare_environment, step, tell
-from flows.trial import campaign_types, dataset
-from training.backtest import Scored, backtest, check_parts, parted, started
-from training.baselines import PLAIN_RULES
-from training.contenders import contenders
-from training.dataset import build_frame, feast_reader, raw_tables
-from training.evaluate import predictions_table
-from training.frame import RankingFrame, take
-from training.list_metrics import Catalog, catalog_of
-from training.purchases import purchases_before
-from training.ranker import RankerConfig
-from training.requests import request_exposures
-from training.summary import compared, plain, summarize
+from flows.runtime import git_commit, prepare_environment, report_progress, step
+from training.data.dataset import build_frame, feast_reader, raw_tables
+from training.data.frame import RankingFrame, take
+from training.data.purchase_matrix import purchases_before
+from training.data.request_exposures import request_exposures
+from training.evaluation.compare import predictions_table
+from training.evaluation.list_metrics import Catalog, catalog_of
+from training.models.baselines import PLAIN_RULES
+from training.models.ranker import RankerConfig
+from training.studies.backtest import Scored, backtest, check_parts, parted, started
+from training.studies.backtest_summary import compared, plain, summarize
+from training.studies.contenders import contenders
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -64,7 +65,7 @@ def run_backtest(
     requests = before(step(request_frame)(home, state, start), until)
     config = RankerConfig(seed=seed)
     models = contenders(config, lambda start: purchases_before(lake, state, start), seed)
-    scored, asked = step(backtest)(frame, requests, start, models, tell)
+    scored, asked = step(backtest)(frame, requests, start, models, report_progress)
     types, plans = step(campaign_types)(lake, state), step(catalog)(lake, state, scored)
     found = step(summarize)(scored, types, plans, PLAIN_RULES, seed)
     found["requests"] = step(compared)(asked, plans, PLAIN_RULES, seed)
@@ -86,7 +87,7 @@ def request_frame(home: Path, state: State, first: int) -> RankingFrame:
     raw = raw_tables(Lake(home), state)
     asked = replace(raw, exposures=request_exposures(raw.exposures, first))
     return build_frame(
-        asked, feast_reader(store), lambda done, total: tell("requests", done, total)
+        asked, feast_reader(store), lambda done, total: report_progress("requests", done, total)
     )
 
 

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from feature_repo.names import CHAMPION, RANKER_MODEL
-from flows.steps import now, tracking_uri
-from serving.audit import FORCED, PROMOTE, ROLLBACK, AuditLog, before
+from flows.runtime import now, tracking_uri
 from serving.errors import AuditFailed, ModelError, NotPassed
-from serving.evidence import Registered, require_passed, require_servable
-from serving.registry import MlflowRegistry, ranker_of, sound_ranker_of
-from training.tracking import Tracking
+from serving.models.audit import FORCED, PROMOTE, ROLLBACK, AuditLog, before
+from serving.models.mlflow_registry import MlflowRegistry, ranker_of, sound_ranker_of
+from serving.models.registered_version import Registered, require_passed, require_servable
+from training.registry.mlflow_runs import Tracking
 
 log = logging.getLogger(__name__)
 

@@ -12,12 +12,13 @@ from prefect import flow
 
 from feature_repo.names import GATE_FAILED, GATE_PASSED, GATE_TAG, VERDICT_TAG
 from flows.champion import present_champion, registry, tracking
-from flows.report import write_report
-from flows.steps import git_commit, prepare_environment, step
-from flows.trial import Trial, trial_of
-from serving.evidence import Registered
-from serving.registry import ranker_of
-from training.evaluate import (
+from flows.experiment_data import ExperimentData, experiment_data_of
+from flows.runtime import git_commit, prepare_environment, step
+from flows.version_report import write_report
+from serving.models.mlflow_registry import ranker_of
+from serving.models.registered_version import Registered
+from training.data.frame import RankingFrame, frame_problem
+from training.evaluation.compare import (
     CHAMPION,
     PRIMARY,
     RANKER,
@@ -26,10 +27,9 @@ from training.evaluate import (
     evaluate,
     scores_of,
 )
-from training.frame import RankingFrame, frame_problem
-from training.promotion import Decision, Gate, Measured, decide
-from training.records import Judgment
-from training.slices import slices
+from training.evaluation.slices import slices
+from training.registry.promotion_gate import Decision, Gate, Measured, decide
+from training.registry.records import Judgment
 
 GATE = Gate()
 """What every version has to reach."""
@@ -57,7 +57,7 @@ def repeat_gate(version: str) -> Judged:
     """
     home = prepare_environment()
     origin = tracking(home).origin(version)
-    trial = trial_of(home, origin.lake_version, origin.test_start, origin.seed)
+    trial = experiment_data_of(home, origin.lake_version, origin.test_start, origin.seed)
     expected = step(run_scores)(home, version, trial.test)
     return step(judge)(home, version, trial, expected)
 
@@ -69,7 +69,7 @@ def run_scores(home: Path, version: str, test: RankingFrame) -> np.ndarray:
 
 
 def judge(
-    home: Path, version: str, trial: Trial, expected: np.ndarray, gate: Gate = GATE
+    home: Path, version: str, trial: ExperimentData, expected: np.ndarray, gate: Gate = GATE
 ) -> Judged:
     """Load a version from the registry, measure and decide, and keep the decision with it.
 
@@ -87,7 +87,11 @@ def judge(
 
 
 def measure(
-    home: Path, registered: Registered, trial: Trial, expected: np.ndarray, opponent: str | None
+    home: Path,
+    registered: Registered,
+    trial: ExperimentData,
+    expected: np.ndarray,
+    opponent: str | None,
 ) -> tuple[Evaluation, Measured, dict[str, np.ndarray]]:
     """All that the gate decides on, by the scores of the model that would serve, and the test
     scores of that model, the plain rules and the champion."""
@@ -147,7 +151,7 @@ def _opponent(home: Path, registered: Registered) -> str | None:
 
 def _artifact(
     registered: Registered,
-    trial: Trial,
+    trial: ExperimentData,
     opponent: str | None,
     gate: Gate,
     measured: Measured,

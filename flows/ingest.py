@@ -6,10 +6,11 @@ from pathlib import Path
 from prefect import flow
 
 from feature_repo.contract import TABLES
-from feature_repo.lake import Lake, instant
-from feature_repo.publication import published
+from feature_repo.lake.reader import Lake
+from feature_repo.lake.state import instant
+from feature_repo.publication.publish import published
 from feature_repo.sources import Batch, SourceError, complete_journey, files
-from flows.steps import now, prepare_environment, step, tell
+from flows.runtime import now, prepare_environment, report_progress, step
 from validation.docs import write_docs
 from validation.ingestion import Ingested, ingest_batch
 
@@ -76,13 +77,13 @@ def register(home: Path) -> None:
     if not (home / "registry.db").exists():
         from flows.materialize import apply
 
-        tell("apply", 0, 1)
+        report_progress("apply", 0, 1)
         apply()
-        tell("apply", 1, 1)
+        report_progress("apply", 1, 1)
 
 
 def _checking(table: str, done: int, total: int) -> None:
-    tell("check", done, total)
+    report_progress("check", done, total)
 
 
 class _Count:
@@ -93,4 +94,4 @@ class _Count:
 
     def __call__(self, name: str) -> None:
         self.done += 1
-        tell(self.stage, min(self.done, self.total), self.total)
+        report_progress(self.stage, min(self.done, self.total), self.total)

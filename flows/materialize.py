@@ -9,8 +9,9 @@ from pathlib import Path
 from prefect import flow
 
 from feature_repo.home import REPOSITORY
-from feature_repo.lake import Lake, instant
-from flows.steps import prepare_environment, step, tell
+from feature_repo.lake.reader import Lake
+from feature_repo.lake.state import instant
+from flows.runtime import prepare_environment, report_progress, step
 
 log = logging.getLogger(__name__)
 
@@ -26,20 +27,20 @@ def materialize(as_of: str | None = None) -> datetime:
     Returns that instant. Only rows that are not online yet are written. Raises MaterializeError for
     an instant before the one up to which the online store is complete already.
     """
-    from feature_repo.materialization import tell_rows
+    from feature_repo.online.materialize.engine import tell_rows
 
     home = prepare_environment()
     until = instant(as_of) if as_of else Lake(home).state().watermark
     store = step(apply)()
-    tell_rows(store, tell)
+    tell_rows(store, report_progress)
     changed = 0
     for done, name in enumerate(names := view_names(), 1):
         changed += step(bring_online)(store, name, until)
-        tell("materialize", done, len(names))
+        report_progress("materialize", done, len(names))
     if changed:
-        tell("rows changed online", changed, changed)
+        report_progress("rows changed online", changed, changed)
     else:
-        tell("nothing changed online", 1, 1)
+        report_progress("nothing changed online", 1, 1)
     return until
 
 
@@ -76,7 +77,7 @@ def apply():
 
 def bring_online(store, name: str, until: datetime) -> int:
     """Bring a view's newest rows before ``until`` online; gives how many were not yet."""
-    from feature_repo.materialization import rows_written
+    from feature_repo.online.materialize.engine import rows_written
 
     done = store.get_feature_view(name).most_recent_end_time
     if done is not None and done > until:

@@ -8,10 +8,10 @@ from pathlib import Path
 from prefect import flow
 
 from flows.champion import registry, tracking
-from flows.steps import git_commit, prepare_environment, step, tell
-from flows.trial import Trial, trial_of
-from training.ranker import RankerConfig, fit, model_bytes
-from training.records import Origin
+from flows.experiment_data import ExperimentData, experiment_data_of
+from flows.runtime import git_commit, prepare_environment, report_progress, step
+from training.models.ranker import RankerConfig, fit, model_bytes
+from training.registry.records import Origin
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,17 @@ def reproduce(version: str) -> Reproduced:
     """Train a version again on its lake version, split and seed, with the code of this checkout."""
     home = prepare_environment()
     origin = tracking(home).origin(version)
-    trial = trial_of(home, origin.lake_version, origin.test_start, origin.seed)
+    trial = experiment_data_of(home, origin.lake_version, origin.test_start, origin.seed)
     return step(repeated)(home, version, origin, trial, RankerConfig(seed=origin.seed))
 
 
 def repeated(
-    home: Path, version: str, origin: Origin, trial: Trial, config: RankerConfig
+    home: Path, version: str, origin: Origin, trial: ExperimentData, config: RankerConfig
 ) -> Reproduced:
     """What training on the trial gives now, beside the version's model file."""
     expected = registry(home).read(version).sha256
     parts = [trial.train, trial.valid]
-    model = fit(parts, config, lambda done, total: tell("train", done, total))
+    model = fit(parts, config, lambda done, total: report_progress("train", done, total))
     found = hashlib.sha256(model_bytes(model)).hexdigest()
     return Reproduced(version, expected, found, _changed(origin, config))
 

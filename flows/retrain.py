@@ -7,22 +7,23 @@ from pathlib import Path
 import numpy as np
 from prefect import flow
 
-from feature_repo.lake import Lake, State
+from feature_repo.lake.reader import Lake
+from feature_repo.lake.state import State
 from feature_repo.names import GOLDEN_FILE, RANKER_SERVICE
 from flows.champion import tracking
+from flows.experiment_data import ExperimentData, experiment_data_of
 from flows.gate import judge
-from flows.steps import git_commit, prepare_environment, step, tell
-from flows.trial import Trial, trial_of
-from training.contenders import Baselines, baselines_beside
-from training.evaluate import RANKER, Evaluation, predictions_table
-from training.frame import concatenated
-from training.golden import write_golden
-from training.learning_curve import learning_curve
-from training.promotion import Decision
-from training.purchases import purchases_before
-from training.ranker import RankerConfig, fit, predict
-from training.records import Learning, Lineage, TrainingRun
-from training.tracking import LEARNING, PREDICTIONS
+from flows.runtime import git_commit, prepare_environment, report_progress, step
+from training.data.frame import concatenated
+from training.data.purchase_matrix import purchases_before
+from training.evaluation.compare import RANKER, Evaluation, predictions_table
+from training.models.ranker import RankerConfig, fit, predict
+from training.registry.golden_rows import write_golden
+from training.registry.mlflow_runs import LEARNING, PREDICTIONS
+from training.registry.promotion_gate import Decision
+from training.registry.records import Learning, Lineage, TrainingRun
+from training.studies.contenders import Baselines, baselines_beside
+from training.studies.learning_curve import learning_curve
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def retrain(
     registered before the gate, which looks at what the registry gives back.
     """
     home = prepare_environment()
-    trial = trial_of(home, lake_version, test_start, seed)
+    trial = experiment_data_of(home, lake_version, test_start, seed)
     config = RankerConfig(seed=seed)
     model = step(fit)([trial.train, trial.valid], config, _growing)
     scores = predict(model, trial.test.inputs)
@@ -63,7 +64,7 @@ def retrain(
     return Retrained(version, judged.evaluation, judged.decision, predictions, judged.report)
 
 
-def beside(home: Path, trial: Trial, config: RankerConfig) -> Baselines:
+def beside(home: Path, trial: ExperimentData, config: RankerConfig) -> Baselines:
     """What the textbook's recommenders and classifiers score the test pairs."""
     # A run of campaigns is scored at once, so its later coupons have to be there from its start.
     announced = int(trial.test.as_of.max())
@@ -73,12 +74,16 @@ def beside(home: Path, trial: Trial, config: RankerConfig) -> Baselines:
         config,
         lambda start: purchases_before(Lake(home), trial.state, start, announced),
         config.seed,
-        lambda done, total: tell("baselines", done, total),
+        lambda done, total: report_progress("baselines", done, total),
     )
 
 
 def write_learning(
-    home: Path, trial: Trial, config: RankerConfig, scores: np.ndarray, baselines: Baselines
+    home: Path,
+    trial: ExperimentData,
+    config: RankerConfig,
+    scores: np.ndarray,
+    baselines: Baselines,
 ) -> Path:
     """Measure the learning curve, and write it with why a baseline could not learn."""
     curve = learning_curve(
@@ -86,7 +91,7 @@ def write_learning(
         trial.test,
         config,
         scores,
-        lambda done, total: tell("learning curve", done, total),
+        lambda done, total: report_progress("learning curve", done, total),
     )
     file = _reports(home) / LEARNING
     file.write_text(Learning(curve, baselines.left_out).to_json())
@@ -94,7 +99,7 @@ def write_learning(
 
 
 def write_predictions(
-    home: Path, trial: Trial, scores: np.ndarray, baselines: Baselines | None = None
+    home: Path, trial: ExperimentData, scores: np.ndarray, baselines: Baselines | None = None
 ) -> Path:
     """Write the test predictions of the ranker, the plain rules and the other baselines."""
     import pyarrow.parquet as pq
@@ -116,4 +121,4 @@ def _lineage(state: State) -> Lineage:
 
 
 def _growing(done: int, total: int) -> None:
-    tell("train", done, total)
+    report_progress("train", done, total)

@@ -5,16 +5,17 @@ from dataclasses import dataclass
 
 from prefect import flow
 
-from feature_repo.lake import Lake, instant
+from feature_repo.lake.reader import Lake
+from feature_repo.lake.state import instant
 from feature_repo.names import RANKER_SERVICE
 from flows.backtest import before, microseconds
 from flows.champion import tracking
-from flows.steps import git_commit, prepare_environment, step, tell
-from flows.trial import dataset
-from training.backtest import folds
-from training.ranker import RankerConfig
-from training.records import Lineage
-from training.search import TRIALS, Attempt, search
+from flows.experiment_data import dataset
+from flows.runtime import git_commit, prepare_environment, report_progress, step
+from training.models.ranker import RankerConfig
+from training.registry.records import Lineage
+from training.studies.backtest import folds
+from training.studies.hyperparameters import TRIALS, Attempt, search
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def tune(
 
         def heard(attempt: Attempt) -> None:
             keep(attempt)
-            tell("tune", attempt.number + 1, trials)
+            report_progress("tune", attempt.number + 1, trials)
 
         attempts = search(tested, RankerConfig(seed=seed), trials, heard)
     return Tuned(attempts, next(one for one in attempts if one.number == 0))

@@ -19,9 +19,10 @@ from typing import Any, Self, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from serving.event_schemas import EventReceipt
-from serving.schemas import CartItem, Problem, RecommendationAnswer
-from serving.states import ModelState, Readiness
+from serving.schemas.event import EventReceipt
+from serving.schemas.fields import Problem
+from serving.schemas.recommendation import CartItem, RecommendationAnswer
+from serving.schemas.status import ModelState, Readiness
 
 _AGAIN = (429, 503)
 

@@ -22,11 +22,7 @@ ServingError
 Every error answer is a problem document (RFC 9457). None repeats what the client sent.
 """
 
-import json
-from collections.abc import Iterable, Mapping
-from http import HTTPStatus
-
-PROBLEM_JSON = "application/problem+json"
+from collections.abc import Mapping
 
 
 class ServingError(Exception):
@@ -170,25 +166,3 @@ class TooMany(Refusal):
     status = 429
     slug = "too-many-requests"
     title = "Too many requests"
-
-
-def problem(
-    status: int,
-    detail: str,
-    slug: str | None = None,
-    title: str | None = None,
-    errors: Iterable[dict[str, str]] | None = None,
-) -> bytes:
-    """A problem document as ASCII JSON, so that no character a client sends can break it.
-
-    Without a ``slug`` the status says it all and the type is ``about:blank``.
-    """
-    document: dict[str, object] = {
-        "type": f"urn:clipwise:problem:{slug}" if slug else "about:blank",
-        "title": title or HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-    }
-    if errors is not None:
-        document["errors"] = list(errors)
-    return json.dumps(document).encode("ascii")

@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from feature_repo.lake import Lake, LakeError, State
-from feature_repo.landing import Sorted, commit, current, sort_rows, writing
+from feature_repo.lake.landing import Sorted, commit, current, sort_rows, writing
+from feature_repo.lake.reader import Lake
+from feature_repo.lake.state import LakeError, State
 from feature_repo.sources import Batch
 from validation.check import Checked, check
 from validation.quarantine import contradicting, quarantine_schema

@@ -4,8 +4,10 @@ import json
 from collections.abc import Mapping
 
 from feature_repo.contract import TABLES, Table, arrow_schema
-from feature_repo.lake import Lake, State, query
-from feature_repo.landing import Sorted
+from feature_repo.lake.duckdb_files import query
+from feature_repo.lake.landing import Sorted
+from feature_repo.lake.reader import Lake
+from feature_repo.lake.state import State
 from feature_repo.sources import Batch
 from validation.findings import ROW, identity, known_ids
 

@@ -17,18 +17,11 @@ from feast.feature_view import DUMMY_ENTITY_ID, FeatureView
 from feast.infra.offline_stores.file_source import FileSource
 
 from feature_repo.offline.entity_rows import EntityRows, refuse_other_ids
-from feature_repo.offline.in_order import in_order, places_of
-from feature_repo.offline.reading import (
-    PointInTimeError,
-    Query,
-    in_lake,
-    instant_of,
-    lake_state,
-    learned_of,
-    newest_of_ties,
-    told,
-)
-from feature_repo.view_queries import ASSEMBLED
+from feature_repo.offline.errors import PointInTimeError, duckdb_errors
+from feature_repo.offline.lake_session import lake_state
+from feature_repo.offline.query import Query, in_lake, instant_of, learned_of, newest_of_ties
+from feature_repo.offline.reorder import in_order, places_of
+from feature_repo.publication.queries import ASSEMBLED
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +101,7 @@ def join(
         rows.land(query.connection, block, done, query.strict)
         done, beyond = done + block.num_rows, beyond + _count_after(query, watermark)
         for match in matches:
-            with told(f"The source of {match.plan.name} by {', '.join(match.plan.keys)}"):
+            with duckdb_errors(f"The source of {match.plan.name} by {', '.join(match.plan.keys)}"):
                 _match(query, match)
                 progress(block.num_rows / len(matches) / 2)
                 for name, column in _features(query, match, block.num_rows):
@@ -154,7 +147,7 @@ class Match:
 
 
 def _prepared(query: Query, plan: Plan, alias: str) -> Match:
-    with told(f"The source of {plan.name}"):
+    with duckdb_errors(f"The source of {plan.name}"):
         late = _learned_late(query, plan.source)
         narrow = _narrow(query, plan, late)
         if late:

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 from feast.infra.offline_stores.offline_utils import infer_event_timestamp_from_entity_df
 
-from feature_repo.offline.reading import PointInTimeError, told
+from feature_repo.offline.errors import PointInTimeError, duckdb_errors
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class EntityRows:
             starts = range(0, max(self.table.num_rows, 1), size)
             yield from (self._timed(self.table.slice(start, size)) for start in starts)
             return
-        with told("The SQL for the entity rows"):
+        with duckdb_errors("The SQL for the entity rows"):
             reader = connection.sql(self.sql).to_arrow_reader(size)
             parts = _gathered(reader, size)
             first = next(parts, None)
@@ -121,7 +121,7 @@ def entity_rows(entity_df: pd.DataFrame | str | None, connection: Any) -> Entity
             "Expected a data frame or SQL with the entity keys and an event_timestamp, got none."
         )
     if isinstance(entity_df, str):
-        with told("The SQL for the entity rows"):
+        with duckdb_errors("The SQL for the entity rows"):
             sample = connection.sql(f"SELECT * FROM ({entity_df}) LIMIT 0").df()
         return EntityRows(*_named(sample), sql=entity_df)
     try:

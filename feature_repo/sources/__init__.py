@@ -1,4 +1,8 @@
-"""Adapters: each yields a ``Batch`` of tables in the contract from one origin."""
+"""Sources: adapters that yield a ``Batch`` of contract tables from one origin.
+
+Each adapter is a module; `casting` and `mapping` are shared. Imports the contract and the lake's
+instants. The flows choose the adapter.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from importlib.resources import files
 
 from feature_repo.contract import TABLES, arrow_schema
-from feature_repo.lake import connect, instant, parquet
+from feature_repo.lake.duckdb_files import connect, parquet
+from feature_repo.lake.state import instant
 from feature_repo.sources import Batch, SourceError, numbered
 
 ZONE = "America/New_York"

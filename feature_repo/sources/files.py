@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from feature_repo.contract import TABLES, Table, arrow_schema
-from feature_repo.lake import connect
+from feature_repo.lake.duckdb_files import connect
 from feature_repo.sources import Batch, SourceError
 from feature_repo.sources.casting import Reading, cast
 from feature_repo.sources.mapping import read_mapping

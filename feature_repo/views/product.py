@@ -3,7 +3,7 @@
 from feast import Entity, ValueType
 from feast.types import Float64, Int64, String
 
-from feature_repo.transforms.request import WINDOWS
+from feature_repo.transforms.request.ranker_inputs import WINDOWS
 from feature_repo.views import lake_view
 
 product = Entity(

@@ -3,7 +3,7 @@
 from feast import FeatureService
 
 from feature_repo.names import RANKER_SERVICE, TERMS_SERVICE
-from feature_repo.transforms.request import DERIVED, RANKER_INPUTS
+from feature_repo.transforms.request.ranker_inputs import DERIVED, RANKER_INPUTS
 from feature_repo.views import coupon, product, user
 
 coupon_ranker_v1 = FeatureService(

@@ -83,7 +83,7 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
 def main(arguments: Sequence[str] = ()) -> None:
     """Measure, print the table and the bars, and write reports/bench/serving.json."""
     from feature_repo.home import resolve_home
-    from feature_repo.publication import FORMAT
+    from feature_repo.publication.publish import FORMAT
 
     wanted = options(arguments)
     home = resolve_home(os.environ.get("CLIPWISE_HOME"))

@@ -139,7 +139,7 @@ def write_campaign(home: Path, folder: Path, candidates: int) -> datetime:
     import duckdb
     import pyarrow.parquet as pq
 
-    from feature_repo.lake import Lake
+    from feature_repo.lake.reader import Lake
 
     lake = Lake(home)
     state = lake.state()
@@ -199,7 +199,7 @@ def write_users(home: Home) -> None:
     """
     import duckdb
 
-    from feature_repo.lake import Lake
+    from feature_repo.lake.reader import Lake
 
     lake = Lake(home.folder)
     state = lake.state()

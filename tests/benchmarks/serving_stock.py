@@ -24,7 +24,7 @@ def write_names(file: Path) -> None:
     """The service's features that are no lists, and the model's inputs in order."""
     from feast.types import Array
 
-    from feature_repo.transforms.request import RANKER_INPUTS
+    from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
     from feature_repo.views.services import coupon_ranker_v1
 
     features = [

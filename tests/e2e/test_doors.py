@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fuzzing import Request, Sender, mutants
-from processes import Running, clipwise, running
 
 from serving.client import Client, Refused
+from tests.support.fuzzing import Request, Sender, mutants
+from tests.support.processes import Running, clipwise, running
 
 USER = "card-004"
 FUZZED = int(os.environ.get("CLIPWISE_FUZZED", "2000"))

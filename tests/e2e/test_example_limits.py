@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support.places import ROOT
+
 CLIPWISE = Path(sys.executable).with_name("clipwise")
 USERS = [f"card-{number:03d}" for number in range(1, 41)]
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support.places import ROOT
+
 FIGURES = {"others", "learning_curve", "slices", "fairness", "calibration", "influence"}
 REPORTED = {
     "gate": r"not passed.*Enough groups",

@@ -16,7 +16,9 @@ from pathlib import Path
 import httpx
 import pytest
 from load import DEGRADED, Answer, Load, ask, summary
-from processes import ROOT, Running, clipwise, running
+
+from tests.support.places import ROOT
+from tests.support.processes import Running, clipwise, running
 
 ROUNDS = int(os.environ.get("CLIPWISE_FAULT_ROUNDS", "1"))
 """How often each fault happens."""

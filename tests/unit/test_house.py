@@ -1,98 +1,332 @@
-"""The house of DESIGN: which way imports run, and where the heavy libraries may be."""
+"""The house: which room may import which, and where the heavy libraries may be.
+
+A room is a package with a docstring, or a module at the top of ``serving`` or ``feature_repo``.
+``flows`` and ``validation`` are a room each, beside their sub-packages.
+"""
 
 import ast
+from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support.places import ROOT
+
 FOLDERS = ("feature_repo", "validation", "training", "serving", "flows")
 
-ALLOWED = {
-    "feature_repo": {"feature_repo"},
-    "validation": {"validation", "feature_repo"},
-    "serving": {"serving", "feature_repo"},
-    "training": {"training", "feature_repo", "serving.policy"},
-    "flows": {*FOLDERS},
+# Each room, and the rooms that it imports. A new arrow is a decision: add it here by hand.
+ROOMS: Mapping[str, str] = {
+    "feature_repo.contract": "feature_repo.names",
+    "feature_repo.definitions": "feature_repo.views",
+    "feature_repo.feast_registry": "feature_repo.home",
+    "feature_repo.home": "",
+    "feature_repo.lake": "feature_repo.contract",
+    "feature_repo.materialization": "feature_repo.online.materialize",
+    "feature_repo.names": "",
+    "feature_repo.offline": (
+        "feature_repo.contract feature_repo.home feature_repo.lake "
+        "feature_repo.publication feature_repo.views"
+    ),
+    "feature_repo.online": (
+        "feature_repo.online.format feature_repo.online.redis feature_repo.online.sqlite"
+    ),
+    "feature_repo.online.format": "feature_repo.lake",
+    "feature_repo.online.materialize": (
+        "feature_repo.lake feature_repo.offline feature_repo.online.format "
+        "feature_repo.online.redis feature_repo.online.sqlite feature_repo.publication"
+    ),
+    "feature_repo.online.redis": "feature_repo.online.format",
+    "feature_repo.online.sqlite": "feature_repo.home feature_repo.online.format",
+    "feature_repo.online_store": "feature_repo.online.redis feature_repo.online.sqlite",
+    "feature_repo.point_in_time": "feature_repo.offline",
+    "feature_repo.publication": (
+        "feature_repo.contract feature_repo.lake feature_repo.transforms.history"
+    ),
+    "feature_repo.registry": "feature_repo.feast_registry",
+    "feature_repo.sources": "feature_repo.contract feature_repo.lake",
+    "feature_repo.transforms": "",
+    "feature_repo.transforms.history": "feature_repo.transforms.request",
+    "feature_repo.transforms.request": "feature_repo.contract feature_repo.transforms",
+    "feature_repo.views": (
+        "feature_repo.names feature_repo.transforms.history feature_repo.transforms.request"
+    ),
+    "validation": "feature_repo.contract feature_repo.lake feature_repo.sources",
+    "training.data": "feature_repo.lake feature_repo.names feature_repo.transforms.request",
+    "training.evaluation": "training.data feature_repo.transforms",
+    "training.models": (
+        "training.data feature_repo.names feature_repo.transforms.request serving.policy"
+    ),
+    "training.registry": (
+        "training.evaluation training.studies feature_repo.names feature_repo.transforms.request"
+    ),
+    "training.report": (
+        "training.data training.evaluation training.models training.registry "
+        "training.studies feature_repo.transforms.request"
+    ),
+    "training.studies": (
+        "training.data training.evaluation training.models feature_repo.names "
+        "feature_repo.transforms.request serving.policy"
+    ),
+    "serving.access": "serving.errors serving.http",
+    "serving.api": (
+        "serving.access serving.candidates serving.decisions serving.errors "
+        "serving.events serving.http serving.models serving.online serving.policy "
+        "serving.recommend serving.runtime serving.schemas serving.telemetry "
+        "feature_repo.names"
+    ),
+    "serving.candidates": (
+        "serving.runtime feature_repo.contract feature_repo.names feature_repo.transforms "
+        "feature_repo.transforms.request"
+    ),
+    "serving.client": "serving.schemas",
+    "serving.decisions": "serving.runtime",
+    "serving.errors": "",
+    "serving.events": (
+        "serving.candidates serving.errors serving.ledger serving.rules serving.runtime "
+        "serving.schemas feature_repo.contract"
+    ),
+    "serving.http": "serving.errors serving.runtime serving.telemetry",
+    "serving.lake_queries": "serving.candidates serving.events serving.online feature_repo.lake",
+    "serving.ledger": "serving.errors serving.runtime",
+    "serving.main": (
+        "serving.access serving.api serving.errors serving.http serving.online "
+        "serving.settings serving.wiring feature_repo.lake"
+    ),
+    "serving.models": (
+        "serving.errors serving.policy feature_repo.names feature_repo.transforms.request"
+    ),
+    "serving.online": (
+        "serving.candidates serving.errors serving.runtime serving.schemas "
+        "feature_repo.feast_registry feature_repo.names feature_repo.online "
+        "feature_repo.online.format"
+    ),
+    "serving.policy": (
+        "serving.candidates serving.errors feature_repo.contract feature_repo.names "
+        "feature_repo.transforms feature_repo.transforms.request"
+    ),
+    "serving.recommend": (
+        "serving.candidates serving.decisions serving.errors serving.ledger "
+        "serving.models serving.online serving.policy serving.rules serving.runtime "
+        "serving.schemas serving.telemetry feature_repo.names feature_repo.online.format "
+        "feature_repo.transforms.request"
+    ),
+    "serving.rules": "serving.candidates serving.errors serving.ledger",
+    "serving.runtime": "serving.errors",
+    "serving.schemas": (
+        "serving.candidates feature_repo.contract feature_repo.names "
+        "feature_repo.transforms.request"
+    ),
+    "serving.settings": (
+        "serving.decisions serving.http serving.models serving.online serving.policy "
+        "serving.rules serving.runtime feature_repo.home"
+    ),
+    "serving.telemetry": "serving.decisions serving.models serving.schemas",
+    "serving.wiring": (
+        "serving.access serving.api serving.candidates serving.decisions serving.events "
+        "serving.http serving.lake_queries serving.ledger serving.models serving.online "
+        "serving.policy serving.recommend serving.runtime serving.settings "
+        "serving.telemetry feature_repo.names"
+    ),
+    "flows": (
+        "feature_repo.contract feature_repo.definitions feature_repo.home "
+        "feature_repo.lake feature_repo.names feature_repo.online.materialize "
+        "feature_repo.publication feature_repo.sources feature_repo.transforms.request "
+        "feature_repo.views serving.candidates serving.errors serving.models "
+        "serving.recommend serving.rules serving.runtime serving.schemas training.data "
+        "training.evaluation training.models training.registry training.report "
+        "training.studies validation"
+    ),
+    "flows.cli": (
+        "flows flows.compare feature_repo.contract feature_repo.lake serving.access "
+        "serving.errors serving.main serving.telemetry validation"
+    ),
+    "flows.compare": (
+        "flows feature_repo.contract feature_repo.lake feature_repo.names feature_repo.publication"
+    ),
 }
 SEAMS = {
     "feast": {
         "feature_repo/views",
         "feature_repo/definitions.py",
-        "feature_repo/registry.py",
-        "feature_repo/point_in_time.py",
+        "feature_repo/feast_registry.py",
         "feature_repo/offline/",
-        "feature_repo/online_store.py",
-        "feature_repo/entity_reader.py",
         "feature_repo/online/",
-        "feature_repo/materialization.py",
-        "serving/online.py",
-        "serving/main.py",
+        "serving/online/",
         "flows/materialize.py",
     },
-    "mlflow": {"training/tracking.py", "serving/registry.py"},
+    "mlflow": {"training/registry/mlflow_runs.py", "serving/models/mlflow_registry.py"},
     "xgboost": {
-        "training/ranker.py",
-        "training/tracking.py",
-        "serving/model.py",
-        "serving/registry.py",
-        "serving/trees.py",
+        "training/models/ranker.py",
+        "training/registry/mlflow_runs.py",
+        "serving/models/",
     },
-    "optuna": {"training/search.py"},
+    "optuna": {"training/studies/hyperparameters.py"},
     "prefect": {"flows"},
     "great_expectations": {"validation"},
-    "fastapi": {"serving"},
+    "fastapi": {"serving/api/", "serving/http/", "serving/access/", "serving/main.py"},
 }
+MOST_MODULES = 12
+"""A room that outgrows this is two."""
 
 
-def modules() -> list[Path]:
-    return [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
+@cache
+def modules() -> Mapping[str, Path]:
+    """Every module of the five packages by its dotted name; a package is its ``__init__``."""
+    paths = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
+    return {_dotted(path): path for path in paths}
 
 
-def imported(path: Path) -> set[str]:
-    found = set()
+def _dotted(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The names that a file imports anywhere, each with its module."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {name.name for name in node.names}
+            yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
-            if node.module in FOLDERS:
-                found |= {f"{node.module}.{name.name}" for name in node.names}
-    return found - set(FOLDERS)
+            yield from (f"{node.module}.{name.name}" for name in node.names)
 
 
-def within(name: str, allowed: set[str]) -> bool:
-    return any(name == one or name.startswith(f"{one}.") for one in allowed)
+def module_of(name: str) -> str | None:
+    """The module of ours that an imported name is in, or None for a foreign one."""
+    if name.split(".")[0] not in FOLDERS:
+        return None
+    return name if name in modules() else name.rpartition(".")[0]
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_run_one_way(path):
-    folder = path.relative_to(ROOT).parts[0]
-    ours = {name for name in imported(path) if name.split(".")[0] in (*FOLDERS, "tests")}
-    assert not {name for name in ours if not within(name, ALLOWED[folder])}
+def room_of(module: str) -> str:
+    """The room that a module is in."""
+    if module in ROOMS:
+        return module
+    parent = module.rpartition(".")[0]
+    return parent if parent else module
+
+
+@cache
+def module_arrows() -> Mapping[str, frozenset[str]]:
+    """The modules of ours that each module imports."""
+    found = {}
+    for name, path in modules().items():
+        targets = {module_of(one) for one in imported(path)}
+        found[name] = frozenset(target for target in targets if target and target != name)
+    return found
+
+
+@cache
+def room_arrows() -> Mapping[str, set[str]]:
+    """The rooms that each room imports."""
+    found: dict[str, set[str]] = {}
+    for name, targets in module_arrows().items():
+        rooms = {room_of(target) for target in targets}
+        found.setdefault(room_of(name), set()).update(rooms - {room_of(name)})
+    return found
+
+
+def circles(arrows: Mapping[str, set[str] | frozenset[str]]) -> list[str]:
+    """The names that reach themselves."""
+
+    def reached(start: str) -> set[str]:
+        seen: set[str] = set()
+        waiting = [*arrows[start]]
+        while waiting:
+            one = waiting.pop()
+            if one not in seen:
+                seen.add(one)
+                waiting += arrows[one]
+        return seen
+
+    return [name for name in arrows if name in reached(name)]
+
+
+def test_every_import_finds_a_module_of_ours():
+    known = set(modules())
+    assert {target for targets in module_arrows().values() for target in targets} <= known
+
+
+@pytest.mark.parametrize("room", sorted({room_of(name) for name in modules()}))
+def test_room_imports_what_its_line_allows(room):
+    allowed = set(ROOMS.get(room, "").split())
+    found = room_arrows()[room]
+    assert found - allowed == set(), f"{room} may not import these rooms"
+    assert allowed - found == set(), f"{room} no longer imports these: take them out of ROOMS"
+
+
+def test_rooms_and_modules_import_in_no_circle():
+    assert circles(room_arrows()) == []
+    assert circles(module_arrows()) == []
+
+
+def test_the_room_table_names_rooms_that_exist():
+    rooms = {room_of(name) for name in modules()}
+    assert set(ROOMS) - rooms == set()
+    assert {one for line in ROOMS.values() for one in line.split()} - rooms == set()
+
+
+def test_training_reads_the_scores_and_order_that_serve_and_nothing_else():
+    of_serving = {
+        target
+        for name, targets in module_arrows().items()
+        for target in targets
+        if name.startswith("training") and target.startswith("serving")
+    }
+    assert of_serving == {"serving.policy.scores", "serving.policy.order"}
+
+
+@pytest.mark.parametrize(
+    "package",
+    [path.parent for path in modules().values() if path.name == "__init__.py"],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_package_has_a_sign_on_its_door(package):
+    text = ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
+    assert text.count(".") >= 2, "say in two or three sentences what the room is for and may import"
+
+
+@pytest.mark.parametrize(
+    "package",
+    sorted({path.parent for path in modules().values()}),
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_room_is_small_enough_to_be_one(package):
+    names = [path.name for path in package.glob("*.py") if path.name != "__init__.py"]
+    assert len(names) <= MOST_MODULES, f"{package} has {len(names)} modules: make two rooms of it"
 
 
 @pytest.mark.parametrize("library", list(SEAMS))
 def test_heavy_libraries_stay_at_their_seam(library):
     users = {
         str(path.relative_to(ROOT))
-        for path in modules()
+        for path in modules().values()
         if any(name.split(".")[0] == library for name in imported(path))
     }
-    assert users, f"nobody imports {library}: take it out of this table"
-    outside = {user for user in users if not any(user.startswith(seam) for seam in SEAMS[library])}
-    assert not outside
+    assert users, f"no module imports {library}: take it out of SEAMS"
+    assert {
+        user for user in users if not any(user.startswith(seam) for seam in SEAMS[library])
+    } == set()
 
 
 def test_no_module_is_named_for_nothing():
-    names = {part for path in modules() for part in path.relative_to(ROOT).with_suffix("").parts}
+    names = {part for name in modules() for part in name.split(".")}
     assert not names & {"utils", "util", "common", "helpers", "core", "base", "manager", "config"}
 
 
 def test_feast_scans_the_definitions_alone():
     """A module that Feast imports by its path exists twice."""
     folder = ROOT / "feature_repo"
-    modules = {path.name for path in folder.glob("*.py")}
+    files = {path.name for path in folder.glob("*.py")}
     packages = {f"{path.parent.name}/" for path in folder.glob("*/__init__.py")}
     ignored = set((folder / ".feastignore").read_text().split())
-    assert ignored == modules - {"definitions.py", "__init__.py"} | packages
+    assert ignored == files - {"definitions.py", "__init__.py"} | packages
+
+
+def test_every_package_is_installed():
+    import tomllib
+
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    assert set(listed) == {
+        _dotted(path) for path in modules().values() if path.name == "__init__.py"
+    }

@@ -6,14 +6,14 @@ Whether a pinned release has a known weakness or was yanked needs a list that is
 import re
 import tomllib
 from importlib.metadata import PackageNotFoundError, distribution, version
-from pathlib import Path
 
 import pytest
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).parents[2]
+from tests.support.places import ROOT
+
 LOCK = (ROOT / "requirements.lock").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 

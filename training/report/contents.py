@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from feature_repo.reasons import Reason
-from training.evaluate import Evaluation, SliceComparison, Standing
-from training.fairness import Gap
-from training.frame import RankingFrame, groups
-from training.influence import Influence
-from training.promotion import Decision
-from training.records import Learning
+from feature_repo.transforms.request.reasons import Reason
+from training.data.frame import RankingFrame, groups
+from training.evaluation.compare import Evaluation, SliceComparison, Standing
+from training.evaluation.fairness import Gap
+from training.registry.promotion_gate import Decision
+from training.registry.records import Learning
+from training.studies.influence import Influence
 
 LIMITS: tuple[str, ...] = (
     "Coupons went to chosen users, not at random: no figure says what a coupon causes.",

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from feature_repo.transforms.request import RANKER_INPUTS
-from training.influence import Influence
-from training.learning_curve import Point
-from training.report.drawing import MARK, RIVAL, SOFT, Picture, drawn, picture
+from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
+from training.report.svg import MARK, RIVAL, SOFT, Picture, drawn, picture
+from training.studies.influence import Influence
+from training.studies.learning_curve import Point
 
 _LOW_TO_HIGH = ("#3b7dc4", "#8a7fc0", "#b977ab", "#d4607f", "#d9444f")
 """From a low value of an input to a high one; readable on light and dark."""

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from training.evaluate import CHAMPION, PRIMARY, RANKER, Comparison
-from training.promotion import Decision
-from training.report import explained, results
+from training.evaluation.compare import CHAMPION, PRIMARY, RANKER, Comparison
+from training.registry.promotion_gate import Decision
+from training.report import explanation, performance
 from training.report.contents import Part, Report
-from training.report.drawing import Picture
-from training.report.markup import bullets, note, pairs, paragraph, section, table
-from training.report.style import STYLE
+from training.report.css import STYLE
+from training.report.html import bullets, note, pairs, paragraph, section, table
+from training.report.svg import Picture
 
 _OPENED = (
     ("others", "Others"),
@@ -49,16 +49,16 @@ def render(report: Report) -> Rendered:
         _decision(report.decision),
         _tiles(report),
         _contents(),
-        results.others(report, shown),
-        results.curve(report, shown),
-        results.slices(report, shown),
-        results.fairness(report, shown),
-        results.calibrated(report, shown),
-        explained.influence(report, shown),
-        explained.examples(report.examples),
+        performance.others(report, shown),
+        performance.curve(report, shown),
+        performance.slices(report, shown),
+        performance.fairness(report, shown),
+        performance.calibrated(report, shown),
+        explanation.influence(report, shown),
+        explanation.examples(report.examples),
         _model(report),
         section("data", "What it was trained on", pairs([*report.facts.items()]), _data(report)),
-        explained.features(report.features),
+        explanation.features(report.features),
         section("limits", "Known limits", bullets(report.limits)),
     )
     return Rendered(_page(report.title, "\n".join(body)), pictures)

@@ -1,0 +1,263 @@
+"""The raw tables of Clipwise: the one place that says what a row is.
+
+Every adapter yields these tables, validation holds rows against them and the lake stores them.
+Ids are strings. Money is int64 minor units (cents). Time is UTC in microseconds; a source with
+naive time must name its zone. Every row carries two instants: ``event_timestamp``, when it
+happened or takes effect, and ``created_timestamp``, when we learned it.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from feature_repo.contract.table import LARGEST, Column, Parent, Table, limit, money, times
+from feature_repo.names import PLACEMENTS
+
+SCHEMA_VERSION = 1
+
+EVENT_TYPES = ("view", "search", "favorite", "cart", "purchase")
+DISCOUNT_TYPES = ("percent", "amount_off", "amount_off_over_threshold", "gift", "cashback")
+AUDIENCES = ("targeted", "open")
+
+# So many minor units (cents) make a major one.
+MINOR_UNITS = 100
+
+USERS = Table(
+    "users",
+    "A shopper or household, and what is known about it.",
+    ("user_id",),
+    (
+        Column("user_id", "string", "Identifies the user."),
+        *times("When this description of the user took effect."),
+        Column("age_min", "int64", "Lower bound of the age band, in years.", True, 0, 150),
+        money("income_min", "Lower bound of yearly income"),
+        Column("household_size", "int64", "People in the household.", True, 1, 100),
+        Column("kids_count", "int64", "Children in the household.", True, 0, 100),
+        Column("is_homeowner", "bool", "Whether the household owns its home.", True),
+        Column("is_married", "bool", "Whether the head of the household is married.", True),
+    ),
+)
+
+PRODUCTS = Table(
+    "products",
+    "A product that can be bought and that a coupon can cover.",
+    ("product_id",),
+    (
+        Column("product_id", "string", "Identifies the product."),
+        *times("When this description of the product took effect."),
+        Column("name", "string", "What a person would call it.", True),
+        Column("department", "string", "Coarsest level of the assortment.", True),
+        Column("category", "string", "Level below the department.", True),
+        Column("brand", "string", "Brand or manufacturer.", True),
+        Column("is_private_label", "bool", "Whether it is the retailer's own brand.", True),
+    ),
+)
+
+COUPONS = Table(
+    "coupons",
+    "One coupon in one campaign. A code that returns in another campaign is another coupon.",
+    ("coupon_id",),
+    (
+        Column("coupon_id", "string", "Identifies the coupon, unique over all campaigns."),
+        *times("When the coupon was announced, before its first exposure."),
+        Column("coupon_code", "string", "The bare code as printed; may return in other campaigns."),
+        Column("campaign_id", "string", "The campaign that carries the coupon."),
+        Column("campaign_type", "string", "The retailer's class of the campaign.", True),
+        Column("audience", "string", "Who may see it.", allowed=AUDIENCES),
+        Column(
+            "discount_type",
+            "string",
+            "Kind of discount; null where the source does not say.",
+            True,
+            allowed=DISCOUNT_TYPES,
+        ),
+        Column(
+            "discount_value",
+            "int64",
+            "Size of the discount: whole percent for percent, else minor units.",
+            True,
+            0,
+            LARGEST,
+            unit="percent or cents",
+        ),
+        money("min_spend", "Cart value from which the coupon applies"),
+        Column("valid_from", "timestamp", "First instant at which it can be used."),
+        Column("valid_to", "timestamp", "First instant at which it can no longer be used."),
+        Column("per_user_limit", "int64", "Most redemptions by one user; null: no limit.", True, 1),
+    ),
+    ordered=(("valid_from", "valid_to"), ("event_timestamp", "valid_to")),
+)
+
+COUPON_PRODUCTS = Table(
+    "coupon_products",
+    "A product that a coupon covers; together they are the coupon's scope.",
+    ("coupon_id", "product_id"),
+    (
+        Column("coupon_id", "string", "The coupon."),
+        Column("product_id", "string", "A product it covers."),
+        *times("When the pair was announced."),
+    ),
+    parents=(
+        Parent("coupon_id", "coupons", "coupon_id"),
+        Parent("product_id", "products", "product_id"),
+    ),
+)
+
+COUPON_TERMS = Table(
+    "coupon_terms",
+    "What limits the use of a coupon, as far as the retailer states it. Nobody needs this table.",
+    ("coupon_id",),
+    (
+        Column("coupon_id", "string", "The coupon."),
+        *times("When these terms of the coupon took effect."),
+        Column(
+            "placements",
+            "string",
+            "Where it may be shown, as in 'home cart'; null: everywhere.",
+            True,
+            allowed=PLACEMENTS,
+            several=True,
+        ),
+        limit("total_limit", "Most redemptions by all users together", 0),
+        limit("period_limit", "Most redemptions by one user within period_days"),
+        limit("period_days", "Length of the sliding period of period_limit, in days", 1, 36_500),
+        money(
+            "campaign_budget",
+            "Most that all coupons of its campaign may cost together; of several the smallest "
+            "counts",
+        ),
+        money("user_budget", "Most that the coupons of its campaign may cost for one user"),
+        money("max_discount", "Most that one use of the coupon takes off or pays back"),
+        Column(
+            "exclusivity_group",
+            "string",
+            "Of the coupons with the same text only the best is shown; null: none.",
+            True,
+        ),
+        limit("impression_limit", "Most answers within impression_days that show it to one user"),
+        limit("impression_days", "Length of the period of impression_limit, in days", 1, 36_500),
+        Column(
+            "min_margin",
+            "int64",
+            "Least part, in whole percent, of what is paid for the covered products that must be "
+            "left after their unit_cost; null: any.",
+            True,
+            0,
+            100,
+        ),
+        Column("gift_product_id", "string", "The product given, where it is a gift.", True),
+    ),
+    parents=(
+        Parent("coupon_id", "coupons", "coupon_id"),
+        Parent("gift_product_id", "products", "product_id"),
+    ),
+    together=(("period_limit", "period_days"), ("impression_limit", "impression_days")),
+)
+
+PRODUCT_TERMS = Table(
+    "product_terms",
+    "What a coupon for the product must respect, as far as the retailer states it. Nobody needs "
+    "this table.",
+    ("product_id",),
+    (
+        Column("product_id", "string", "The product."),
+        *times("When these terms of the product took effect."),
+        Column("stock", "int64", "Units that can be sold; null: enough.", True, 0, LARGEST),
+        money("unit_cost", "What one unit costs the retailer"),
+    ),
+    parents=(Parent("product_id", "products", "product_id"),),
+)
+
+EXPOSURES = Table(
+    "exposures",
+    "A user was put in the audience of a campaign: its coupons are the candidates from then on.",
+    ("exposure_id",),
+    (
+        Column(
+            "exposure_id", "string", "Identifies the exposure; training groups carry it as qid."
+        ),
+        *times("When the campaign reached the user."),
+        Column("user_id", "string", "Who was exposed."),
+        Column("campaign_id", "string", "The campaign."),
+    ),
+    parents=(
+        Parent("user_id", "users", "user_id"),
+        Parent("campaign_id", "coupons", "campaign_id"),
+    ),
+)
+
+EVENTS = Table(
+    "events",
+    "Something a user did. A purchase is one row a product and basket. What was taken back is a "
+    "correction of its purchase: the same id, learned later, with the quantity and amount left.",
+    ("event_id",),
+    (
+        Column("event_id", "string", "Identifies the event."),
+        *times("When it happened."),
+        Column("user_id", "string", "Who did it."),
+        Column("event_type", "string", "What was done.", allowed=EVENT_TYPES),
+        Column("product_id", "string", "The product; null for a search.", True),
+        Column("basket_id", "string", "The basket or visit it belongs to.", True),
+        Column("quantity", "int64", "Units; 0 is legal.", True, 0, LARGEST),
+        money("amount", "What the retailer received for the row"),
+        money("retail_discount", "Discount by the retailer's own promotion"),
+        money("coupon_discount", "Discount by a coupon"),
+        money("coupon_match_discount", "What the retailer added to a coupon's discount"),
+    ),
+    parents=(
+        Parent("user_id", "users", "user_id"),
+        Parent("product_id", "products", "product_id"),
+    ),
+    partitioned=True,
+)
+
+REDEMPTIONS = Table(
+    "redemptions",
+    "A user used a coupon.",
+    ("redemption_id",),
+    (
+        Column("redemption_id", "string", "Identifies the redemption."),
+        *times("When the coupon was used."),
+        Column("user_id", "string", "Who used it."),
+        Column("coupon_id", "string", "The coupon used."),
+        Column("basket_id", "string", "The basket it was used in, if known.", True),
+        money("discount_amount", "What the coupon took off, if known"),
+    ),
+    parents=(
+        Parent("user_id", "users", "user_id"),
+        Parent("coupon_id", "coupons", "coupon_id"),
+    ),
+)
+
+# Parents come before their children, so that a batch can be checked in this order.
+TABLES: Mapping[str, Table] = MappingProxyType(
+    {
+        table.name: table
+        for table in (
+            USERS,
+            PRODUCTS,
+            COUPONS,
+            COUPON_PRODUCTS,
+            COUPON_TERMS,
+            PRODUCT_TERMS,
+            EXPOSURES,
+            EVENTS,
+            REDEMPTIONS,
+        )
+    }
+)
+
+
+def arrow_schema(table: Table):
+    """The Arrow schema of a raw table, with timestamps in UTC microseconds."""
+    import pyarrow as pa
+
+    types = {
+        "string": pa.string(),
+        "int64": pa.int64(),
+        "float64": pa.float64(),
+        "bool": pa.bool_(),
+        "timestamp": pa.timestamp("us", tz="UTC"),
+    }
+    return pa.schema(
+        [pa.field(column.name, types[column.type], column.nullable) for column in table.columns]
+    )

@@ -1,0 +1,30 @@
+"""Errors of the offline store."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from click import ClickException
+
+from feature_repo.lake.state import LakeError
+
+
+class PointInTimeError(Exception):
+    """A query cannot be answered as of an instant; the message says what to do."""
+
+
+class BeyondWatermark(LakeError, ClickException):
+    """An instant that the lake does not know yet; the feast command prints it as one sentence."""
+
+
+@contextmanager
+def duckdb_errors(subject: str) -> Iterator[None]:
+    """Raises PointInTimeError, naming the subject, for what DuckDB cannot do."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.Error as error:
+        reason = str(error).splitlines()[0]
+        if isinstance(error, duckdb.OutOfMemoryException):
+            reason += "; raise memory_limit of the offline store in feature_store.yaml"
+        raise PointInTimeError(f"{subject} cannot be read: {reason}") from error

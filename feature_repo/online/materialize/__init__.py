@@ -1,0 +1,4 @@
+"""Materialization: the rows that are not online yet, written in bulk.
+
+`engine` is the class for Feast. Reads through the offline store and writes to either online store.
+"""

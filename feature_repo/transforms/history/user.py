@@ -1,0 +1,177 @@
+"""What is known of a user, published at every instant at which it changes."""
+
+import ibis
+from ibis import _
+
+from feature_repo.transforms.history.changes import (
+    ANCHOR,
+    DAY,
+    FAR,
+    Stage,
+    add_changes,
+    add_superseded,
+    distinct_changes,
+    growth,
+    newest_description,
+    running,
+    versions,
+    window_changes,
+    window_legs,
+)
+from feature_repo.transforms.request.ranker_inputs import SPEND_HALF_LIFE_DAYS, WINDOWS
+
+_EVER = (*WINDOWS, None)
+
+
+def purchases(events: ibis.Table) -> ibis.Table:
+    """Purchase versions with the measures that users and products sum up."""
+    # Only after the versions are told apart: a correction may say that it was no purchase.
+    known = versions(events, ["event_id"]).filter(_.event_type == "purchase")
+    money = {name: known[name].fill_null(0) for name in _MONEY}
+    known = known.mutate(basket=ibis.coalesce(known.basket_id, known.event_id), **money)
+    discounted = known.retail_discount + known.coupon_discount + known.coupon_match_discount > 0
+    return known.mutate(
+        purchase_count=ibis.literal(1, "int64"),
+        spend=known.amount,
+        discounted_purchase_count=discounted.cast("int64"),
+        coupon_purchase_count=(known.coupon_discount > 0).cast("int64"),
+        quantity=known.quantity.fill_null(0),
+    )
+
+
+_MONEY = ("amount", "retail_discount", "coupon_discount", "coupon_match_discount")
+_SUMS = {
+    "purchase_count": _EVER,
+    "spend": WINDOWS,
+    "discounted_purchase_count": WINDOWS,
+    "retail_discount": WINDOWS,
+    "coupon_purchase_count": WINDOWS,
+    "coupon_discount": WINDOWS,
+}
+
+
+_LATEST = {
+    "last_purchase_timestamp": "event_us",
+    "last_coupon_purchase_timestamp": "coupon_event_us",
+}
+
+
+def purchase_stats(bought: ibis.Table, users: ibis.Table, stage: Stage) -> ibis.Table:
+    """The view ``user_purchase_stats``: windowed sums and counts, recencies, decayed spend."""
+    key = ["user_id"]
+    slices = stage(_slices(bought))
+    parts = [window_legs(slices, key, _SUMS), introductions(users, key), _lasting(slices)]
+    one = slices.select(
+        "user_id", "basket", "day", "event_us", "enters", "leaves", here=ibis.literal(1, "int64")
+    )
+    for inner, measure in (("basket", "basket_count"), ("day", "visit_day_count")):
+        here = window_changes(one, ["user_id", inner], {"here": WINDOWS})
+        counted = {f"{measure}_{w}d": (f"here_{w}d", 1) for w in WINDOWS}
+        parts.append(stage(distinct_changes(here, ["user_id", inner], key, counted)))
+    points = stage(running(stage(add_changes(parts, key, _LATEST)), key, _LATEST))
+    points = add_superseded(points, key, slices, {"anchored": "anchored"}, _LATEST)
+    factor = growth(ANCHOR - points["at"], SPEND_HALF_LIFE_DAYS)
+    return points.mutate(
+        spend_decayed_sum_30d=points.anchored * factor,
+        spend_decayed_reference_timestamp=points["at"],
+    ).drop("anchored")
+
+
+def _slices(bought: ibis.Table) -> ibis.Table:
+    """Purchases summed by basket and instant, and the spend as if it had happened at ``ANCHOR``."""
+    slices = (
+        bought.mutate(day=bought.event_us - bought.event_us % DAY)
+        .group_by(["user_id", "basket", "day", "event_us", "enters", "leaves"])
+        .agg(**{measure: _[measure].sum() for measure in _SUMS})
+    )
+    weight = growth(slices.event_us - ANCHOR, SPEND_HALF_LIFE_DAYS)
+    return slices.mutate(
+        anchored=slices.spend.cast("float64") * weight,
+        coupon_event_us=ibis.ifelse(slices.coupon_purchase_count > 0, slices.event_us, None),
+    )
+
+
+def _lasting(slices: ibis.Table) -> ibis.Table:
+    """What slices that were never corrected add to the decayed spend and the latest instants."""
+    lasting = slices.filter(slices.leaves == FAR)
+    latest = {name: lasting[column] for name, column in _LATEST.items()}
+    return lasting.select("user_id", lasting.anchored, at=lasting.enters, **latest)
+
+
+def introductions(users: ibis.Table, key: list[str]) -> ibis.Table:
+    """A change of nothing when an entity becomes known, so that its counts start at 0."""
+    entered = users.mutate(at=ibis.greatest(_.event_us, _.created_us))
+    return entered.group_by(key).agg(at=_["at"].min())
+
+
+def redemption_stats(redemptions: ibis.Table, users: ibis.Table, stage: Stage) -> ibis.Table:
+    """The view ``user_redemption_stats``: coupons used, in windows and by coupon."""
+    used = stage(
+        versions(redemptions, ["redemption_id"]).mutate(redemption_count=ibis.literal(1, "int64"))
+    )
+    key = ["user_id"]
+    latest = {"last_redemption_timestamp": "event_us"}
+    lasting = used.filter(used.leaves == FAR)
+    lasting = lasting.select(
+        "user_id", at=lasting.enters, last_redemption_timestamp=lasting.event_us
+    )
+    parts = [
+        window_legs(used, key, {"redemption_count": _EVER}),
+        introductions(users, key),
+        lasting,
+    ]
+    points = running(add_changes(parts, key, latest), key, latest)
+    points = stage(add_superseded(points, key, used, maxima=latest))
+    return _with_list(
+        points,
+        used.group_by(["user_id", "coupon_id", "enters", "leaves"]).agg(uses=_.count()),
+        {"redeemed_coupon_ids": "coupon_id", "redeemed_coupon_counts": "uses"},
+    )
+
+
+def exposure_stats(exposures: ibis.Table, users: ibis.Table, stage: Stage) -> ibis.Table:
+    """The view ``user_exposure_stats``: the campaigns that reached the user so far."""
+    seen = stage(
+        versions(exposures, ["exposure_id"]).mutate(exposure_count=ibis.literal(1, "int64"))
+    )
+    key = ["user_id"]
+    parts = [window_legs(seen, key, {"exposure_count": [None]}), introductions(users, key)]
+    points = stage(running(add_changes(parts, key), key))
+    held = seen.select("user_id", "campaign_id", "enters", "leaves").mutate(
+        uses=ibis.literal(1, "int64")
+    )
+    return _with_list(points, held, {"campaign_ids": "campaign_id"})
+
+
+def _with_list(points: ibis.Table, held: ibis.Table, fields: dict[str, str]) -> ibis.Table:
+    """Adds, per change point, the sorted ids that count there; ``fields`` maps list to column."""
+    ident = next(iter(fields.values()))
+    held = held.rename(held_user="user_id")
+    matched = points.select("user_id", "at").inner_join(
+        held,
+        [_.user_id == held.held_user, _["at"] >= held.enters, _["at"] < held.leaves],
+    )
+    summed = matched.group_by(["user_id", "at", ident]).agg(uses=_.uses.sum())
+    lists = summed.group_by(["user_id", "at"]).agg(
+        **{name: summed[c].collect(order_by=summed[ident]) for name, c in fields.items()}
+    )
+    joined = points.left_join(lists, ["user_id", "at"])
+    return joined.drop("user_id_right", "at_right")
+
+
+_DEMOGRAPHICS = (
+    "age_min",
+    "income_min",
+    "household_size",
+    "kids_count",
+    "is_homeowner",
+    "is_married",
+)
+
+
+def demographics(users: ibis.Table) -> ibis.Table:
+    """The view ``user_demographics``: the description of the user that counts."""
+    newest = newest_description(users, "user_id")
+    return newest.select(
+        "user_id", "at", **{name: newest[name].cast("int64") for name in _DEMOGRAPHICS}
+    )

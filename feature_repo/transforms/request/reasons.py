@@ -1,0 +1,261 @@
+"""What moved a score, in words: reason codes over the ranker's inputs, and a sentence for each.
+
+A ranker says how much each input moved the score of a coupon. People think in fewer things than a
+hundred inputs, so what belongs together has one code, and the code's effect is the sum over them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from feature_repo.contract import MINOR_UNITS
+from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
+
+MOST_REASONS = 3
+NEGLIGIBLE = 0.005
+"""An effect of this size or less is no reason: it moves hardly any coupon past another."""
+
+OTHER = "other"
+"""The code of an input that no family names yet. A test holds that there is none."""
+
+_CODE_OF_PREFIX: Mapping[str, str] = {
+    "own_": "own_purchases",
+    "days_since_own_": "recent_purchase",
+    "own_coupon_": "own_coupon_use",
+    "category_": "category",
+    "brand_": "brand",
+    "cart_": "cart",
+    "covered_": "popularity",
+    "code_": "coupon_record",
+    "typical_discount": "discount",
+    "discount_": "discount",
+    "min_spend": "discount",
+    "scope_": "scope",
+    "days_left": "days_left",
+    "duration_": "days_left",
+    "is_campaign_": "campaign",
+    "coupon_": "coupon_habit",
+    "redemption_": "coupon_habit",
+    "exposure_": "coupon_habit",
+    "user_redemption_": "coupon_habit",
+    "days_since_last_coupon_": "coupon_habit",
+    "days_since_last_redemption": "coupon_habit",
+    "purchase_": "shopping_habit",
+    "spend_": "shopping_habit",
+    "basket_": "shopping_habit",
+    "visit_": "shopping_habit",
+    "discounted_": "shopping_habit",
+    "retail_discount_": "shopping_habit",
+    "days_since_last_purchase": "shopping_habit",
+    "is_new_user": "shopping_habit",
+    "age_": "household",
+    "income_": "household",
+    "household_": "household",
+    "kids_": "household",
+    "is_homeowner": "household",
+    "is_married": "household",
+}
+
+REASON_CODES: tuple[str, ...] = (*dict.fromkeys(_CODE_OF_PREFIX.values()), OTHER)
+
+
+def code_of(name: str) -> str:
+    """The reason code of an input: that of the longest prefix which its name has."""
+    fitting = [prefix for prefix in _CODE_OF_PREFIX if name.startswith(prefix)]
+    return _CODE_OF_PREFIX[max(fitting, key=len)] if fitting else OTHER
+
+
+CODES: tuple[str, ...] = tuple(code_of(name) for name in RANKER_INPUTS)
+"""The code of every ranker input, in the inputs' order."""
+
+_MEMBERS = np.array([[code == own for own in CODES] for code in REASON_CODES], dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Effects:
+    """What scores are made of: ``by_input`` (n x inputs) and ``base`` (n) sum to the scores."""
+
+    by_input: np.ndarray
+    base: np.ndarray
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A reason of one coupon: its code, a sentence, and what it added to the score."""
+
+    code: str
+    text: str
+    effect: float
+
+
+def effects_by_code(by_input: np.ndarray) -> np.ndarray:
+    """Effects of inputs (n x inputs) summed by code: float64, n x codes, as in REASON_CODES."""
+    return np.asarray(by_input, dtype=np.float64) @ _MEMBERS.T
+
+
+def reasons(row: np.ndarray, by_input: np.ndarray, most: int = MOST_REASONS) -> tuple[Reason, ...]:
+    """The strongest reasons of one coupon, by the size of their effect, at most ``most``.
+
+    ``row`` holds the coupon's inputs and ``by_input`` the effect of each. A reason that lowered the
+    score is not left out: its sentence says that it speaks against the coupon.
+    """
+    effects = effects_by_code(by_input[None, :])[0]
+    values = dict(zip(RANKER_INPUTS, row.tolist(), strict=True))
+    strongest = np.argsort(-np.abs(effects), kind="stable")[:most]
+    return tuple(
+        Reason(REASON_CODES[code], _sentence(REASON_CODES[code], values, effects[code]), effect)
+        for code in strongest
+        for effect in [float(effects[code])]
+        if abs(effect) > NEGLIGIBLE
+    )
+
+
+def _sentence(code: str, values: Mapping[str, float], effect: float) -> str:
+    said = _SENTENCES[code](values)
+    return said if effect > 0 else f"Against it: {said[0].lower()}{said[1:]}"
+
+
+def _own_purchases(values: Mapping[str, float]) -> str:
+    said = _counted(values["own_purchase_count"], "Never bought before", "Bought {} before")
+    spent = values["own_spend"]
+    return f"{said}, for {_money(spent)} in all" if spent > 0 else said
+
+
+def _recent_purchase(values: Mapping[str, float]) -> str:
+    days = values["days_since_own_purchase"]
+    return "No earlier purchase of it" if _unknown(days) else f"Last bought {_ago(days)}"
+
+
+def _own_coupon_use(values: Mapping[str, float]) -> str:
+    never = "Never used a coupon for it"
+    return _counted(values["own_coupon_use_count"], never, "Used a coupon for it {}")
+
+
+def _category(values: Mapping[str, float]) -> str:
+    never = "Never bought from its category"
+    return _counted(values["category_purchase_count"], never, "Bought from its category {}")
+
+
+def _brand(values: Mapping[str, float]) -> str:
+    never = "Never bought its brand"
+    return _counted(values["brand_purchase_count"], never, "Bought its brand {}")
+
+
+def _cart(values: Mapping[str, float]) -> str:
+    units = values["cart_covered_quantity"]
+    return f"In the cart now: {units:,.6g}" if units > 0 else "Nothing of it in the cart"
+
+
+def _popularity(values: Mapping[str, float]) -> str:
+    buyers = values["covered_buyer_count_all"]
+    if _unknown(buyers) or buyers == 0:
+        return "Bought by nobody yet"
+    return "Bought by one shopper so far" if buyers == 1 else f"Bought by {buyers:,.0f} shoppers"
+
+
+def _coupon_record(values: Mapping[str, float]) -> str:
+    times = values["code_redemption_count_all"]
+    return _counted(times, "Not redeemed by anyone yet", "Redeemed {} by all shoppers")
+
+
+def _discount(values: Mapping[str, float]) -> str:
+    typical = values["typical_discount_all"]
+    if _unknown(typical) or typical == 0:
+        return "The terms of its discount"
+    return f"Usually saves {_money(typical)}"
+
+
+def _scope(values: Mapping[str, float]) -> str:
+    count = values["scope_product_count"]
+    if _unknown(count):
+        return "What it covers is not known"
+    return "Covers one product" if count == 1 else f"Covers {count:,.0f} products"
+
+
+def _days_left(values: Mapping[str, float]) -> str:
+    days = values["days_left"]
+    if _unknown(days):
+        return "Its end is not known"
+    if days < 0:
+        return "Has ended"
+    whole = int(days)
+    return "Ends within a day" if whole < 1 else f"Ends in {whole} day{'s' if whole > 1 else ''}"
+
+
+def _campaign(values: Mapping[str, float]) -> str:
+    kinds = [name for name in values if name.startswith("is_campaign_type_") and values[name] == 1]
+    return f"A type {kinds[0][-1].upper()} campaign" if kinds else "The kind of its campaign"
+
+
+def _coupon_habit(values: Mapping[str, float]) -> str:
+    recent, ever = values["redemption_count_90d"], values["redemption_count_all"]
+    if recent > 0:
+        return f"Used {_number(recent, 'coupon')} in the last 90 days"
+    return f"Used {_number(ever, 'coupon')} so far" if ever > 0 else "Has not used a coupon yet"
+
+
+def _shopping_habit(values: Mapping[str, float]) -> str:
+    if values["is_new_user"] == 1:
+        return "A new shopper"
+    return f"Shopped on {_number(values['visit_day_count_90d'], 'day')} of the last 90"
+
+
+def _household(values: Mapping[str, float]) -> str:
+    # What a household is like is nobody's to read out, so no value is named.
+    return "What is known of the household"
+
+
+def _other(values: Mapping[str, float]) -> str:
+    return "Other things known of the shopper and the coupon"
+
+
+_SENTENCES: Mapping[str, Callable[[Mapping[str, float]], str]] = {
+    "own_purchases": _own_purchases,
+    "recent_purchase": _recent_purchase,
+    "own_coupon_use": _own_coupon_use,
+    "category": _category,
+    "brand": _brand,
+    "cart": _cart,
+    "popularity": _popularity,
+    "coupon_record": _coupon_record,
+    "discount": _discount,
+    "scope": _scope,
+    "days_left": _days_left,
+    "campaign": _campaign,
+    "coupon_habit": _coupon_habit,
+    "shopping_habit": _shopping_habit,
+    "household": _household,
+    OTHER: _other,
+}
+
+
+def _unknown(value: float) -> bool:
+    return value != value
+
+
+def _money(minor: float) -> str:
+    return f"{minor / MINOR_UNITS:,.2f}"
+
+
+def _counted(count: float, never: str, said: str) -> str:
+    """A sentence on a count; ``said`` takes how often, as in "14 times"."""
+    whole = 0 if _unknown(count) else round(count)
+    if whole <= 0:
+        return never
+    return said.format({1: "once", 2: "twice"}.get(whole, f"{whole:,} times"))
+
+
+def _ago(days: float) -> str:
+    whole = max(int(days), 0)
+    return {0: "within the last day", 1: "a day ago"}.get(whole, f"{whole:,} days ago")
+
+
+def _number(count: float, of: str) -> str:
+    whole = 0 if _unknown(count) else round(count)
+    return f"one {of}" if whole == 1 else f"{whole:,} {of}s"
+
+
+def inputs_of(code: str) -> Sequence[str]:
+    """The inputs that a code stands for."""
+    return tuple(name for name, own in zip(RANKER_INPUTS, CODES, strict=True) if own == code)

@@ -1,0 +1,173 @@
+"""The ledger in Redis: shared by the services of several machines.
+
+Every call is one Lua script, which Redis runs alone. All keys carry the same hash tag, so that they
+lie on one node of a cluster.
+"""
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain, pairwise
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from serving.errors import StorageFailed
+from serving.ledger.ledger import Claim, Redemption, Usage
+from serving.ledger.lua_scripts import CLAIM, IDENTITY, REDEEM, USAGE
+
+PREFIX = "{clipwise:ledger}"
+
+
+def redis_client(address: str) -> Any:
+    """A client of the Redis at ``host:port``: it answers in text, in a second or not at all."""
+    import redis
+
+    host, _, port = address.rpartition(":")
+    return redis.Redis(
+        host or "127.0.0.1",
+        int(port),
+        decode_responses=True,
+        socket_timeout=1.0,
+        # A lost connection is made anew; what takes too long would take as long again.
+        retry=redis.retry.Retry(redis.backoff.NoBackoff(), 3, (redis.ConnectionError,)),
+    )
+
+
+class RedisLedger:
+    """The ledger behind a Redis client that decodes its answers.
+
+    A reservation lives ``seconds`` on the clock ``now``, which gives microseconds.
+    """
+
+    def __init__(self, client: Any, seconds: float, now: Callable[[], int]) -> None:
+        self._client = client
+        self._life = round(seconds * 1_000_000)
+        self._now = now
+        self._usage = client.register_script(USAGE)
+        self._claim = client.register_script(CLAIM)
+        self._redeem = client.register_script(REDEEM)
+        self._identity = client.register_script(IDENTITY)
+        self._sums = _Sums()
+        self._lock = threading.Lock()
+
+    def usage(self, user_id: str, since: int, until: int) -> Usage:
+        """See ``Ledger``."""
+        sums = self._sums
+        last = sums.until
+        answer = self._run(self._usage, [user_id, since, until, self._now(), last])
+        identity, number, uses, spent, mine, held, seen = answer
+        with self._lock:
+            if identity == (sums.identity or identity) and int(number) >= last:
+                sums.take_in(identity, int(number), uses, spent)
+                return _usage(sums.uses, sums.spent, mine, held, seen, until)
+            # Somebody emptied Redis: what is remembered is of another ledger.
+            self._sums = _Sums()
+        return self.usage(user_id, since, until)
+
+    def claim(self, user_id: str, claims: Sequence[Claim], at: int) -> dict[str, str]:
+        """See ``Ledger``."""
+        now = self._now()
+        rows = chain.from_iterable(_arguments(claim, at) for claim in claims)
+        failed = self._run(self._claim, [user_id, now, now + self._life, at, *rows])
+        return dict(_pairs(failed))
+
+    def redeem(self, redemptions: Sequence[Redemption], corrects: bool = True) -> None:
+        """See ``Ledger``."""
+        rows = (
+            (one.redemption_id, one.user_id, one.coupon_id, one.campaign_id, one.at, one.amount)
+            for one in redemptions
+        )
+        self._run(self._redeem, [int(corrects), *chain.from_iterable(rows)])
+
+    def identity(self) -> str:
+        """See ``Ledger``."""
+        return self._run(self._identity, [])
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _run(self, script: Any, arguments: list) -> Any:
+        with _failing():
+            return script(keys=[PREFIX], args=arguments)
+
+
+class _Sums:
+    """Uses by coupon and money spent by campaign, as of a change of the ledger of that identity."""
+
+    def __init__(self) -> None:
+        self.identity = ""
+        self.until = 0
+        self.uses: dict[str, int] = {}
+        self.spent: dict[str, int] = {}
+
+    def take_in(
+        self, identity: str, number: int, uses: Sequence[str], spent: Sequence[str]
+    ) -> None:
+        """Take in what changed until the change of a number, unless more is known already."""
+        if number >= self.until:
+            self.identity, self.until = identity, number
+            self.uses |= _counts(uses)
+            self.spent |= _counts(spent)
+
+
+@contextmanager
+def _failing() -> Iterator[None]:
+    try:
+        yield
+    except RedisError as error:
+        raise StorageFailed(
+            f"The ledger in Redis could not be used ({error}); coupons with limits are not shown "
+            "until it can."
+        ) from error
+
+
+def _arguments(claim: Claim, at: int) -> tuple:
+    return (
+        claim.coupon_id,
+        claim.campaign_id,
+        claim.cost,
+        claim.total_limit,
+        claim.campaign_budget,
+        claim.user_budget,
+        int(claim.reserved),
+        at + claim.impression_period if claim.impression_period else "",
+        claim.impression_period,
+        claim.impression_limit,
+    )
+
+
+def _pairs(flat: Sequence[str]) -> list[tuple[str, str]]:
+    return list(pairwise(flat))[::2]
+
+
+def _counts(flat: Sequence[str]) -> dict[str, int]:
+    return {name: int(value) for name, value in _pairs(flat)}
+
+
+def _usage(
+    uses: dict[str, int],
+    spent: dict[str, int],
+    mine: Sequence[str],
+    held: Sequence[str],
+    seen: Sequence[str],
+    until: int,
+) -> Usage:
+    """What the script gave, as the rules read it."""
+    redeemed = [row for row in map(json.loads, mine) if int(row[2]) <= until]
+    reserved = {name: json.loads(text) for name, text in _pairs(held)}
+    on_user: dict[str, int] = {}
+    for campaign, amount in ((row[1], row[3]) for row in redeemed):
+        on_user[campaign] = on_user.get(campaign, 0) + int(amount)
+    for campaign, amount in reserved.values():
+        on_user[campaign] = on_user.get(campaign, 0) + int(amount)
+    return Usage(
+        uses,
+        spent,
+        on_user,
+        [(row[0], int(row[2])) for row in redeemed],
+        [(row[0], int(row[1])) for row in map(json.loads, seen)],
+        {name: (campaign, int(amount)) for name, (campaign, amount) in reserved.items()},
+    )

@@ -1,0 +1,49 @@
+"""A ledger behind a circuit breaker."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from serving.errors import StorageFailed
+from serving.ledger.ledger import Claim, Ledger, Redemption, Usage
+from serving.runtime.breaker import Breaker
+
+Answer = TypeVar("Answer")
+
+
+class ResilientLedger:
+    """A ledger that is left alone for ``pause_seconds`` once it fails.
+
+    One failure can take as long as a request may wait, and a request may ask several times. What
+    was redeemed is entered in any case.
+    """
+
+    def __init__(self, ledger: Ledger, pause_seconds: float, timer: Callable[[], float]) -> None:
+        self._ledger = ledger
+        self._breaker = Breaker(1, pause_seconds, timer)
+
+    def usage(self, user_id: str, since: int, until: int) -> Usage:
+        """See ``Ledger``."""
+        return self._asked(lambda: self._ledger.usage(user_id, since, until))
+
+    def claim(self, user_id: str, claims: Sequence[Claim], at: int) -> dict[str, str]:
+        """See ``Ledger``."""
+        return self._asked(lambda: self._ledger.claim(user_id, claims, at))
+
+    def redeem(self, redemptions: Sequence[Redemption], corrects: bool = True) -> None:
+        """See ``Ledger``."""
+        self._ledger.redeem(redemptions, corrects)
+
+    def identity(self) -> str:
+        """See ``Ledger``."""
+        return self._ledger.identity()
+
+    def _asked(self, ask: Callable[[], Answer]) -> Answer:
+        if not self._breaker.allows():
+            raise StorageFailed("The ledger failed a moment ago and is left alone.")
+        try:
+            answer = ask()
+        except StorageFailed:
+            self._breaker.failed()
+            raise
+        self._breaker.succeeded()
+        return answer

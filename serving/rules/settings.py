@@ -1,0 +1,68 @@
+"""Settings of the rules that hold for all coupons."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from serving.errors import SettingsRefused
+
+
+@dataclass(frozen=True)
+class RuleSettings:
+    """What a shop decides for all coupons.
+
+    ``holdout_share`` of the users, from 0 to 1, gets nothing, so that what coupons do can be
+    measured; ``holdout_salt`` draws other users. A coupon with a limit is reserved for the user who
+    saw it for ``reservation_seconds``. ``ledger_redis``, as host:port, keeps the ledger in Redis
+    instead of a file. Raises SettingsRefused for what cannot be.
+    """
+
+    holdout_share: float = 0.0
+    holdout_salt: str = ""
+    reservation_seconds: float = 900.0
+    ledger_redis: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.holdout_share <= 1:
+            raise SettingsRefused(
+                f"Expected a holdout share from 0 to 1, got {self.holdout_share}; 0.05 holds out "
+                "one user in twenty."
+            )
+        if not 0 < self.reservation_seconds < float("inf"):
+            raise SettingsRefused(
+                f"Expected reservations of more than 0 seconds, got {self.reservation_seconds}."
+            )
+
+        if not re.fullmatch(r"[^:\s]+:\d{1,5}", self.ledger_redis or "localhost:6379"):
+            raise SettingsRefused(
+                f"Expected the ledger's Redis as host:port, got {self.ledger_redis!r}; write it "
+                "like 127.0.0.1:6379."
+            )
+
+    def held_out(self, user_id: str) -> bool:
+        """Whether the user is in the holdout; always the same for the same salt."""
+        digest = blake2b(f"{self.holdout_salt}\0{user_id}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "big") < self.holdout_share * 2**64
+
+
+def rules_from_environment(environ: Mapping[str, str]) -> RuleSettings:
+    """From ``CLIPWISE_HOLDOUT_SHARE``, ``CLIPWISE_HOLDOUT_SALT``, ``CLIPWISE_RESERVATION_SECONDS``
+    and ``CLIPWISE_LEDGER_REDIS``.
+
+    Raises SettingsRefused.
+    """
+
+    def number(name: str, default: float) -> float:
+        text = environ.get(name) or str(default)
+        try:
+            return float(text)
+        except ValueError:
+            raise SettingsRefused(f"{name} should be a number, got {text!r}.") from None
+
+    return RuleSettings(
+        number("CLIPWISE_HOLDOUT_SHARE", RuleSettings.holdout_share),
+        environ.get("CLIPWISE_HOLDOUT_SALT", ""),
+        number("CLIPWISE_RESERVATION_SECONDS", RuleSettings.reservation_seconds),
+        environ.get("CLIPWISE_LEDGER_REDIS") or None,
+    )

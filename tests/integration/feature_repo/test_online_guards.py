@@ -1,0 +1,518 @@
+"""The guards of the online stores: newest wins, two writers, row ttl, and Feast's own rows."""
+
+import asyncio
+import socket
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from tests.support.online_stores import opened, place_of, redis_server
+from tests.support.places import ROOT
+
+# Feast warns while it is imported; its warnings are not ours to mend.
+pytestmark = pytest.mark.filterwarnings("default")
+
+NOON = datetime(2024, 3, 10, 12, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+FIELDS = ["trips", "name"]
+
+
+@pytest.fixture(scope="module")
+def redis_address():
+    with redis_server() as address:
+        yield address
+
+
+@pytest.fixture(scope="module", params=["sqlite", "redis"])
+def kind(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def place(request, kind, home):
+    return place_of(kind, home, request)
+
+
+@pytest.fixture(scope="module")
+def store(kind, home, place):
+    return opened(kind, home, place, objects=driving(home))
+
+
+@pytest.fixture(scope="module")
+def plain(kind, home, place):
+    """Feast's own store over the same data."""
+    return opened(kind, home, place, ours=False, objects=driving(home))
+
+
+@pytest.fixture
+def driver():
+    """A driver that no other test has."""
+    driver.count += 1
+    return f"d{driver.count}"
+
+
+driver.count = 0
+
+
+def driving(home: Path, **views) -> list:
+    """A foreign view of drivers, with a created timestamp, and a second one with a ttl."""
+    from feast import Entity, FeatureView, Field, FileSource, ValueType
+    from feast.types import Int64, String
+
+    path = home / "drivers.parquet"
+    if not path.exists():
+        columns = {"driver_id": [], "trips": [], "name": [], "at": [], "learned": []}
+        pd.DataFrame(columns).to_parquet(path)
+    driver = Entity(name="driver", join_keys=["driver_id"], value_type=ValueType.STRING)
+    schema = [Field(name="trips", dtype=Int64), Field(name="name", dtype=String)]
+
+    def view(name: str, ttl: timedelta) -> FeatureView:
+        source = FileSource(
+            name=f"{name}_source",
+            path=str(path),
+            timestamp_field="at",
+            created_timestamp_column="learned",
+        )
+        return FeatureView(name=name, entities=[driver], ttl=ttl, schema=schema, source=source)
+
+    return [driver, view("driver_stats", timedelta(0)), view("driver_now", timedelta(hours=1))]
+
+
+def push(store, driver: str, trips: int, at: datetime, learned=None, view="driver_stats") -> None:
+    """Write one row through Feast's row by row interface."""
+    from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+    from feast.protos.feast.types.Value_pb2 import Value
+
+    key = EntityKey(join_keys=["driver_id"], entity_values=[Value(string_val=driver)])
+    values = {"trips": Value(int64_val=trips), "name": Value(string_val=f"n{trips}")}
+    store._get_provider().online_write_batch(
+        store.config, store.get_feature_view(view), [(key, values, at, learned)], None
+    )
+
+
+def load(store, rows: list[tuple], view="driver_stats") -> int:
+    """Write (driver, trips, at, learned) rows as an Arrow table."""
+    names, trips, at, learned = zip(*rows, strict=True)
+    instants = pa.timestamp("us", "UTC")
+    batch = pa.record_batch(
+        {
+            "driver_id": pa.array(names),
+            "trips": pa.array(trips, pa.int64()),
+            "name": pa.array([f"n{one}" for one in trips]),
+            "at": pa.array(at, instants),
+            "learned": pa.array(learned, instants),
+        }
+    )
+    online_store = store._get_provider().online_store
+    return online_store.write_table(store.config, store.get_feature_view(view), batch)
+
+
+def read(store, driver: str, view="driver_stats") -> dict:
+    refs = [f"{view}:{field}" for field in FIELDS]
+    found = store.get_online_features(refs, [{"driver_id": driver}]).to_dict()
+    return {field: found[field][0] for field in FIELDS}
+
+
+def trips(store, driver: str, view="driver_stats"):
+    return read(store, driver, view)["trips"]
+
+
+steps = st.sampled_from((0, 1, 2, 999_999, 1_000_000, 3_600_000_000, -1, -1_000_000))
+writes = st.lists(st.tuples(steps, st.none() | steps, st.booleans()), min_size=1, max_size=6)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(writes=writes, base=st.sampled_from((NOON, datetime(1969, 12, 31, 23, tzinfo=UTC))))
+@example(writes=[(0, None, True), (0, -1, True), (0, 0, False)], base=NOON)
+@example(writes=[(0, 1, True), (0, None, True), (0, 1, False)], base=NOON)
+def test_the_newest_row_wins_whatever_the_order_to_the_microsecond(store, writes, base):
+    driver.count += 1
+    name, best, expected = f"d{driver.count}", None, None
+    for number, (event, learned, in_bulk) in enumerate(writes):
+        at = base + event * MICROSECOND
+        created = None if learned is None else at + learned * MICROSECOND
+        if in_bulk:
+            load(store, [(name, number, at, created)])
+        else:
+            push(store, name, number, at, created)
+        stamp = (at, created or at)
+        if best is None or stamp >= best:
+            best, expected = stamp, number
+    assert read(store, name) == {"trips": expected, "name": f"n{expected}"}
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(writes=writes)
+def test_of_one_key_twice_in_a_batch_the_newest_row_wins(store, writes):
+    driver.count += 1
+    name, rows, stamps = f"d{driver.count}", [], []
+    for number, (event, learned, _) in enumerate(writes):
+        at = NOON + event * MICROSECOND
+        created = None if learned is None else at + learned * MICROSECOND
+        rows.append((name, number, at, created))
+        stamps.append((at, created or at, number))
+    load(store, rows)
+    assert trips(store, name) == max(stamps)[2]
+
+
+def test_a_batch_says_how_many_rows_it_changed(store, driver):
+    assert load(store, [(driver, 1, NOON, NOON), (f"{driver}b", 1, NOON, NOON)]) == 2
+    assert load(store, [(driver, 0, NOON - MICROSECOND, NOON), (f"{driver}b", 2, NOON, NOON)]) == 1
+
+
+def test_an_older_row_does_not_replace_one_that_feast_s_own_store_wrote(store, plain, driver):
+    push(plain, driver, 1, NOON, NOON)
+    push(store, driver, 2, NOON - timedelta(seconds=1))
+    assert trips(store, driver) == trips(plain, driver) == 1
+    load(store, [(driver, 3, NOON + timedelta(seconds=1), None)])
+    assert trips(store, driver) == trips(plain, driver) == 3
+
+
+def test_what_feast_s_own_store_wrote_since_counts(kind, store, plain, driver):
+    """Our note of when a row was learned is not taken for that of another row."""
+    push(store, driver, 1, NOON + timedelta(seconds=1), NOON + timedelta(hours=1))
+    push(plain, driver, 2, NOON + timedelta(seconds=2), None)
+    push(store, driver, 3, NOON + timedelta(seconds=2), NOON + timedelta(seconds=2))
+    assert trips(store, driver) == 3
+    if kind == "sqlite":
+        # Feast's own replaces a newer row by an older one; what it wrote is what is held.
+        push(plain, driver, 4, NOON - timedelta(hours=1), None)
+        push(store, driver, 5, NOON - timedelta(minutes=59), None)
+        assert trips(store, driver) == 5
+
+
+def test_feast_s_own_store_reads_both_ways_of_writing(store, plain, driver):
+    push(store, driver, 1, NOON)
+    load(store, [(f"{driver}b", 2, NOON, NOON)])
+    assert read(plain, driver) == {"trips": 1, "name": "n1"}
+    assert read(plain, f"{driver}b") == {"trips": 2, "name": "n2"}
+
+
+@pytest.mark.parametrize("in_bulk", [False, True])
+def test_the_stored_bytes_are_those_of_feast_s_own_store(kind, store, plain, driver, in_bulk):
+    at, learned = NOON + timedelta(microseconds=250_000), NOON + timedelta(minutes=1)
+    push(plain, f"{driver}x", 7, at, learned)
+    if in_bulk:
+        load(store, [(f"{driver}y", 7, at, learned)])
+    else:
+        push(store, f"{driver}y", 7, at, learned)
+    assert stored(kind, store, f"{driver}y") == stored(kind, store, f"{driver}x")
+
+
+def stored(kind: str, store, driver: str) -> dict:
+    """What Feast's own store keeps of a driver, by its own names."""
+    key = entity_key(driver)
+    online_store = store._get_provider().online_store
+    if kind == "redis":
+        client = online_store._get_client(store.config.online_store)
+        found = client.hgetall(key + store.project.encode())
+        return {name: value for name, value in found.items() if not name.startswith(b"_created")}
+    rows = online_store._get_conn(store.config).execute(
+        "SELECT feature_name, value, value_text, vector_value, event_ts, created_ts "
+        f'FROM "{store.project}_driver_stats" WHERE entity_key = ?',
+        (key,),
+    )
+    return {row[0]: row[1:] for row in rows}
+
+
+def entity_key(driver: str) -> bytes:
+    from feast.infra.key_encoding_utils import serialize_entity_key
+    from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+    from feast.protos.feast.types.Value_pb2 import Value
+
+    key = EntityKey(join_keys=["driver_id"], entity_values=[Value(string_val=driver)])
+    return serialize_entity_key(key, 3)
+
+
+WRITER = """
+import random, sys
+from datetime import timedelta
+sys.path[:0] = {path!r}
+from tests.integration.feature_repo.test_online_guards import NOON, MICROSECOND, driving, load
+from tests.support.online_stores import opened
+from pathlib import Path
+home = Path({home!r})
+store = opened({kind!r}, home, {place!r}, objects=driving(home))
+numbers = list(range({writer}, 400, 2))
+random.Random({writer}).shuffle(numbers)
+print("ready", flush=True)
+sys.stdin.readline()
+for start in range(0, len(numbers), 4):
+    rows = [(f"hot{{key}}", n, NOON + n * MICROSECOND, None)
+            for n in numbers[start : start + 4] for key in range(20)]
+    load(store, rows)
+"""
+
+
+def test_two_processes_that_hammer_the_same_keys_leave_the_newest_of_each(kind, store, home, place):
+    texts = (
+        WRITER.format(
+            path=[str(ROOT)],
+            home=str(home),
+            kind=kind,
+            place=place,
+            writer=writer,
+        )
+        for writer in (0, 1)
+    )
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", text],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for text in texts
+    ]
+    try:
+        for writer in writers:
+            assert writer.stdout.readline() == "ready\n"
+        for writer in writers:
+            writer.stdin.write("go\n")
+            writer.stdin.flush()
+        assert [writer.wait(timeout=120) for writer in writers] == [0, 0]
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.communicate()
+    for key in range(20):
+        assert read(store, f"hot{key}") == {"trips": 399, "name": "n399"}
+
+
+@pytest.fixture(scope="module")
+def replayed(kind, home, place):
+    """The store as of an instant that its settings give."""
+    return opened(kind, home, place, objects=driving(home), as_of=NOON.isoformat())
+
+
+def test_a_row_past_its_ttl_is_absent_to_the_microsecond(replayed, driver):
+    limit = NOON - timedelta(hours=1)
+    push(replayed, driver, 1, limit, view="driver_now")
+    assert trips(replayed, driver, "driver_now") == 1
+    push(replayed, f"{driver}b", 1, limit - MICROSECOND, view="driver_now")
+    assert read(replayed, f"{driver}b", "driver_now") == {"trips": None, "name": None}
+
+
+def test_a_row_within_the_second_of_its_limit_is_judged_by_its_microseconds(
+    kind, home, place, driver
+):
+    limit = NOON + timedelta(microseconds=500_000)
+    as_of = (limit + timedelta(hours=1)).isoformat()
+    store = opened(kind, home, place, objects=driving(home), as_of=as_of)
+    push(store, driver, 1, limit + MICROSECOND, view="driver_now")
+    push(store, f"{driver}b", 1, limit - MICROSECOND, view="driver_now")
+    assert trips(store, driver, "driver_now") == 1
+    assert trips(store, f"{driver}b", "driver_now") is None
+
+
+def test_a_row_past_its_ttl_says_so_and_others_in_the_request_do_not(replayed, driver):
+    push(replayed, driver, 1, NOON - timedelta(hours=2), view="driver_now")
+    push(replayed, f"{driver}b", 2, NOON, view="driver_now")
+    push(replayed, driver, 3, NOON - timedelta(hours=2))
+    refs = ["driver_now:trips", "driver_stats:trips"]
+    ids = [{"driver_id": driver}, {"driver_id": f"{driver}b"}, {"driver_id": "nobody"}]
+    proto = replayed.get_online_features(refs, ids, full_feature_names=True).proto
+    names = list(proto.metadata.feature_names.val)
+    found = {name: proto.results[number] for number, name in enumerate(names)}
+    from feast.protos.feast.serving.ServingService_pb2 import FieldStatus as Status
+
+    now, stats = found["driver_now__trips"], found["driver_stats__trips"]
+    assert list(now.statuses)[:2] == [Status.OUTSIDE_MAX_AGE, Status.PRESENT]
+    assert now.statuses[2] != Status.OUTSIDE_MAX_AGE
+    assert now.values[0].WhichOneof("val") is None
+    assert now.event_timestamps[0].ToDatetime(UTC) == NOON - timedelta(hours=2)
+    # A view without a ttl keeps its row for ever.
+    assert stats.statuses[0] == Status.PRESENT
+    assert stats.values[0].int64_val == 3
+
+
+def test_online_read_gives_no_values_of_a_row_past_its_ttl(replayed, driver):
+    from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+    from feast.protos.feast.types.Value_pb2 import Value
+
+    push(replayed, driver, 1, NOON - timedelta(hours=2), view="driver_now")
+    key = EntityKey(join_keys=["driver_id"], entity_values=[Value(string_val=driver)])
+    online_store, view = replayed._provider.online_store, replayed.get_feature_view("driver_now")
+    [(at, values)] = online_store.online_read(replayed.config, view, [key], ["trips"])
+    assert (at, values) == (NOON - timedelta(hours=2), None)
+
+
+def test_the_clock_of_the_store_can_be_set(kind, home, place, driver):
+    store = opened(kind, home, place, objects=driving(home))
+    push(store, driver, 1, NOON, view="driver_now")
+    assert trips(store, driver, "driver_now") is None
+    store._provider.online_store.clock = lambda: NOON + timedelta(hours=1)
+    assert trips(store, driver, "driver_now") == 1
+
+
+def test_reading_and_writing_asynchronously_is_guarded_too(kind, replayed, driver):
+    if kind == "sqlite":
+        pytest.skip("Feast's SQLite store has no asynchronous interface")
+    from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+    from feast.protos.feast.types.Value_pb2 import Value
+
+    key = EntityKey(join_keys=["driver_id"], entity_values=[Value(string_val=driver)])
+    online_store = replayed._provider.online_store
+    now, stats = (replayed.get_feature_view(name) for name in ("driver_now", "driver_stats"))
+
+    async def written(view, trips: int, at: datetime) -> None:
+        row = (key, {"trips": Value(int64_val=trips)}, at, None)
+        await online_store.online_write_batch_async(replayed.config, view, [row], None)
+
+    async def used() -> tuple:
+        await written(stats, 1, NOON)
+        await written(stats, 2, NOON - MICROSECOND)
+        await written(now, 1, NOON - timedelta(hours=2))
+        [(_, direct)] = await online_store.online_read_async(replayed.config, now, [key], ["trips"])
+        refs = ["driver_stats:trips", "driver_now:trips"]
+        found = await replayed.get_online_features_async(
+            refs, [{"driver_id": driver}], full_feature_names=True
+        )
+        await online_store.close()
+        return direct, found.to_dict()
+
+    direct, found = asyncio.run(used())
+    assert direct is None
+    assert found["driver_stats__trips"] == [1]
+    assert found["driver_now__trips"] == [None]
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2024-03-10T12:00:00"])
+def test_an_as_of_that_is_no_instant_is_refused_with_one_sentence(kind, home, place, text):
+    from feature_repo.lake.state import LakeError
+
+    with pytest.raises(LakeError, match="as_of is no instant") as refused:
+        opened(kind, home, place, objects=[], as_of=text)
+    assert "\n" not in str(refused.value)
+
+
+def test_removing_a_view_removes_what_we_keep_beside_its_rows(kind, tmp_path, request):
+    place = place_of(kind, tmp_path, request)
+    objects = driving(tmp_path)
+    store = opened(kind, tmp_path, place, objects=objects)
+    push(store, "gone", 1, NOON, NOON + timedelta(hours=1))
+    push(store, "gone", 2, NOON, NOON + timedelta(hours=1), view="driver_now")
+    store.apply(objects[:1], objects_to_delete=[objects[1]], partial=False)
+    online_store = store._provider.online_store
+    if kind == "redis":
+        client = online_store._get_client(store.config.online_store)
+        left = client.hkeys(entity_key("gone") + store.project.encode())
+        assert not [name for name in left if name.endswith(b":driver_stats")]
+        assert b"_ts:driver_now" in left
+    else:
+        names = online_store._get_conn(store.config).execute("SELECT name FROM sqlite_master")
+        assert not [name for (name,) in names if "driver_stats" in name]
+
+
+def test_a_row_of_many_features_is_written_in_parts_that_lua_can_take(kind, tmp_path, request):
+    from feast import FeatureView, Field, FileSource
+    from feast.types import Int64
+
+    names = [f"f{number:03d}" for number in range(450)]
+    [driver, *_] = driving(tmp_path)
+    source = FileSource(path=str(tmp_path / "drivers.parquet"), timestamp_field="at")
+    schema = [Field(name=name, dtype=Int64) for name in names]
+    wide = FeatureView(name="wide", entities=[driver], schema=schema, source=source)
+    store = opened(kind, tmp_path, place_of(kind, tmp_path, request), objects=[driver, wide])
+    values = {name: pa.array([number, None]) for number, name in enumerate(names)}
+    batch = pa.record_batch(
+        {"driver_id": pa.array(["w1", "w2"]), "at": pa.array([NOON, NOON])} | values
+    )
+    online_store = store._provider.online_store
+    assert online_store.write_table(store.config, store.get_feature_view("wide"), batch) == 2
+    refs = ["wide:f000", "wide:f449"]
+    found = store.get_online_features(refs, [{"driver_id": "w1"}, {"driver_id": "w2"}]).to_dict()
+    assert (found["f000"], found["f449"]) == ([0, None], [449, None])
+
+
+def test_a_relative_path_is_within_the_repository_wherever_the_command_is_started(
+    tmp_path, monkeypatch
+):
+    store = opened("sqlite", tmp_path, {"path": "data/online.db"}, objects=driving(tmp_path))
+    push(store, "d", 1, NOON)
+    assert (tmp_path / "data" / "online.db").exists()
+    monkeypatch.chdir("/")
+    again = opened("sqlite", tmp_path, {"path": "data/online.db"}, objects=driving(tmp_path))
+    assert trips(again, "d") == 1
+
+
+def test_removing_the_store_leaves_no_file_of_it(tmp_path):
+    store = opened("sqlite", tmp_path, {"path": "online.db"}, objects=driving(tmp_path))
+    push(store, "d", 1, NOON)
+    store.teardown()
+    assert not list(tmp_path.glob("online.db*"))
+
+
+def test_rows_of_redis_expire_when_the_settings_say_so(tmp_path, redis_address):
+    place = {"connection_string": redis_address}
+    store = opened("redis", tmp_path, place, objects=driving(tmp_path), key_ttl_seconds=1000)
+    load(store, [("expiring", 1, NOON, NOON)])
+    client = store._provider.online_store._get_client(store.config.online_store)
+    assert 0 < client.ttl(entity_key("expiring") + store.project.encode()) <= 1000
+
+
+class EmptiedCache:
+    """A connection to a Redis whose script cache somebody empties while a piece is under way."""
+
+    def __init__(self, *answers):
+        self.sent, self.answers = [], list(answers)
+
+    def send_packed_command(self, command):
+        self.sent += command
+
+    def read_response(self):
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def test_a_script_cache_that_was_emptied_is_filled_again():
+    from redis.exceptions import NoScriptError
+
+    from feature_repo.online.redis.calls import _pipelined
+
+    connection = EmptiedCache(b"sha", 1, NoScriptError(), b"sha", 1, 1, b"sha", 0, 1)
+    assert _pipelined(connection, iter([(b"first", 2), (b"second", 2)])) == 4
+    assert connection.sent == [b"first", b"second", b"first"]
+    assert not connection.answers
+
+
+def test_a_cluster_takes_the_same_writes(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        bus = free.getsockname()[1]
+    settings = ["--cluster-enabled", "yes", "--cluster-port", str(bus), "--dir", str(tmp_path)]
+    with redis_server(*settings) as address:
+        formed(address.rsplit(":", 1)[1])
+        place = {"connection_string": address, "redis_type": "redis_cluster"}
+        store = opened("redis", tmp_path, place, objects=driving(tmp_path))
+        rows = [(f"c{number}", number, NOON, None) for number in range(30)]
+        assert load(store, rows) == 30
+        assert load(store, [("c7", 99, NOON - MICROSECOND, None), ("c8", 99, NOON, None)]) == 1
+        assert [trips(store, name) for name in ("c7", "c8", "c29")] == [7, 99, 29]
+        store._provider.online_store._client.close()
+
+
+def formed(port: str) -> None:
+    """Make a cluster of one node, and wait until it answers."""
+    command = ["redis-cli", "-p", port, "cluster"]
+    subprocess.run([*command, "addslotsrange", "0", "16383"], check=True, capture_output=True)
+    for _ in range(200):
+        if "cluster_state:ok" in subprocess.check_output([*command, "info"], text=True):
+            return
+        time.sleep(0.05)
+    raise AssertionError("the cluster did not form within ten seconds")

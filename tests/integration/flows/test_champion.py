@@ -1,0 +1,288 @@
+"""Who may become champion, what the service then loads, and what the audit log says of it."""
+
+import json
+import logging
+
+import pytest
+
+from feature_repo.names import RANKER_MODEL
+from flows.champion import PromotionRefused, audit_log, present_champion, promote, rollback
+from serving.models.mlflow_registry import MlflowRegistry
+from serving.models.slot import ModelSlot
+from tests.support.registered import (
+    FAILED,
+    client,
+    crown,
+    fitted,
+    model_file,
+    registered,
+    run_folder,
+    store,
+    tag,
+    tamper,
+)
+from training.registry.mlflow_runs import TrackingError
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """One store for all tests, for making one takes seconds; each starts without a champion."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(autouse=True)
+def no_champion(home, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    yield
+    if "champion" in client(home).get_registered_model(RANKER_MODEL).aliases:
+        client(home).delete_registered_model_alias(RANKER_MODEL, "champion")
+    (home / "audit" / "champion.jsonl").unlink(missing_ok=True)
+
+
+def served(home) -> tuple[str, str | None]:
+    """What a service that starts now ranks by, and what it complains of."""
+    slot = ModelSlot(MlflowRegistry(store(home).uri))
+    slot.refresh()
+    return slot.current.version, slot.problem
+
+
+def changes(home):
+    return [(one.previous, one.version, one.how) for one in audit_log(home).changes()]
+
+
+def test_version_that_passed_is_promoted_and_serves(home):
+    version = registered(home)
+    assert promote(home, version, "better in May", "ada") is None
+    assert served(home) == (version, None)
+    (change,) = audit_log(home).changes()
+    assert (change.actor, change.reason, change.how) == ("ada", "better in May", "promote")
+    tags = client(home).get_model_version(RANKER_MODEL, version).tags
+    assert (tags["promotion_reason"], tags["promoted_by"]) == ("better in May", "ada")
+
+
+def remove_artifact(home, version):
+    (run_folder(home, version) / "gate.json").unlink()
+
+
+def say_failed(home, version):
+    tamper(home, version, gate="failed")
+
+
+def never_gated(home, version):
+    remove_artifact(home, version)
+    for name in ("gate", "verdict"):
+        client(home).delete_model_version_tag(RANKER_MODEL, version, name)
+
+
+def forge_tags(home, version):
+    remove_artifact(home, version)
+    tag(home, version, gate="passed", verdict="better", promotion_forced="yes")
+
+
+def other_hash(home, version):
+    tamper(home, version, sha256="0" * 64)
+
+
+def other_version(home, version):
+    tamper(home, version, version="4711")
+
+
+def no_json(home, version):
+    (run_folder(home, version) / "gate.json").write_text("{")
+
+
+def no_object(home, version):
+    (run_folder(home, version) / "gate.json").write_text("[]")
+
+
+def other_trees(home, version):
+    fitted(seed=8).save_model(model_file(home, version))
+
+
+def one_more_byte(home, version):
+    with model_file(home, version).open("ab") as file:
+        file.write(b" ")
+
+
+def model_gone(home, version):
+    model_file(home, version).unlink()
+
+
+OVERRULED = [
+    (remove_artifact, "has no artifact gate.json"),
+    (never_gated, "has no artifact gate.json"),
+    (forge_tags, "has no artifact gate.json"),
+    (say_failed, "gate=failed in its artifact"),
+]
+REFUSED = [
+    (other_hash, "gate.json with sha256 0000"),
+    (other_version, "gate.json with version 4711"),
+    (other_trees, "gate.json with sha256"),
+    (one_more_byte, "gate.json with sha256"),
+    (no_json, "cannot be loaded"),
+    (no_object, "one JSON object"),
+    (model_gone, "cannot be loaded"),
+]
+
+
+@pytest.mark.parametrize(("harm", "why"), OVERRULED + REFUSED)
+def test_version_whose_artifact_does_not_hold_is_refused_by_service_and_promote(home, harm, why):
+    sound, version = registered(home), registered(home)
+    promote(home, sound, "sound", "ada")
+    harm(home, version)
+    with pytest.raises(PromotionRefused, match=why) as refused:
+        promote(home, version, "I like it", "ada")
+    assert "\n" not in str(refused.value)
+    assert present_champion(home) == sound and changes(home) == [(None, sound, "promote")]
+    crown(home, version)
+    now, problem = served(home)
+    assert now == "rule-1" and why in problem and f"version {version}" in problem
+
+
+@pytest.mark.parametrize(("harm", "why"), OVERRULED)
+def test_forced_promotion_is_recorded_and_then_serves(home, harm, why):
+    version = registered(home)
+    harm(home, version)
+    assert why in promote(home, version, "the shop opens tomorrow", "ada", force=True)
+    assert served(home) == (version, None)
+    (change,) = audit_log(home).changes()
+    assert (change.how, change.reason) == ("forced", "the shop opens tomorrow")
+    tags = client(home).get_model_version(RANKER_MODEL, version).tags
+    assert tags["promotion_forced"] == tags["promotion_reason"] == "the shop opens tomorrow"
+    permit = json.loads((run_folder(home, version) / "forced.json").read_text())
+    assert (permit["version"], permit["actor"]) == (version, "ada") and why in permit["overruled"]
+
+
+@pytest.mark.parametrize(("harm", "why"), REFUSED)
+def test_no_force_makes_another_model_file_champion(home, harm, why):
+    version = registered(home)
+    harm(home, version)
+    with pytest.raises(PromotionRefused, match=why):
+        promote(home, version, "the shop opens tomorrow", "ada", force=True)
+    assert changes(home) == [] and served(home) == ("rule-1", None)
+
+
+def test_model_file_that_changes_after_a_forced_promotion_does_not_serve(home):
+    version = registered(home, FAILED)
+    promote(home, version, "the shop opens tomorrow", "ada", force=True)
+    other_trees(home, version)
+    now, problem = served(home)
+    assert now == "rule-1" and "with sha256" in problem
+
+
+def test_forced_version_needs_force_again_for_the_gate_still_failed(home):
+    version = registered(home, FAILED)
+    promote(home, version, "the shop opens tomorrow", "ada", force=True)
+    with pytest.raises(PromotionRefused, match="gate=failed"):
+        promote(home, version, "again", "ada")
+
+
+def test_force_for_a_version_that_passed_is_an_ordinary_promotion(home):
+    version = registered(home)
+    assert promote(home, version, "better", "ada", force=True) is None
+    assert changes(home) == [(None, version, "promote")]
+    assert not (run_folder(home, version) / "forced.json").exists()
+
+
+def test_version_whose_training_ended_before_the_gate_is_refused(home):
+    version = registered(home, None)
+    with pytest.raises(PromotionRefused, match=f"clipwise gate --version {version}"):
+        promote(home, version, "in a hurry", "ada")
+    crown(home, version)
+    assert served(home)[0] == "rule-1"
+
+
+def test_promotion_without_a_reason_or_of_an_unknown_version_says_what_to_do(home):
+    version = registered(home)
+    for action in (lambda: promote(home, version, " ", "ada"), lambda: rollback(home, "", "ada")):
+        with pytest.raises(PromotionRefused, match="Expected a reason"):
+            action()
+    with pytest.raises(TrackingError, match="has no version 4711: it has"):
+        promote(home, "4711", "demo", "ada")
+
+
+def test_champion_set_in_the_ui_is_recorded_once_with_its_tag(home):
+    version = registered(home)
+    tag(home, version, promotion_reason="read the report")
+    crown(home, version)
+    for _ in range(2):
+        assert present_champion(home) == version
+    (change,) = audit_log(home).changes()
+    assert (change.at, change.how, change.reason) == (None, "outside clipwise", "read the report")
+    assert "not recorded" in change.actor
+
+
+def test_rollback_returns_to_the_previous_champion_and_then_further_back(home):
+    first, second, third = (registered(home) for _ in range(3))
+    promote(home, first, "first", "ada")
+    crown(home, second)
+    promote(home, third, "third", "ada")
+    assert rollback(home, "the third is too shy", "bob") == second
+    assert served(home) == (second, None)
+    last = audit_log(home).changes()[-1]
+    assert (last.previous, last.version, last.how, last.actor) == (third, second, "rollback", "bob")
+    assert rollback(home, "so is the second", "bob") == first
+    with pytest.raises(PromotionRefused, match="names no champion before"):
+        rollback(home, "and the first", "bob")
+    assert served(home) == (first, None)
+
+
+def test_rollback_to_a_forced_version_is_one_to_what_served_before(home):
+    forced, passed = registered(home, FAILED), registered(home)
+    promote(home, forced, "the shop opens tomorrow", "ada", force=True)
+    promote(home, passed, "better", "ada")
+    assert rollback(home, "no, it is not", "ada") == forced
+    assert served(home) == (forced, None)
+
+
+def test_rollback_to_a_version_that_would_not_serve_any_more_is_refused(home):
+    first, second = registered(home), registered(home)
+    promote(home, first, "first", "ada")
+    promote(home, second, "second", "ada")
+    other_trees(home, first)
+    with pytest.raises(PromotionRefused, match="may not serve any more: .*with sha256"):
+        rollback(home, "back", "ada")
+    assert present_champion(home) == second
+
+
+def test_look_at_the_champion_goes_on_without_a_log_and_says_so(home, caplog):
+    version = registered(home)
+    crown(home, version)
+    folder = home / "audit"
+    moved = folder.rename(home / "audit.kept") if folder.exists() else None
+    folder.write_text("in the way")
+    try:
+        with caplog.at_level(logging.WARNING, "flows.champion"):
+            assert present_champion(home) == version
+        assert "audit log" in caplog.text
+        with pytest.raises(Exception, match="audit log"):
+            promote(home, registered(home), "unrecorded", "ada")
+        assert present_champion(home) == version
+    finally:
+        folder.unlink()
+        if moved:
+            moved.rename(folder)
+
+
+def lose_golden(home, version):
+    (run_folder(home, version) / "golden.parquet").unlink()
+
+
+def swap_golden(home, version):
+    other = run_folder(home, registered(home, seed=9)) / "golden.parquet"
+    (run_folder(home, version) / "golden.parquet").write_bytes(other.read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [(lose_golden, "has no rows in the artifact"), (swap_golden, "golden rows otherwise")],
+)
+def test_version_that_cannot_be_checked_on_golden_rows_is_refused_even_by_force(home, spoil, why):
+    version = registered(home)
+    spoil(home, version)
+    for force in (False, True):
+        with pytest.raises(PromotionRefused, match=why):
+            promote(home, version, "it must", "ada", force)
+    crown(home, version)
+    ranking, problem = served(home)
+    assert ranking == "rule-1" and why in problem

@@ -1,0 +1,326 @@
+"""The gate on real models in a real store: what it measures, decides, keeps and repeats."""
+
+import hashlib
+import json
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from functools import partial
+
+import numpy as np
+import pytest
+
+from feature_repo.lake.state import State
+from feature_repo.names import GOLDEN_FILE, RANKER_MODEL
+from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
+from flows.champion import PromotionRefused, promote
+from flows.experiment_data import ExperimentData
+from flows.gate import GATE, differing, judge, latency, run_scores
+from flows.reproduce import repeated
+from flows.retrain import write_predictions
+from serving.errors import ModelError
+from serving.models.mlflow_registry import MlflowRegistry
+from serving.models.registered_version import require_passed, require_servable
+from tests.support.registered import client, model_file, run_folder, store
+from tests.support.signal_frames import frame
+from training.data.frame import NEVER, RankingFrame, concatenated
+from training.models.baselines import plain_rules
+from training.models.ranker import RankerConfig, fit, predict
+from training.registry.golden_rows import write_golden
+from training.registry.mlflow_runs import TrackingError
+from training.registry.records import Learning, Lineage, TrainingRun
+from training.studies.contenders import Baselines
+from training.studies.learning_curve import Point
+
+START = datetime(2017, 10, 1, tzinfo=UTC)
+CONFIG = RankerConfig(
+    n_estimators=40, learning_rate=0.3, min_child_weight=0.1, reg_lambda=1.0, nthread=1
+)
+STATE = State(3, START, 1, "tests")
+
+
+TRAIN, VALID, TEST = frame(1), frame(2), frame(3)
+TRIAL = ExperimentData(
+    STATE,
+    concatenated(TRAIN, VALID, TEST),
+    TRAIN,
+    VALID,
+    TEST,
+    plain_rules(TEST, 1),
+    {"c": "Type A"},
+    START,
+)
+
+
+def shuffled(part: RankingFrame, seed: int) -> RankingFrame:
+    label = np.random.default_rng(seed).permutation(part.label)
+    return replace(part, label=label, learned=np.where(label > 0, 1, NEVER))
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(autouse=True)
+def own_store(home, monkeypatch):
+    """The store below the state folder, in which each test starts without a champion."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    yield
+    client(home).delete_registered_model_alias(RANKER_MODEL, "champion")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return fit([TRAIN, VALID], CONFIG)
+
+
+def logged(home, model) -> tuple[str, np.ndarray]:
+    """A version that waits for the gate, and what its run scored the test pairs."""
+    scores = predict(model, TEST.inputs)
+    params = asdict(CONFIG) | {"test_start": START.isoformat()}
+    lineage = Lineage(STATE.number, STATE.watermark, "coupon_ranker_v1", None)
+    golden = write_golden(partial(predict, model), TEST.inputs, home / GOLDEN_FILE)
+    files = (write_predictions(home, TRIAL, scores), golden)
+    return store(home).log(model, TrainingRun(params, lineage, files)), scores
+
+
+def judged(home, model, trial=TRIAL, **changes):
+    version, scores = logged(home, model)
+    return judge(home, version, trial, scores, replace(GATE, **changes))
+
+
+def not_held(decision) -> list[str]:
+    return [check.name for check in decision.checks if not check.held]
+
+
+def artifact(home, version) -> dict:
+    return json.loads((run_folder(home, version) / "gate.json").read_text())
+
+
+def tags(home, version) -> dict:
+    return client(home).get_model_version(RANKER_MODEL, version).tags
+
+
+def test_ranker_of_a_real_signal_passes_and_can_be_promoted(home, model):
+    found = judged(home, model)
+    assert (found.decision.passed, found.decision.verdict) == (True, "no_champion")
+    assert (tags(home, found.version)["gate"], tags(home, found.version)["verdict"]) == (
+        "passed",
+        "no_champion",
+    )
+    assert promote(home, found.version, "better", "ada") is None
+
+
+def test_artifact_holds_inputs_reasons_and_the_hash_of_the_model_file(home, model):
+    found = judged(home, model)
+    kept = artifact(home, found.version)
+    file = model_file(home, found.version).read_bytes()
+    assert kept["sha256"] == hashlib.sha256(file).hexdigest()
+    assert (kept["version"], kept["gate"], kept["verdict"]) == (
+        found.version,
+        "passed",
+        "no_champion",
+    )
+    assert (kept["lake_version"], kept["champion"], kept["test_start"]) == (
+        3,
+        None,
+        START.isoformat(),
+    )
+    assert kept["settings"]["champion_margin"] == GATE.champion_margin
+    assert kept["measured"]["against_rule"] == asdict(found.evaluation.against_rule)
+    assert [one["held"] for one in kept["reasons"]] == [True] * 7
+    named = {(one["slicing"], one["part"]) for one in kept["measured"]["slices"]}
+    assert ("campaign type", "Type A") in named and len({slicing for slicing, _ in named}) == 5
+
+
+def copied(home, version) -> str:
+    """The same run registered once more, as the MLflow UI does."""
+    made = client(home).copy_model_version(f"models:/{RANKER_MODEL}/{version}", RANKER_MODEL)
+    return str(made.version)
+
+
+def test_copy_of_the_champion_is_not_worse_and_takes_nothing_from_it(home, model):
+    champion = judged(home, model).version
+    promote(home, champion, "first", "ada")
+    copy = copied(home, champion)
+    with pytest.raises(PromotionRefused, match=f"version {champion}, expected {copy}"):
+        promote(home, copy, "the tags say passed", "ada")
+    found = judge(home, copy, TRIAL, run_scores(home, copy, TEST))
+    assert (found.decision.passed, found.decision.verdict) == (True, "not_worse")
+    assert artifact(home, champion)["version"] == champion
+    for version in (champion, copy):
+        require_passed(MlflowRegistry(store(home).uri).read(version))
+    judge(home, champion, TRIAL, run_scores(home, champion, TEST), replace(GATE, least_groups=999))
+    require_passed(MlflowRegistry(store(home).uri).read(copy))
+    promote(home, copy, "the same", "ada")
+
+
+def test_permit_of_a_copy_leaves_that_of_the_first_version(home, model):
+    first = judged(home, model, least_groups=999).version
+    copy = copied(home, first)
+    judge(home, copy, TRIAL, run_scores(home, copy, TEST), replace(GATE, least_groups=999))
+    for version in (first, copy):
+        promote(home, version, "the shop opens tomorrow", "ada", force=True)
+    for version in (first, copy):
+        require_servable(MlflowRegistry(store(home).uri).read(version))
+
+
+def test_champion_that_passes_again_does_not_take_the_place_of_the_challenger(home, model):
+    champion = judged(home, model).version
+    promote(home, champion, "first", "ada")
+    challenger = judged(home, model).version
+    judge(home, champion, TRIAL, run_scores(home, champion, TEST))
+    aliases = client(home).get_registered_model(RANKER_MODEL).aliases
+    assert str(aliases["challenger"]) == challenger
+
+
+def test_challenger_equal_to_the_champion_passes_and_is_not_called_better(home, model):
+    champion = judged(home, model)
+    promote(home, champion.version, "first", "ada")
+    found = judged(home, model)
+    assert (found.decision.passed, found.decision.verdict) == (True, "not_worse")
+    assert tags(home, found.version)["verdict"] == "not_worse"
+    assert artifact(home, found.version)["champion"] == champion.version
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_challenger_of_shuffled_labels_fails_and_is_no_challenger(home, seed):
+    found = judged(home, fit([shuffled(TRAIN, seed), shuffled(VALID, seed)], CONFIG))
+    assert "better than the best plain rule" in not_held(found.decision)
+    assert tags(home, found.version)["gate"] == "failed"
+    aliases = client(home).get_registered_model(RANKER_MODEL).aliases
+    assert str(aliases.get("challenger")) != found.version
+    with pytest.raises(PromotionRefused, match="gate=failed"):
+        promote(home, found.version, "I like it", "ada")
+
+
+def test_challenger_of_shuffled_labels_is_worse_than_a_champion(home, model):
+    promote(home, judged(home, model).version, "first", "ada")
+    found = judged(home, fit([shuffled(TRAIN, 0), shuffled(VALID, 0)], CONFIG))
+    assert (found.decision.passed, found.decision.verdict) == (False, "worse")
+    assert "no slice falls" in not_held(found.decision)
+
+
+def test_model_that_scores_otherwise_than_its_run_fails(home, model):
+    version, scores = logged(home, model)
+    scores[7] = np.nextafter(scores[7], np.float32(np.inf))
+    decision = judge(home, version, TRIAL, scores).decision
+    assert not_held(decision) == ["re-loaded model scores alike"]
+
+
+def test_version_made_again_has_the_same_model_file(home, model):
+    version, _ = logged(home, model)
+    found = again(home, version, CONFIG)
+    assert found.alike
+    file = model_file(home, version).read_bytes()
+    assert found.found == hashlib.sha256(file).hexdigest()
+
+
+def test_version_made_again_in_another_way_says_what_changed(home, model):
+    version, _ = logged(home, model)
+    found = again(home, version, replace(CONFIG, max_depth=2))
+    assert not found.alike
+    assert found.changed["max_depth"] == ("3", "2") and "seed" not in found.changed
+
+
+def again(home, version, config):
+    return repeated(home, version, store(home).origin(version), TRIAL, config)
+
+
+def test_invalid_training_frame_fails_whatever_the_model_does(home, model):
+    trial = replace(TRIAL, frame=replace(TRIAL.frame, label=np.zeros_like(TRIAL.frame.label)))
+    assert not_held(judged(home, model, trial).decision) == ["valid training frame"]
+
+
+def test_model_over_the_latency_budget_fails(home, model):
+    assert not_held(judged(home, model, latency_budget=1e-6).decision) == ["fast enough"]
+
+
+def test_latency_is_the_median_of_scoring_one_hundred_candidates():
+    seen, ticks = [], iter(np.cumsum([0, 0.003, 1, 0.002, 1, 0.5] + [1, 0.003] * 100))
+    took = latency(seen.append, TEST.inputs[:30], lambda: next(ticks))
+    assert took == pytest.approx(3.0)
+    assert {rows.shape for rows in seen} == {(100, len(RANKER_INPUTS))}
+    np.testing.assert_array_equal(seen[0][30:60], TEST.inputs[:30])
+
+
+def test_scores_are_compared_bit_for_bit():
+    scores = np.array([1.0, 2.0, 3.0], np.float32)
+    assert differing(scores, scores.astype(np.float64)) == 0
+    assert differing(scores, np.nextafter(scores, np.float32(9))) == 3
+    assert differing(scores, np.full(3, np.nan)) == 3
+
+
+def test_repeated_gate_reads_what_the_run_scored_and_only_for_the_same_pairs(home, model):
+    version, scores = logged(home, model)
+    assert differing(run_scores(home, version, TEST), scores) == 0
+    other = replace(TEST, coupon_id=TEST.coupon_id[::-1])
+    assert np.isnan(run_scores(home, version, other)).all()
+
+
+def test_repeated_gate_gives_the_same_answer_and_keeps_the_champion_it_was_held_against(
+    home, model
+):
+    first = judged(home, model)
+    promote(home, first.version, "first", "ada")
+    second = judged(home, model)
+    promote(home, second.version, "second", "ada")
+    again = judge(home, second.version, TRIAL, run_scores(home, second.version, TEST))
+    assert again.decision.verdict == second.decision.verdict == "not_worse"
+    assert again.decision.passed
+    assert artifact(home, second.version)["champion"] == first.version
+
+
+def test_repeated_gate_finds_a_model_file_that_was_changed_since(home, model):
+    found = judged(home, model)
+    fit([TRAIN, VALID], replace(CONFIG, n_estimators=30)).save_model(
+        model_file(home, found.version)
+    )
+    again = judge(home, found.version, TRIAL, run_scores(home, found.version, TEST))
+    assert not_held(again.decision) == ["re-loaded model scores alike"]
+    assert tags(home, found.version)["gate"] == artifact(home, found.version)["gate"] == "failed"
+
+
+def test_version_that_cannot_be_loaded_has_no_answer_of_the_gate(home, model):
+    version, scores = logged(home, model)
+    model_file(home, version).write_bytes(b"no trees")
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        judge(home, version, TRIAL, scores)
+    assert not {"gate", "verdict"} & {*tags(home, version)}
+    assert not (run_folder(home, version) / "gate.json").exists()
+
+
+def test_run_keeps_the_page_its_figures_and_what_only_training_could_measure(home, model):
+    found = judged(home, model)
+    folder = run_folder(home, found.version)
+    page = (folder / "training_report.html").read_text()
+    assert page == found.report.read_text() and f"version {found.version}" in page
+    figures = {file.stem for file in (folder / "figures").glob("*.svg")}
+    assert figures >= {"others", "slices", "calibration", "influence"}
+    # This run was logged without a curve and without baselines, and the page owns up to it.
+    assert "kept no learning curve" in page and "kept no scores of the textbook" in page
+    assert "A hit: a redeemed coupon came first." in page and "category purchase" not in page
+    assert "category_purchase_share" in page and "user_purchase_stats" in page
+
+
+def test_repeated_gate_shows_the_curve_and_the_baselines_that_the_run_kept(home, model):
+    curve = (Point(0.5, 0, 75, 150, 0.8), Point(1.0, 0, 150, 300, 0.9))
+    scores = predict(model, TEST.inputs)
+    others = Baselines({"content": scores[::-1]}, {"hybrid": "no words at all"})
+    learning = home / "learning.json"
+    learning.write_text(Learning(curve, others.left_out).to_json())
+    files = (write_predictions(home, TRIAL, scores, others), learning)
+    params = asdict(CONFIG) | {"test_start": START.isoformat()}
+    lineage = Lineage(STATE.number, STATE.watermark, "coupon_ranker_v1", None)
+    version = store(home).log(model, TrainingRun(params, lineage, files))
+    for _ in range(2):
+        page = judge(home, version, TRIAL, scores).report.read_text()
+        assert "Number 1 of 6" in page and "hybrid: no words at all" in page
+        assert "0.800 with one half, 0.900 with all" in page
+
+
+def test_damaged_learning_of_a_run_is_one_sentence(home, model):
+    version, scores = logged(home, model)
+    (run_folder(home, version) / "learning.json").write_text('{"curve": 1}')
+    with pytest.raises(TrackingError, match="damaged .*train it again"):
+        judge(home, version, TRIAL, scores)

@@ -1,0 +1,217 @@
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
+from serving.errors import ModelError
+from serving.models.mlflow_registry import MlflowRegistry, ranker_of
+from serving.models.slot import ModelSlot
+from serving.models.xgboost_scorer import Trees
+from serving.policy.scores import own_spend_scores
+from training.models.ranker import predict
+from training.registry.golden_rows import write_golden
+
+# MLflow warns while it is imported; its warnings are not ours to mend.
+pytestmark = pytest.mark.filterwarnings("default")
+
+MODEL = "coupon_ranker"
+
+
+@dataclass(frozen=True)
+class Tracking:
+    uri: str
+    client: object
+    versions: dict[str, str]
+    rankers: dict[str, object]
+
+    def crown(self, name: str) -> str:
+        self.client.set_registered_model_alias(MODEL, "champion", self.versions[name])
+        return self.versions[name]
+
+    def dethrone(self) -> None:
+        self.client.delete_registered_model_alias(MODEL, "champion")
+
+
+def fitted(width: int, seed: int = 7):
+    """Trees that add to a margin, as training makes them."""
+    import xgboost
+
+    random = np.random.default_rng(seed)
+    inputs = random.random((80, width), dtype=np.float32)
+    data = xgboost.DMatrix(inputs, random.integers(0, 2, 80))
+    data.set_group([10] * 8)
+    return xgboost.train({"objective": "rank:ndcg", "max_depth": 2, "nthread": 1}, data, 30)
+
+
+def registered(
+    client,
+    ranker,
+    columns: list[str],
+    gate: str,
+    golden: Path | None,
+    margin: str = "own_spend rule-1",
+) -> str:
+    import mlflow
+    import pandas as pd
+    from mlflow.models import infer_signature
+
+    frame = pd.DataFrame(np.zeros((2, len(columns)), dtype=np.float32), columns=columns)
+    signature = infer_signature(frame, np.zeros(2, dtype=np.float32))
+    with mlflow.start_run() as run:
+        logged = mlflow.xgboost.log_model(
+            ranker, name="model", signature=signature, registered_model_name=MODEL
+        )
+    version = str(logged.registered_model_version)
+    client.set_model_version_tag(MODEL, version, "gate", gate)
+    client.set_model_version_tag(MODEL, version, "base_margin", margin)
+    sha256 = hashlib.sha256(model_file(version).read_bytes()).hexdigest()
+    artifact = {"version": version, "sha256": sha256, "gate": gate}
+    client.log_dict(run.info.run_id, artifact, "gate.json")
+    if golden is not None:
+        client.log_artifact(run.info.run_id, str(golden))
+    return version
+
+
+def golden_file(ranker, folder: Path, columns: list[str]) -> Path:
+    folder.mkdir()
+    rows = np.random.default_rng(7).random((9, len(columns)), dtype=np.float32)
+    return write_golden(partial(predict, ranker), rows, folder / "golden.parquet")
+
+
+def model_file(version: str) -> Path:
+    import mlflow.artifacts
+
+    folder = Path(mlflow.artifacts.download_artifacts(f"models:/{MODEL}/{version}"))
+    (file,) = folder.glob("model.*b*")
+    return file
+
+
+@pytest.fixture(scope="module")
+def tracking(tmp_path_factory) -> Tracking:
+    import mlflow
+    from mlflow.tracking import MlflowClient
+
+    home = tmp_path_factory.mktemp("mlflow")
+    uri, before = f"sqlite:///{home}/mlflow.db", mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(uri)
+    client = MlflowClient(uri)
+    experiment = client.create_experiment("ranker", (home / "artifacts").as_uri())
+    mlflow.set_experiment(experiment_id=experiment)
+    columns, width = list(RANKER_INPUTS), len(RANKER_INPUTS)
+    rankers = {"sound": fitted(width)}
+    golden = golden_file(rankers["sound"], home / "golden", columns)
+    strange = golden_file(fitted(width, seed=8), home / "strange", columns)
+    versions = {
+        "sound": registered(client, rankers["sound"], columns, "passed", golden),
+        "adrift": registered(client, rankers["sound"], columns, "passed", golden, "popularity"),
+        "ungated": registered(client, rankers["sound"], columns, "failed", golden),
+        "reordered": registered(client, rankers["sound"], columns[::-1], "passed", golden),
+        "torn": registered(client, rankers["sound"], columns, "passed", golden),
+        "unproven": registered(client, rankers["sound"], columns, "passed", None),
+        "strange": registered(client, rankers["sound"], columns, "passed", strange),
+        "narrow": registered(client, fitted(5), columns, "passed", golden),
+        "undescribed": registered(client, rankers["sound"], columns, "passed", golden),
+    }
+    tear(versions["torn"])
+    model_file(versions["undescribed"]).with_name("MLmodel").write_text("flavors: [")
+    mlflow.set_tracking_uri(before)
+    return Tracking(uri, client, versions, rankers)
+
+
+def tear(version: str) -> None:
+    """Cut a version's model file in half."""
+    file = model_file(version)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+@pytest.fixture
+def slot(tracking) -> ModelSlot:
+    yield ModelSlot(MlflowRegistry(tracking.uri))
+    if tracking.client.get_registered_model(MODEL).aliases:
+        tracking.dethrone()
+
+
+def test_no_registered_model_means_no_champion(tmp_path):
+    assert MlflowRegistry(f"sqlite:///{tmp_path}/empty.db").champion_version() is None
+
+
+def test_registered_model_without_the_alias_means_no_champion(tracking):
+    assert MlflowRegistry(tracking.uri).champion_version() is None
+
+
+def test_champion_adds_its_trees_to_the_rule(tracking, slot):
+    import xgboost
+
+    version = tracking.crown("sound")
+    slot.refresh()
+    assert slot.problem is None and slot.current.version == version
+    inputs = np.random.default_rng(1).random((50, len(RANKER_INPUTS)), dtype=np.float32)
+    inputs[::3, ::5] = np.nan
+    data = xgboost.DMatrix(inputs)
+    data.set_base_margin(np.log1p(own_spend_scores(inputs) / 100))
+    expected = tracking.rankers["sound"].predict(data)
+    np.testing.assert_allclose(slot.current.score(inputs), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("ungated", "gate=failed"),
+        ("adrift", "base_margin=popularity"),
+        ("reordered", "as input 0"),
+        ("torn", "gate.json with sha256"),
+        ("unproven", "has no rows in the artifact golden.parquet"),
+        ("strange", "of its 10 golden rows otherwise than in training"),
+        ("narrow", "cannot be loaded (Feature shape mismatch"),
+        ("undescribed", "cannot be loaded (while parsing"),
+    ],
+)
+def test_unsound_champion_never_serves_and_the_old_one_goes_on(tracking, slot, name, why):
+    sound = tracking.crown("sound")
+    slot.refresh()
+    bad = tracking.crown(name)
+    slot.refresh()
+    assert slot.current.version == sound
+    assert f"version {bad}" in slot.problem and why in slot.problem
+
+
+def test_model_file_that_is_no_model_is_refused_with_a_sentence(tracking):
+    registered = MlflowRegistry(tracking.uri).read(tracking.versions["torn"])
+    for model in (registered.model, b"", b"no trees"):
+        with pytest.raises(ModelError, match="cannot be loaded"):
+            ranker_of(replace(registered, model=model))
+
+
+def test_alias_set_by_a_person_is_served_without_a_restart(tracking, slot):
+    slot.refresh()
+    assert slot.current.name == "own_spend"
+    tracking.crown("sound")
+    slot.refresh()
+    assert slot.current.name == MODEL
+    tracking.dethrone()
+    slot.refresh()
+    assert slot.current.name == "own_spend"
+
+
+def test_registry_that_cannot_be_opened_is_one_sentence(tmp_path):
+    (tmp_path / "mlflow.db").write_text("this is no database")
+    with pytest.raises(ModelError, match="The registry does not answer"):
+        MlflowRegistry(f"sqlite:///{tmp_path}/mlflow.db").champion_version()
+
+
+def test_trees_say_bit_for_bit_what_xgboost_says_for_any_number_of_rows_in_any_thread():
+    booster, random = fitted(len(RANKER_INPUTS)), np.random.default_rng(5)
+    trees = Trees(booster, len(RANKER_INPUTS))
+    few = [
+        random.random((count, len(RANKER_INPUTS)), dtype=np.float32) for count in (7, 300, 1, 64)
+    ]
+    few[1][::3] = np.nan
+    with ThreadPoolExecutor(4) as pool:
+        said = list(pool.map(trees, few * 25))
+    for inputs, found in zip(few * 25, said, strict=True):
+        np.testing.assert_array_equal(found, booster.inplace_predict(inputs))

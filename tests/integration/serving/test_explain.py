@@ -1,0 +1,36 @@
+"""A champion's explanation on real trees: it adds up to the score that serves, row by row."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
+from feature_repo.transforms.request.reasons import effects_by_code
+from serving.models.rankers import ChampionRanker
+from tests.support.registered import fitted
+
+VALUE = st.one_of(st.just(float("nan")), st.floats(0, 1e4, width=32))
+ROWS = arrays(np.float32, (5, len(RANKER_INPUTS)), elements=VALUE)
+
+
+@pytest.fixture(scope="module")
+def champion():
+    return ChampionRanker(fitted(), "1")
+
+
+@given(ROWS)
+@settings(max_examples=50, deadline=None)
+def test_what_codes_and_the_base_add_up_to_is_the_score(champion, rows):
+    found = champion.explain(rows)
+    whole = found.base + effects_by_code(found.by_input).sum(axis=1)
+    np.testing.assert_allclose(whole, champion.score(rows), rtol=1e-5, atol=1e-4)
+
+
+@given(ROWS)
+@settings(max_examples=20, deadline=None)
+def test_base_is_the_same_for_every_coupon(champion, rows):
+    np.testing.assert_allclose(
+        champion.explain(rows).base, champion.explain(rows).base[0], atol=1e-4
+    )

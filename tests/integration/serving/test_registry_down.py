@@ -1,0 +1,117 @@
+"""An MLflow server that is gone: at the start, later, and its artifacts with it."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import numpy as np
+import pytest
+
+from feature_repo.names import RANKER_MODEL
+from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
+from serving.models.mlflow_registry import MlflowRegistry
+from serving.models.slot import ModelSlot
+from tests.support.registered import crown, model_file, registered, store
+
+pytestmark = pytest.mark.filterwarnings("default")
+
+
+@pytest.fixture
+def home(tmp_path):
+    return tmp_path
+
+
+def slot(home, challenges: bool = False) -> ModelSlot:
+    return ModelSlot(MlflowRegistry(store(home).uri), challenges=challenges)
+
+
+def test_rollback_needs_no_artifacts(home):
+    first, second = registered(home, seed=1), registered(home, seed=2)
+    serving = slot(home)
+    for version in (first, second):
+        crown(home, version)
+        serving.refresh()
+    assert (serving.current.version, serving.problem) == (second, None)
+    shutil.rmtree(home / "mlartifacts")
+    crown(home, first)
+    serving.refresh()
+    assert (serving.current.version, serving.problem) == (first, None)
+    assert serving.models.previous.version == second
+
+
+def test_challenger_passes_the_same_checks_as_a_champion(home):
+    champion, sound, torn = (registered(home, seed=seed) for seed in (1, 2, 3))
+    file = model_file(home, torn)
+    file.write_bytes(file.read_bytes()[:100])
+    crown(home, champion)
+    serving = slot(home, challenges=True)
+    crown(home, sound, "challenger")
+    serving.refresh()
+    assert serving.models.challenger.version == sound
+    crown(home, torn, "challenger")
+    serving.refresh()
+    assert serving.models.challenger is None and "sha256" in serving.challenger_problem
+    assert (serving.current.version, serving.problem) == (champion, None)
+
+
+@pytest.fixture
+def address() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+class Server:
+    """An MLflow server on a state folder, in a process group of its own."""
+
+    def __init__(self, home, address: str) -> None:
+        host, port = address.split(":")
+        command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
+        command += ["--host", host, "--port", port, "--backend-store-uri", store(home).uri]
+        command += ["--artifacts-destination", str(home / "mlartifacts")]
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        self.address = address
+
+    def wait(self) -> None:
+        for _ in range(600):
+            try:
+                with urllib.request.urlopen(f"http://{self.address}/health", timeout=5):
+                    return
+            except OSError:
+                time.sleep(0.2)
+        raise AssertionError("the MLflow server did not start")
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, 9)
+            self.process.wait()
+
+
+def test_server_that_is_gone_at_the_start_and_later_never_takes_the_ranker_away(
+    home, address, monkeypatch
+):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    version = registered(home)
+    crown(home, version)
+    serving = ModelSlot(MlflowRegistry(f"http://{address}"))
+    serving.refresh()
+    assert serving.current.name == "own_spend" and "does not answer" in serving.problem
+    server = Server(home, address)
+    try:
+        server.wait()
+        serving.refresh()
+        assert (serving.current.version, serving.problem) == (version, None)
+    finally:
+        server.stop()
+    rows = np.random.default_rng(3).random((5, len(RANKER_INPUTS)), dtype=np.float32)
+    before = serving.current.score(rows)
+    serving.refresh()
+    assert serving.current.name == RANKER_MODEL and "does not answer" in serving.problem
+    assert (serving.current.score(rows) == before).all()

@@ -1,0 +1,88 @@
+"""Nothing that came to be known at an exposure or later reaches what the ranker learns from."""
+
+import numpy as np
+import pytest
+
+from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
+from tests.support.feature_cases import hard_cases
+from tests.support.feature_frames import frame_of
+from tests.support.feature_logs import (
+    COUPONS,
+    DAY,
+    START,
+    USERS,
+    complete,
+    complete_until,
+    feast_store,
+    relanded,
+)
+from training.data.dataset import Read, feast_reader
+
+# Feast warns while it is imported; its warnings are not ours to mend.
+pytestmark = pytest.mark.filterwarnings("default")
+
+LOG = complete(hard_cases())
+# At each of them somebody buys something, so that a leak of one microsecond shows.
+INSTANTS = [START + round(24 * days) * DAY // 24 for days in (9.5, 12, 25, 70)]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return feast_store(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="module")
+def as_it_was(store):
+    """The inputs at each instant from a lake that holds only what was known before it."""
+    found = {}
+    for t in INSTANTS:
+        before = {name: [row for row in rows if _known(row) < t] for name, rows in LOG.items()}
+        relanded(store, before, watermark=t)
+        found[t] = frame_of(store, USERS, COUPONS, [t]).inputs
+    return found
+
+
+def _known(row: dict) -> int:
+    return max(row["event_timestamp"], row["created_timestamp"])
+
+
+@pytest.fixture(scope="module")
+def in_hindsight(store, as_it_was):
+    """The same from a lake that knows by now how it all went on, and perhaps by another reader."""
+    relanded(store, LOG, watermark=complete_until(LOG))
+
+    def inputs(read: Read | None = None) -> dict[int, np.ndarray]:
+        return {t: frame_of(store, USERS, COUPONS, [t], read).inputs for t in INSTANTS}
+
+    return inputs
+
+
+def differing(before: dict[int, np.ndarray], after: dict[int, np.ndarray]) -> dict[int, list[str]]:
+    """The inputs that hindsight changed, by instant."""
+    found = {}
+    for t, inputs in before.items():
+        same = np.isclose(inputs, after[t], rtol=1e-6, atol=0, equal_nan=True).all(axis=0)
+        if not same.all():
+            found[t] = [name for name, one in zip(RANKER_INPUTS, same, strict=True) if not one]
+    return found
+
+
+def test_hindsight_changes_no_input_of_an_earlier_exposure(as_it_was, in_hindsight):
+    assert differing(as_it_was, in_hindsight()) == {}
+
+
+def test_what_is_redeemed_after_an_exposure_changes_its_label_and_no_input(store, as_it_was):
+    relanded(store, LOG, watermark=complete_until(LOG))
+    found = {t: frame_of(store, USERS, COUPONS, [t], redeemed=True) for t in INSTANTS}
+    assert all(0 < one.label.sum() < len(one) for one in found.values())
+    assert differing(as_it_was, {t: one.inputs for t, one in found.items()}) == {}
+
+
+@pytest.mark.parametrize("late", [1, DAY], ids=["a microsecond", "a day"])
+def test_a_leak_from_after_the_exposure_is_caught(store, as_it_was, in_hindsight, late):
+    honest = feast_reader(store)
+
+    def leaking(key, ids, as_of):
+        return honest(key, ids, as_of + late)
+
+    assert differing(as_it_was, in_hindsight(leaking))

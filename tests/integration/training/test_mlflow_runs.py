@@ -1,0 +1,176 @@
+"""The tracking against a real MLflow store of its own."""
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+
+from feature_repo.names import CHALLENGER, RANKER_MODEL
+from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
+from serving.models.mlflow_registry import MlflowRegistry, ranker_of
+from training.models.ranker import RankerConfig
+from training.registry.mlflow_runs import Tracking, TrackingError
+from training.registry.promotion_gate import Check, Decision
+from training.registry.records import Judgment, Lineage, Origin, TrainingRun
+from training.studies.hyperparameters import Attempt
+
+# Warnings of MLflow's own import and of its libraries are not ours to mend.
+pytestmark = pytest.mark.filterwarnings("default")
+
+LINEAGE = Lineage(3, datetime(2018, 1, 1, tzinfo=UTC), "coupon_ranker_v1", "abc123")
+PASSED = Decision((Check("rule", True, "It is better."),), "no_champion")
+FAILED = Decision((Check("rule", False, "It is worse."),), "worse")
+PARAMS = {"max_depth": 2, "test_start": "2017-10-01T00:00:00+00:00", "seed": 7}
+TABLE = {"ranker": {"ndcg@10": 0.5, "mrr": 0.4}, "random": {"ndcg@10": 0.1, "mrr": 0.1}}
+
+
+@pytest.fixture(scope="module")
+def model():
+    import xgboost
+
+    rows = np.random.default_rng(0).random((40, len(RANKER_INPUTS)), dtype=np.float32)
+    names = list(RANKER_INPUTS)
+    data = xgboost.DMatrix(rows, (rows[:, 0] > 0.5).astype(float), feature_names=names)
+    return xgboost.train({"nthread": 1, "max_depth": 2}, data, 3)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def store(home, model):
+    """Version 1 passed the gate, version 2 did not, and version 3 never came to it."""
+    tracking = Tracking(f"sqlite:///{home / 'mlflow.db'}", home / "mlartifacts")
+    report, scores = home / "report.html", home / "predictions.parquet"
+    report.write_text("<html></html>")
+    pq.write_table(pa.table({"score": [0.5, 0.25]}), scores)
+    versions = [tracking.log(model, TrainingRun(PARAMS, LINEAGE, (scores,))) for _ in range(3)]
+    for version, decision in zip(versions, (PASSED, FAILED), strict=False):
+        tracking.judge(version, Judgment(TABLE, decision, {"version": version}, (report,)))
+    return tracking, versions
+
+
+def _client(tracking: Tracking):
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=tracking.uri, registry_uri=tracking.uri)
+
+
+def _run(tracking: Tracking, version: str):
+    client = _client(tracking)
+    return client.get_run(client.get_model_version(RANKER_MODEL, version).run_id)
+
+
+def test_run_keeps_params_metrics_and_lineage(store):
+    tracking, (version, *_) = store
+    data = _run(tracking, version).data
+    assert data.params == {name: str(value) for name, value in PARAMS.items()}
+    assert data.metrics["ndcg_at_10"] == 0.5
+    assert data.metrics["random/mrr"] == 0.1
+    assert {key: data.tags[key] for key in LINEAGE.tags()} == LINEAGE.tags()
+    assert data.tags["lake_version"] == "3"
+
+
+def test_run_keeps_the_report_and_the_gate_as_files(store):
+    tracking, (version, *_) = store
+    folder = Path(_run(tracking, version).info.artifact_uri.removeprefix("file://"))
+    assert (folder / "report.html").exists()
+    assert json.loads((folder / "gate.json").read_text()) == {"version": version}
+    assert folder.is_relative_to(tracking.artifact_root)
+
+
+def test_version_carries_both_answers_and_their_reason(store):
+    tracking, versions = store
+    first, second, third = (
+        _client(tracking).get_model_version(RANKER_MODEL, v).tags for v in versions
+    )
+    answers = ("gate", "verdict", "gate_reason")
+    assert [first[name] for name in answers] == ["passed", "no_champion", "It is better."]
+    assert [second[name] for name in answers] == ["failed", "worse", "It is worse."]
+    assert not {*answers} & {*third}
+    assert first["feast.feature_service"] == third["feast.feature_service"] == "coupon_ranker_v1"
+
+
+def test_only_the_version_that_passed_is_challenger(store):
+    tracking, (first, *_) = store
+    aliases = _client(tracking).get_registered_model(RANKER_MODEL).aliases
+    assert str(aliases[CHALLENGER]) == first
+
+
+def test_challenger_that_fails_the_repeated_gate_is_challenger_no_more(store):
+    tracking, (first, *_) = store
+    tracking.judge(first, Judgment(TABLE, FAILED, {"version": first, "again": True}))
+    assert not _client(tracking).get_registered_model(RANKER_MODEL).aliases
+    assert _client(tracking).get_model_version(RANKER_MODEL, first).tags["gate"] == "failed"
+    tracking.judge(first, Judgment(TABLE, PASSED, {"version": first}))
+    assert CHALLENGER in _client(tracking).get_registered_model(RANKER_MODEL).aliases
+
+
+def test_version_in_the_registry_scores_as_the_logged_model(store, model):
+    tracking, (version, *_) = store
+    rows = np.random.default_rng(1).random((5, len(RANKER_INPUTS)), dtype=np.float32)
+    loaded = ranker_of(MlflowRegistry(tracking.uri).read(version)).booster
+    np.testing.assert_array_equal(loaded.inplace_predict(rows), model.inplace_predict(rows))
+
+
+def test_version_knows_what_it_was_measured_on(store):
+    tracking, (version, *_) = store
+    settings = {name: str(value) for name, value in PARAMS.items() if name != "test_start"}
+    commit = LINEAGE.git_commit
+    assert tracking.origin(version) == Origin(3, PARAMS["test_start"], 7, commit, settings)
+    assert tracking.predictions(version)["score"].to_pylist() == [0.5, 0.25]
+
+
+def test_search_keeps_every_attempt_in_a_run_below_its_own(store):
+    tracking, _ = store
+    attempts = [
+        Attempt(0, RankerConfig(), (0.25, 0.75), 0.5, False),
+        Attempt(1, RankerConfig(max_depth=2), (0.125,), 0.125, True),
+    ]
+    with tracking.searching({"trials": 2}, LINEAGE) as keep:
+        for attempt in attempts:
+            keep(attempt)
+    client = _client(tracking)
+    experiment = client.get_experiment_by_name(RANKER_MODEL).experiment_id
+    runs = client.search_runs([experiment], "tags.kind = 'tune'", order_by=["start_time"])
+    [search] = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    kept = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == search.info.run_id]
+    assert search.data.params == {"trials": "2"} and search.data.tags["lake_version"] == "3"
+    assert [run.data.metrics["ndcg_at_10"] for run in kept] == [0.5, 0.125]
+    assert [run.data.tags["state"] for run in kept] == ["whole", "pruned"]
+    assert kept[1].data.params["max_depth"] == "2"
+    steps = client.get_metric_history(kept[0].info.run_id, "ndcg_at_10_of_fold")
+    assert [(one.step, one.value) for one in steps] == [(0, 0.25), (1, 0.75)]
+
+
+def test_crown_keeps_the_reason_and_who_decided(store):
+    tracking, (version, *_) = store
+    tracking.crown(version, "demo", "ada")
+    client = _client(tracking)
+    assert str(client.get_registered_model(RANKER_MODEL).aliases["champion"]) == version
+    tags = client.get_model_version(RANKER_MODEL, version).tags
+    assert (tags["promotion_reason"], tags["promoted_by"]) == ("demo", "ada")
+
+
+def test_unknown_version_says_which_there_are(store):
+    tracking, _ = store
+    for asked in (tracking.require, tracking.origin, tracking.predictions):
+        with pytest.raises(TrackingError, match="has no version 99: it has 1, 2, 3"):
+            asked("99")
+
+
+def test_version_of_another_maker_cannot_be_measured_again(store, model):
+    tracking, _ = store
+    version = tracking.log(model, TrainingRun({}, LINEAGE))
+    with pytest.raises(TrackingError, match="lake_version, test_start and seed, got none"):
+        tracking.origin(version)

@@ -1,0 +1,86 @@
+"""What was known of purchases and scopes before an instant, from a real lake."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from feature_repo.lake.reader import Lake
+from tests.support.landing_batches import day, land, purchase, rows, user
+from training.data.purchase_matrix import purchases_before
+from training.data.request_exposures import request_exposures
+from training.models.collaborative import decayed_purchases
+
+
+def us(number: int) -> int:
+    return int((day(number) - datetime.fromtimestamp(0, UTC)).total_seconds()) * 1_000_000
+
+
+@pytest.fixture
+def lake(tmp_path):
+    lake = Lake(tmp_path)
+    goods = [{"product_id": p, "name": "Oat milk", "brand": "Alpha"} for p in ("p1", "p2")]
+    pairs = [{"coupon_id": "c1", "product_id": "p1"}, {"coupon_id": "c1", "product_id": "p2"}]
+    taken_back = purchase("e2", 10) | {"event_type": "view", "created_timestamp": day(30)}
+    land(
+        lake,
+        {
+            "users": rows("users", user("u1")),
+            "products": rows("products", *goods),
+            "coupon_products": rows("coupon_products", *pairs),
+            "events": rows(
+                "events", purchase("e1", 0), purchase("e2", 10), purchase("e3", 20), taken_back
+            ),
+        },
+    )
+    return lake
+
+
+@pytest.mark.parametrize(("number", "count"), [(1, 1), (10, 1), (11, 2), (21, 3), (31, 2)])
+def test_purchases_count_as_they_were_known_strictly_before(lake, number, count):
+    known = purchases_before(lake, lake.state(), us(number))
+    assert known.count.toarray().tolist() == [[count, 0]]
+    assert (known.users, known.coupons) == ({"u1": 0}, {"c1": 0})
+    assert known.scope.toarray().tolist() == [[1, 1]]
+    assert known.text == ["Oat milk Alpha"] * 2
+
+
+def test_before_the_first_purchase_every_pair_scores_zero(lake):
+    known = purchases_before(lake, lake.state(), us(0)).of_coupons(["c1"])
+    assert known.pairs(["u1"], ["c1"], decayed_purchases(known)).tolist() == [0.0]
+
+
+def test_a_purchase_is_worth_half_after_ninety_days(lake):
+    known = purchases_before(lake, lake.state(), us(90))
+    assert known.decayed.toarray()[0, 0] == pytest.approx(0.5 + 0.5 ** (70 / 90))
+
+
+def test_a_request_holds_every_campaign_that_reached_the_user_by_then():
+    made = [
+        {"exposure_id": "x1", "campaign_id": "a", "event_timestamp": day(1)},
+        {"exposure_id": "x2", "campaign_id": "b", "event_timestamp": day(5)},
+        {"exposure_id": "x3", "campaign_id": "c", "event_timestamp": day(5)},
+        {"exposure_id": "x4", "campaign_id": "d", "event_timestamp": day(9)},
+    ]
+    late = {"exposure_id": "x0", "campaign_id": "late", "event_timestamp": day(2)}
+    exposures = rows(
+        "exposures", *(one | {"user_id": "u1"} for one in made), late | {"user_id": "u1"} | LATE
+    )
+    found = request_exposures(exposures, us(5))
+    pairs = [(row["exposure_id"], row["campaign_id"]) for row in found.to_pylist()]
+    assert sorted(pairs) == [("request:x2", one) for one in "abc"] + [
+        ("request:x4", one) for one in ("a", "b", "c", "d", "late")
+    ]
+    assert set(found["event_timestamp"].to_pylist()) == {day(5), day(9)}
+
+
+LATE = {"created_timestamp": day(7)}
+
+
+def test_coupons_announced_later_can_be_there_without_later_purchases(lake):
+    late = [{"coupon_id": "c2", "product_id": "p1"} | {"event_timestamp": day(15)}]
+    land(lake, {"coupon_products": rows("coupon_products", *late)})
+    state = lake.state()
+    assert purchases_before(lake, state, us(11)).coupons == {"c1": 0}
+    known = purchases_before(lake, state, us(11), us(21))
+    assert known.coupons == {"c1": 0, "c2": 1}
+    assert known.count.toarray().tolist() == [[2, 0]]

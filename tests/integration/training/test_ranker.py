@@ -1,0 +1,131 @@
+"""The ranker on small data with a planted signal, and what it leaves for others to read."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
+from tests.support.signal_frames import SIZE, frame
+from training.data.frame import NEVER, groups, take
+from training.evaluation import group_metrics
+from training.evaluation.compare import evaluate, predictions_table
+from training.models.baselines import plain_rules
+from training.models.ranker import RankerConfig, RankerError, fit, importance, informative, predict
+from training.registry.promotion_gate import Gate, Measured, decide
+
+CONFIG = RankerConfig(
+    n_estimators=40, learning_rate=0.3, min_child_weight=0.1, reg_lambda=1.0, nthread=1
+)
+
+
+TRAIN, VALID, TEST = frame(1), frame(2), frame(3)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return fit([TRAIN, VALID], CONFIG)
+
+
+def _ndcg(frame, scores):
+    ranking = group_metrics.ranked(frame.qid, frame.coupon_id, frame.label, scores)
+    return group_metrics.mean(group_metrics.ndcg(ranking, 10))
+
+
+def _shuffled(frame):
+    label = np.random.default_rng(0).permutation(frame.label)
+    return replace(frame, label=label, learned=np.where(label > 0, 1, NEVER))
+
+
+def _sound(found):
+    """An evaluation of a version in which nothing else is wrong."""
+    return Measured("ndcg@10", found.against_rule, None, (), None, 0, len(TEST), 1.0)
+
+
+def test_ranker_learns_a_planted_signal_and_passes_the_gate(model):
+    measured = evaluate(TEST, predict(model, TEST.inputs), plain_rules(TEST, seed=1))
+    assert measured.table["ranker"]["ndcg@10"] > 0.95
+    assert decide(Gate(), _sound(measured)).passed
+
+
+def test_ranker_of_shuffled_labels_learns_nothing_and_fails_the_gate():
+    model = fit([_shuffled(TRAIN), _shuffled(VALID)], CONFIG)
+    measured = evaluate(TEST, predict(model, TEST.inputs), plain_rules(TEST, seed=1))
+    assert measured.table["ranker"]["ndcg@10"] < 0.7
+    assert not decide(Gate(), _sound(measured)).passed
+
+
+def test_same_seed_gives_the_same_bytes_and_another_does_not(model):
+    again, other = (fit([TRAIN, VALID], replace(CONFIG, seed=seed)) for seed in (CONFIG.seed, 7))
+    assert again.save_raw() == model.save_raw()
+    assert other.save_raw() != model.save_raw()
+
+
+def test_rows_within_a_group_score_alike_whatever_stands_beside_them(model):
+    whole = predict(model, TEST.inputs)
+    np.testing.assert_array_equal(predict(model, TEST.inputs[5:9]), whole[5:9])
+    assert whole.dtype == np.float32
+
+
+def test_more_own_purchases_never_lower_a_score(model):
+    rows = np.repeat(TEST.inputs[:1], 50, axis=0)
+    rows[:, RANKER_INPUTS.index("own_purchase_count")] = np.linspace(0, 3, 50)
+    assert (np.diff(predict(model, rows)) >= 0).all()
+
+
+def test_model_names_its_inputs_and_what_it_gained_from_them(model):
+    assert model.feature_names == list(RANKER_INPUTS)
+    gains = importance(model, 5)
+    assert gains[0][0] == "category_purchase_share"
+    assert len(gains) == 5 and 0.5 < gains[0][1] <= 1.0
+
+
+def test_groups_without_an_order_to_learn_are_left_out():
+    label = TRAIN.label.copy()
+    label[:SIZE], label[SIZE : 2 * SIZE] = 0, 1
+    kept = informative(replace(TRAIN, label=label))
+    assert len(groups(kept)) == len(groups(TRAIN)) - 2
+    assert kept.qid[0] == TRAIN.qid[2 * SIZE]
+
+
+def test_untrained_trees_rank_as_the_plain_rule_does():
+    none = fit([TRAIN], replace(CONFIG, n_estimators=0))
+    rule = plain_rules(TEST, seed=1)["own_spend"]
+    assert _ndcg(TEST, predict(none, TEST.inputs)) == _ndcg(TEST, rule)
+
+
+def test_progress_hears_of_every_tree():
+    heard = []
+    fit([TRAIN, VALID], CONFIG, lambda done, most: heard.append((done, most)))
+    assert heard == [(tree, 40) for tree in range(1, 41)]
+
+
+def test_empty_part_is_no_error_and_nothing_at_all_is():
+    nothing = take(TRAIN, np.zeros(len(TRAIN), bool))
+    assert fit([TRAIN, nothing], CONFIG).num_boosted_rounds() == 40
+    with pytest.raises(RankerError, match="got none in 0 pairs"):
+        fit([nothing, nothing], CONFIG)
+
+
+def test_metrics_can_be_computed_again_from_the_predictions(model, tmp_path):
+    import pyarrow.parquet as pq
+
+    scores = {"ranker": predict(model, TEST.inputs), **plain_rules(TEST, seed=1)}
+    pq.write_table(predictions_table(TEST, scores), tmp_path / "predictions.parquet")
+    read = pq.read_table(tmp_path / "predictions.parquet").to_pandas()
+    assert list(read) == ["qid", "user_id", "campaign_id", "coupon_id", "model", "score", "label"]
+    for name, score in scores.items():
+        rows = read[read.model == name]
+        columns = (rows[column].to_numpy() for column in ("qid", "coupon_id", "label", "score"))
+        again = group_metrics.mean(group_metrics.ndcg(group_metrics.ranked(*columns), 10))
+        assert again == _ndcg(TEST, score)
+
+
+def test_ndcg_agrees_with_scikit_learn_where_nothing_ties():
+    from sklearn.metrics import ndcg_score
+
+    scores = np.random.default_rng(4).random(len(TEST))
+    for k in (1, 5, 20):
+        ranking = group_metrics.ranked(TEST.qid, TEST.coupon_id, TEST.label, scores)
+        expected = ndcg_score(TEST.label.reshape(-1, SIZE), scores.reshape(-1, SIZE), k=k)
+        assert group_metrics.mean(group_metrics.ndcg(ranking, k)) == pytest.approx(expected)

@@ -1,0 +1,90 @@
+"""A batch as a whole: what it makes of the lake's watermark."""
+
+from datetime import UTC, datetime, timedelta
+
+import pyarrow as pa
+import pytest
+
+from feature_repo.contract import TABLES, arrow_schema
+from feature_repo.lake.reader import Lake
+from feature_repo.lake.state import LakeError
+from feature_repo.sources import Batch, numbered
+from tests.support.validation_batches import batch, good_rows
+from validation.ingestion import discard, ingest_batch
+
+NOW = datetime(2025, 6, 1, tzinfo=UTC)
+LEARNED = datetime(2025, 5, 1, tzinfo=UTC)
+
+
+def users(**columns) -> Batch:
+    row = dict.fromkeys(TABLES["users"].column_names) | {
+        "user_id": "ada",
+        "event_timestamp": LEARNED,
+        "created_timestamp": LEARNED,
+    }
+    rows = pa.Table.from_pylist([row | columns], arrow_schema(TABLES["users"]))
+    return Batch("test", {"users": numbered(rows)}, learned={"users": "stated"})
+
+
+@pytest.fixture
+def lake(tmp_path):
+    return Lake(tmp_path)
+
+
+def test_watermark_lies_just_after_the_latest_row(lake):
+    assert ingest_batch(lake, users(), NOW).state.watermark == LEARNED + timedelta(microseconds=1)
+
+
+def test_plan_that_takes_effect_later_does_not_move_the_watermark(lake):
+    batch = users(event_timestamp=datetime(2099, 1, 1, tzinfo=UTC))
+    assert ingest_batch(lake, batch, NOW).state.watermark == LEARNED + timedelta(microseconds=1)
+
+
+def test_batch_of_which_nothing_passes_leaves_the_watermark(lake):
+    before = ingest_batch(lake, users(), NOW).state.watermark
+    late = users(user_id="bob", created_timestamp=NOW + timedelta(days=1))
+    after = ingest_batch(lake, late, NOW, maximum_share=1.0)
+    assert after.counts["users"].quarantined == 1
+    assert after.state.watermark == before
+
+
+def test_discarded_row_leaves_the_quarantine_for_good(lake):
+    ingest_batch(lake, users(), NOW)
+    bad = users(user_id=None)
+    ingest_batch(lake, bad, NOW, maximum_share=1.0)
+    (row,) = lake.quarantine(lake.state()).to_pylist()
+    with pytest.raises(LakeError, match="'zz' fits 0"):
+        discard(lake, "zz")
+    discard(lake, row["quarantine_id"][:8])
+    assert lake.quarantine(lake.state()) is None
+    assert lake.known("users", lake.state()).num_rows == 1
+
+
+def purchases(*versions: dict, **tables) -> Batch:
+    full = good_rows(1)
+    rows = [full["events"][0] | version for version in versions]
+    parts = {name: full[name] for name in tables.get("along", ())}
+    return Batch("test", batch(parts | {"events": rows}))
+
+
+def test_version_that_waits_lands_beside_the_correction_that_comes_with_its_parent(lake):
+    ingest_batch(lake, purchases({}, along=["users"]), NOW, maximum_share=1.0)
+    correction = {"amount": 7, "created_timestamp": LEARNED}
+    after = ingest_batch(lake, purchases(correction, along=["users", "products"]), NOW)
+    landed = lake.read("events", after.state).sort_by("created_timestamp")
+    assert landed["amount"].to_pylist() == [100, 7]
+    assert lake.quarantine(after.state) is None
+
+
+def test_version_that_waits_goes_on_waiting_when_only_its_correction_can_land(lake):
+    ingest_batch(lake, purchases({}, along=["users"]), NOW, maximum_share=1.0)
+    correction = {"product_id": "p1", "created_timestamp": LEARNED}
+    known = batch({"products": [good_rows(2)["products"][1]]})
+    ingest_batch(lake, Batch("test", known), NOW)
+    after = ingest_batch(lake, purchases(correction), NOW)
+    assert after.counts["events"].landed == 1
+    assert [row["rule"] for row in lake.quarantine(after.state).to_pylist()] == ["unknown_parent"]
+
+
+def test_stated_end_becomes_the_watermark(lake):
+    assert ingest_batch(lake, users(), NOW, complete_until=NOW).state.watermark == NOW

@@ -1,0 +1,147 @@
+"""Every input of the ranker computed again from raw rows, for one user, coupon and instant.
+
+Stored inputs are the fields that ``brute_force`` defines; derived ones follow the definitions
+beside ``RANKER_INPUTS``. Unknown is NaN.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+from feature_repo.transforms.request.affinity import CartLine
+from tests.support.brute_force import (
+    coupon_details,
+    coupon_popularity_stats,
+    coupon_redemption_stats,
+    coupon_scope,
+    user_demographics,
+    user_exposure_stats,
+    user_purchase_stats,
+    user_redemption_stats,
+)
+from tests.support.brute_histories import CAP, Bought, Measured, bought, decayed, entries
+from tests.support.brute_rows import DAY, Raw, last_midnight, money
+
+USER_VIEWS = (user_purchase_stats, user_redemption_stats, user_exposure_stats, user_demographics)
+COUPON_VIEWS = (
+    coupon_details,
+    coupon_scope,
+    coupon_popularity_stats,
+    coupon_redemption_stats,
+)
+PREFIXES = {"product": "own", "category": "category", "brand": "brand"}
+
+Values = dict[str, float | Measured]
+
+
+def number(value: object) -> float:
+    return math.nan if value is None else value
+
+
+def days(earlier: int | None, later: int | None) -> float:
+    return (number(later) - number(earlier)) / DAY
+
+
+def share(part: float, whole: float) -> float:
+    return part / whole if whole > 0 else 0.0
+
+
+@lru_cache(maxsize=1000)
+def fields(raw: Raw, views: Sequence, name: str, t: int) -> dict[str, object]:
+    """The stored fields of all views; one that has no row leaves them out."""
+    return {field: value for view in views for field, value in (view(raw, name, t) or {}).items()}
+
+
+def inputs(raw: Raw, user: str, coupon: str, t: int, cart: Sequence[CartLine] = ()) -> Values:
+    """Every input by name."""
+    stored = fields(raw, USER_VIEWS, user, t), fields(raw, COUPON_VIEWS, coupon, t)
+    numbers = {n: number(v) for part in stored for n, v in part.items() if _is_number(v)}
+    return (
+        numbers
+        | _campaign_type(stored[1].get("campaign_type"))
+        | _recencies(raw, user, stored[0], t)
+        | {
+            "code_redemption_rate_all": _rate(
+                stored[1], "code_redemption_count_all", "code_exposure_count_all"
+            ),
+            "days_left": days(t, stored[1].get("valid_to_timestamp")),
+        }
+        | _affinity(raw, user, stored[1], t)
+        | _cart(cart, stored[1].get("scope_product_ids") or ())
+    )
+
+
+def _is_number(value: object) -> bool:
+    return value is None or isinstance(value, int | float)
+
+
+def _campaign_type(kind: object) -> Values:
+    return {f"is_campaign_type_{one.lower()}": float(kind == f"Type {one}") for one in "ABC"}
+
+
+def _rate(stored: Mapping[str, object], part: str, whole: str) -> float:
+    return share(stored.get(part, 0), stored.get(whole, 0))
+
+
+def _recencies(raw: Raw, user: str, stored: Mapping[str, object], t: int) -> Values:
+    mine = raw.purchases(t, user_id=user)
+    spent = [(money(row, "amount"), row["event_timestamp"]) for row in mine]
+    known = "spend_decayed_sum_30d" in stored
+    return {
+        "is_new_user": float(not mine),
+        "days_since_last_purchase": days(stored.get("last_purchase_timestamp"), t),
+        "days_since_last_coupon_purchase": days(stored.get("last_coupon_purchase_timestamp"), t),
+        "days_since_last_redemption": days(stored.get("last_redemption_timestamp"), t),
+        "spend_decayed_30d": decayed(spent, t, 30) if known else math.nan,
+        "user_redemption_rate_all": _rate(stored, "redemption_count_all", "exposure_count_all"),
+    }
+
+
+def _affinity(raw: Raw, user: str, stored: Mapping[str, object], t: int) -> Values:
+    out: Values = {}
+    total = _weight(raw, user, _listed(raw, user, "product", t), t)
+    for kind, prefix in PREFIXES.items():
+        scope = set(stored.get(f"scope_{kind}_ids") or ())
+        listed = _listed(raw, user, kind, t)
+        those = [(sign, one) for sign, one in listed if one.id in scope]
+        weight = _weight(raw, user, those, t)
+        out[f"{prefix}_purchase_count"] = sum(sign for sign, _one in those)
+        out[f"{prefix}_spend"] = sum(sign * one.amount for sign, one in those)
+        out[f"{prefix}_purchase_decayed_90d"] = weight
+        out[f"{prefix}_purchase_share"] = Measured(share(weight.value, total.value), 1.0)
+        if kind == "product":
+            counts = {one.id: 0 for _sign, one in those}
+            for sign, one in those:
+                counts[one.id] += sign
+            now = bought(raw, user, "product", t)
+            last = max((one.at for one in now if one.id in counts), default=None)
+            out["own_product_count"] = sum(count > 0 for count in counts.values())
+            out["own_coupon_use_count"] = sum(s for s, one in those if one.with_coupon)
+            out["days_since_own_purchase"] = days(last, t)
+    return out
+
+
+def _listed(raw: Raw, user: str, kind: str, t: int) -> list[tuple[int, Bought]]:
+    """Purchases that count at t of ids among the heaviest at midnight, and changes of the rest."""
+    m = last_midnight(t)
+    now, then = bought(raw, user, kind, t), bought(raw, user, kind, m)
+    kept = entries(then, set(), then, m) if len({one.id for one in then}) > CAP else None
+    if kept is None:
+        return [(1, one) for one in now]
+    signed = [(1, one) for one in now if one.id in kept or one not in then]
+    return signed + [(-1, one) for one in then - now if one.id not in kept]
+
+
+def _weight(raw: Raw, user: str, signed: Sequence[tuple[int, Bought]], t: int) -> Measured:
+    """The weight; what was bought at midnight and is not any more bounds its rounding too."""
+    weight = decayed([(sign, one.at) for sign, one in signed], t, 90)
+    then = [(1.0, one.at) for one in bought(raw, user, "product", last_midnight(t))]
+    return Measured(weight.value, weight.scale + decayed(then, t, 90).scale)
+
+
+def _cart(cart: Sequence[CartLine], scope: Sequence[str]) -> Values:
+    lines = [line for line in cart if line.product_id in scope]
+    return {
+        "cart_covered_quantity": sum(line.quantity for line in lines),
+        "cart_covered_amount": sum(line.quantity * line.unit_price for line in lines),
+    }

@@ -1,0 +1,77 @@
+"""The commands and the service as processes of their own, each stopped by its own id."""
+
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from serving.client import Client, Patience
+from tests.support.places import ROOT
+
+CLIPWISE = Path(sys.executable).with_name("clipwise")
+
+
+class Running(NamedTuple):
+    url: str
+    home: Path
+    log: Path
+    process_id: int
+
+    def client(self, token: str | None = None, **patience: float) -> Client:
+        return Client(self.url, token, Patience(**patience))
+
+
+def clipwise(
+    home: Path, *arguments: str, code: int = 0, **environ: str
+) -> subprocess.CompletedProcess:
+    """Run a command that ends with the expected code."""
+    done = subprocess.run(
+        [CLIPWISE, *arguments],
+        env=os.environ | {"CLIPWISE_HOME": str(home), "COLUMNS": "160"} | environ,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        cwd=ROOT,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+@contextmanager
+def running(home: Path, log: Path, *arguments: str, **environ: str) -> Iterator[Running]:
+    """The service in replay on a port that it finds itself; stopped by its own id."""
+    with log.open("w") as lines:
+        process = subprocess.Popen(
+            [CLIPWISE, "serve", "--replay", "--port", "0", *arguments],
+            env=os.environ | {"CLIPWISE_HOME": str(home), "COLUMNS": "300"} | environ,
+            stdout=subprocess.PIPE,
+            stderr=lines,
+            text=True,
+        )
+        try:
+            words = process.stdout.readline().split()
+            url = next((word for word in words if word.startswith("http://")), None)
+            assert url, log.read_text()
+            wait_for(url, process)
+            yield Running(url, home, log, process.pid)
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+            process.stdout.close()
+
+
+def wait_for(url: str, process: subprocess.Popen) -> None:
+    for _ in range(300):
+        assert process.poll() is None, "the service ended before it answered"
+        try:
+            urllib.request.urlopen(f"{url}/healthz", timeout=1).close()
+            return
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            time.sleep(0.2)
+    raise AssertionError("the service did not answer within a minute")

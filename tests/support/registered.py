@@ -1,0 +1,84 @@
+"""Versions in a real MLflow store, as training makes them, for tests of what serves."""
+
+import json
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from feature_repo.names import GOLDEN_FILE, RANKER_MODEL
+from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
+from serving.models.mlflow_registry import MlflowRegistry
+from training.models.ranker import predict
+from training.registry.golden_rows import write_golden
+from training.registry.mlflow_runs import Tracking
+from training.registry.promotion_gate import Check, Decision
+from training.registry.records import Judgment, Lineage, TrainingRun
+
+PASSED = Decision((Check("rule", True, "It is better."),), "no_champion")
+FAILED = Decision((Check("rule", False, "It is worse."),), "worse")
+LINEAGE = Lineage(1, datetime(2018, 1, 1, tzinfo=UTC), "coupon_ranker_v1", None)
+
+
+def store(home: Path) -> Tracking:
+    return Tracking(f"sqlite:///{home / 'mlflow.db'}", home / "mlartifacts")
+
+
+def client(home: Path):
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=store(home).uri, registry_uri=store(home).uri)
+
+
+def fitted(seed: int = 7):
+    """Trees that add to a margin, as training makes them; another seed, other trees."""
+    import xgboost
+
+    random = np.random.default_rng(seed)
+    inputs = random.random((80, len(RANKER_INPUTS)), dtype=np.float32)
+    data = xgboost.DMatrix(inputs, random.integers(0, 2, 80), feature_names=list(RANKER_INPUTS))
+    data.set_group([10] * 8)
+    return xgboost.train({"objective": "rank:ndcg", "max_depth": 2, "nthread": 1}, data, 10)
+
+
+def registered(home: Path, decision: Decision | None = PASSED, seed: int = 7) -> str:
+    """A version with the gate's decision, or one whose training ended before the gate."""
+    tracking, model = store(home), fitted(seed)
+    rows = np.random.default_rng(seed).random((9, len(RANKER_INPUTS)), dtype=np.float32)
+    golden = write_golden(partial(predict, model), rows, home / GOLDEN_FILE)
+    version = tracking.log(model, TrainingRun({}, LINEAGE, (golden,)))
+    if decision is not None:
+        found = MlflowRegistry(tracking.uri).read(version)
+        gate = "passed" if decision.passed else "failed"
+        artifact = {"version": version, "sha256": found.sha256, "gate": gate}
+        tracking.judge(version, Judgment({}, decision, artifact))
+    return version
+
+
+def run_folder(home: Path, version: str) -> Path:
+    """Where the artifacts of a version's run are."""
+    run_id = client(home).get_model_version(RANKER_MODEL, version).run_id
+    return Path(client(home).get_run(run_id).info.artifact_uri.removeprefix("file://"))
+
+
+def model_file(home: Path, version: str) -> Path:
+    """The file of a version's trees."""
+    place = client(home).get_model_version_download_uri(RANKER_MODEL, version)
+    return Path(place.removeprefix("file://")) / "model.ubj"
+
+
+def tamper(home: Path, version: str, /, **changes: object) -> None:
+    """Change what the gate's artifact says."""
+    file = run_folder(home, version) / "gate.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def tag(home: Path, version: str, **tags: str) -> None:
+    for name, value in tags.items():
+        client(home).set_model_version_tag(RANKER_MODEL, version, name, value)
+
+
+def crown(home: Path, version: str, alias: str = "champion") -> None:
+    """Set an alias as the MLflow UI does."""
+    client(home).set_registered_model_alias(RANKER_MODEL, alias, version)

@@ -1,0 +1,104 @@
+import threading
+
+import pytest
+from scipy.stats import chisquare
+
+from serving.decisions.shadow import Shadow
+from serving.errors import SettingsRefused
+from serving.models.experiment import Experiment, experiment_from_environment, share_of
+from serving.models.slot import Models
+from serving.rules.settings import RuleSettings
+from tests.support.serving_fakes import FakeRanker
+
+BOTH = Models(FakeRanker("7"), challenger=FakeRanker("8"))
+USERS = [f"user-{number}" for number in range(4_000)]
+
+
+def arms(experiment: Experiment, users=USERS) -> list[str]:
+    return [experiment.assign(BOTH, user, "request").ranker.version for user in users]
+
+
+def test_share_of_the_users_is_ranked_by_the_challenger_and_always_the_same_ones():
+    experiment = Experiment("spring", challenger_share=0.3)
+    first = arms(experiment)
+    counts = [first.count("7"), first.count("8")]
+    assert chisquare(counts, [0.7 * len(USERS), 0.3 * len(USERS)]).pvalue > 0.001
+    assert arms(experiment) == first != arms(Experiment("autumn", challenger_share=0.3))
+    larger = arms(Experiment("spring", challenger_share=0.5))
+    assert set(zip(first, larger, strict=True)) == {
+        ("7", "7"),
+        ("7", "8"),
+        ("8", "8"),
+    }, "a larger share moves nobody back"
+
+
+def test_arm_is_the_alias_and_no_share_means_the_champion():
+    everybody = Experiment(challenger_share=1.0).assign(BOTH, "900", "request")
+    assert (everybody.arm, everybody.ranker.version, everybody.shadow) == ("challenger", "8", None)
+    nobody = Experiment().assign(BOTH, "900", "request")
+    assert (nobody.arm, nobody.ranker.version, nobody.shadow) == ("champion", "7", None)
+
+
+def test_without_a_challenger_the_champion_ranks_for_all():
+    found = Experiment(challenger_share=1.0, shadow_share=1.0).assign(
+        Models(FakeRanker("7")), "900", "request"
+    )
+    assert (found.arm, found.ranker.version, found.shadow) == ("champion", "7", None)
+
+
+def test_share_of_the_requests_is_seen_in_shadow():
+    experiment = Experiment(shadow_share=0.2)
+    seen = [experiment.assign(BOTH, "900", f"r-{n}").shadow is not None for n in range(4_000)]
+    assert chisquare([sum(seen), 4_000 - sum(seen)], [800, 3_200]).pvalue > 0.001
+    assert experiment.assign(BOTH, "900", "request").ranker.version == "7"
+
+
+def test_holdout_says_nothing_of_the_arm():
+    rules = RuleSettings(holdout_share=0.5)
+    held = [share_of(user, "") < 0.5 for user in USERS if rules.held_out(user)]
+    assert chisquare([sum(held), len(held) - sum(held)]).pvalue > 0.001
+
+
+def test_experiment_comes_from_the_environment():
+    environ = {
+        "CLIPWISE_EXPERIMENT": "spring",
+        "CLIPWISE_CHALLENGER_SHARE": "0.1",
+        "CLIPWISE_SHADOW_SHARE": "1",
+    }
+    assert experiment_from_environment(environ) == Experiment("spring", 0.1, 1.0)
+    assert not experiment_from_environment({}).has_challenger
+
+
+@pytest.mark.parametrize("share", ["-0.1", "1.1", "nan", "half"])
+@pytest.mark.parametrize("name", ["CHALLENGER", "SHADOW"])
+def test_share_that_cannot_be_is_one_sentence(name, share):
+    with pytest.raises(SettingsRefused, match="from 0 to 1, got"):
+        experiment_from_environment({f"CLIPWISE_{name}_SHARE": share})
+
+
+def test_work_in_shadow_never_holds_up_who_asks_and_what_is_left_out_is_counted():
+    shadow, held, done = Shadow(capacity=1), threading.Event(), []
+    begun = threading.Event()
+
+    def slow() -> None:
+        begun.set()
+        held.wait(10)
+
+    shadow.start()
+    shadow.submit(slow)
+    assert begun.wait(10)
+    for number in range(3):
+        shadow.submit(lambda number=number: done.append(number))
+    assert shadow.skipped == 2 and not done
+    held.set()
+    shadow.close()
+    assert done == [0]
+
+
+def test_job_that_fails_is_counted_and_the_next_one_runs():
+    shadow, done = Shadow(), []
+    shadow.start()
+    shadow.submit(lambda: 1 / 0)
+    shadow.submit(lambda: done.append(1))
+    shadow.close()
+    assert (done, shadow.skipped) == ([1], 1)

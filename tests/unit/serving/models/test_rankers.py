@@ -1,0 +1,220 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
+from serving.errors import ModelError
+from serving.models.golden_rows import Golden, require_golden
+from serving.models.mlflow_registry import require_inputs
+from serving.models.rankers import RuleRanker
+from serving.models.slot import ModelSlot
+from serving.policy.scores import margin_effects, own_spend_scores, rule_margin
+from tests.support.serving_fakes import FakeRanker, FakeRegistry
+
+BROKEN = ModelError("coupon_ranker version 8 cannot be loaded.")
+
+
+def test_rule_serves_while_there_is_no_champion():
+    slot = ModelSlot(FakeRegistry())
+    slot.refresh()
+    assert (slot.current.name, slot.current.version) == ("own_spend", "rule-1")
+    assert not slot.has_champion and slot.problem is None
+
+
+def test_rule_ranker_scores_by_the_policy_that_training_evaluates():
+    inputs = np.random.default_rng(7).random((5, len(RANKER_INPUTS)), dtype=np.float32)
+    assert RuleRanker().score(inputs).tolist() == own_spend_scores(inputs).tolist()
+
+
+def test_new_champion_is_swapped_in_and_loaded_once():
+    registry = FakeRegistry("7", {"7": FakeRanker("7"), "8": FakeRanker("8")})
+    slot = ModelSlot(registry)
+    slot.refresh()
+    slot.refresh()
+    assert slot.current.version == "7" and slot.has_champion and registry.loads == 1
+    registry.champion = "8"
+    slot.refresh()
+    assert slot.current.version == "8" and registry.loads == 2
+
+
+def test_broken_champion_never_serves_and_the_old_one_goes_on():
+    registry = FakeRegistry("7", {"7": FakeRanker("7"), "8": BROKEN})
+    slot = ModelSlot(registry)
+    slot.refresh()
+    registry.champion = "8"
+    slot.refresh()
+    assert slot.current.version == "7" and slot.problem == str(BROKEN)
+
+
+def test_broken_first_champion_leaves_the_rule():
+    slot = ModelSlot(FakeRegistry("8", {"8": BROKEN}))
+    slot.refresh()
+    assert slot.current.name == "own_spend" and slot.problem == str(BROKEN)
+
+
+def test_champion_goes_on_while_the_registry_is_down_and_the_problem_ends_with_it():
+    registry = FakeRegistry("7", {"7": FakeRanker("7")})
+    slot = ModelSlot(registry)
+    slot.refresh()
+    registry.champion = ModelError("The registry does not answer.")
+    slot.refresh()
+    assert slot.current.version == "7" and "does not answer" in slot.problem
+    registry.champion = "7"
+    slot.refresh()
+    assert slot.problem is None and registry.loads == 1
+
+
+def test_rule_serves_again_once_the_alias_is_taken_away():
+    registry = FakeRegistry("7", {"7": FakeRanker("7")})
+    slot = ModelSlot(registry)
+    slot.refresh()
+    registry.champion = None
+    slot.refresh()
+    assert not slot.has_champion
+
+
+def test_alias_set_back_swaps_at_once_without_the_registrys_files():
+    registry = FakeRegistry("7", {"7": FakeRanker("7"), "8": FakeRanker("8")})
+    slot = ModelSlot(registry)
+    slot.refresh()
+    registry.champion = "8"
+    slot.refresh()
+    assert slot.models.previous.version == "7"
+    registry.rankers = {}
+    for version, before in (("7", "8"), ("8", "7")):
+        registry.champion = version
+        slot.refresh()
+        assert (slot.current.version, slot.models.previous.version) == (version, before)
+    assert slot.problem is None and registry.loads == 2
+
+
+def test_champion_that_was_taken_away_comes_back_from_memory():
+    registry = FakeRegistry("7", {"7": FakeRanker("7")})
+    slot = ModelSlot(registry)
+    for champion in ("7", None, "7"):
+        registry.champion = champion
+        slot.refresh()
+    assert slot.current.version == "7" and slot.models.previous is None and registry.loads == 1
+
+
+def challenged(**rankers) -> tuple[FakeRegistry, ModelSlot]:
+    known = {"7": FakeRanker("7"), "8": FakeRanker("8")} | rankers
+    registry = FakeRegistry("7", known, challenger="8")
+    slot = ModelSlot(registry, challenges=True)
+    slot.refresh()
+    return registry, slot
+
+
+def test_challenger_is_loaded_only_where_it_is_wanted():
+    registry, slot = challenged()
+    assert (slot.current.version, slot.models.challenger.version) == ("7", "8")
+    alone = ModelSlot(registry)
+    alone.refresh()
+    assert alone.models.challenger is None
+
+
+def test_challenger_that_becomes_champion_is_swapped_in_from_memory():
+    registry, slot = challenged()
+    registry.champion = "8"
+    slot.refresh()
+    assert slot.current.version == "8" and slot.models.challenger is None
+    assert slot.models.previous.version == "7" and registry.loads == 2
+
+
+def test_challenger_that_is_not_sound_is_none_and_the_champion_knows_nothing_of_it():
+    _, slot = challenged(**{"8": BROKEN})
+    assert slot.current.version == "7" and slot.problem is None
+    assert slot.models.challenger is None and slot.challenger_problem == str(BROKEN)
+
+
+def test_challenger_may_challenge_the_rule():
+    registry = FakeRegistry(None, {"8": FakeRanker("8")}, challenger="8")
+    slot = ModelSlot(registry, challenges=True)
+    slot.refresh()
+    assert not slot.has_champion and slot.models.challenger.version == "8"
+
+
+def test_challenger_goes_on_while_the_registry_is_down_and_ends_with_its_alias():
+    registry, slot = challenged()
+    registry.champion = ModelError("The registry does not answer.")
+    slot.refresh()
+    assert slot.models.challenger.version == "8"
+    registry.champion, registry.challenger = "7", None
+    slot.refresh()
+    assert slot.models.challenger is None and slot.challenger_problem is None
+
+
+def test_registry_that_is_down_at_the_start_leaves_the_rule_until_it_answers():
+    registry = FakeRegistry(ModelError("The registry does not answer."), {"7": FakeRanker("7")})
+    slot = ModelSlot(registry)
+    slot.refresh()
+    assert slot.current.name == "own_spend" and "does not answer" in slot.problem
+    registry.champion = "7"
+    slot.refresh()
+    assert slot.current.version == "7" and slot.problem is None
+
+
+def golden(scores) -> Golden:
+    return Golden(np.zeros((len(scores), len(RANKER_INPUTS)), dtype=np.float32), np.array(scores))
+
+
+def test_ranker_that_scores_the_golden_rows_as_in_training_is_accepted():
+    require_golden(FakeRanker(), golden([0.0, 1.0, 2.0 + 1e-7]))
+
+
+@pytest.mark.parametrize(
+    ("rows", "why"),
+    [
+        (None, "has no rows in the artifact golden.parquet"),
+        (golden([]), "has no rows in the artifact golden.parquet"),
+        (golden([0.0, 1.0, 2.0001]), "1 of its 3 golden rows .* row 2 with 2, expected 2.0001"),
+        (golden([0.0, np.nan]), "1 of its 2 golden rows"),
+    ],
+)
+def test_ranker_that_scores_otherwise_or_has_no_golden_rows_is_refused(rows, why):
+    with pytest.raises(ModelError, match=f"version 7 .*{why}"):
+        require_golden(FakeRanker(), rows)
+
+
+def test_model_with_the_inputs_of_serving_is_accepted():
+    require_inputs("7", list(RANKER_INPUTS))
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        None,
+        RANKER_INPUTS[:-1],
+        (*RANKER_INPUTS, "one_more"),
+        (RANKER_INPUTS[1], RANKER_INPUTS[0], *RANKER_INPUTS[2:]),
+        ("other", *RANKER_INPUTS[1:]),
+    ],
+)
+def test_model_with_other_inputs_or_another_order_is_refused(columns):
+    with pytest.raises(ModelError, match="version 7 reads .* expected"):
+        require_inputs("7", columns)
+
+
+NOT_KNOWN = st.just(float("nan"))
+
+
+@given(
+    arrays(
+        np.float32,
+        (4, len(RANKER_INPUTS)),
+        elements=st.one_of(NOT_KNOWN, st.floats(0, 1e6, width=32)),
+    )
+)
+def test_effects_of_the_rule_and_of_the_margin_sum_to_them(inputs):
+    found = RuleRanker().explain(inputs)
+    sums = found.base + found.by_input.sum(axis=1)
+    np.testing.assert_allclose(sums, own_spend_scores(inputs), rtol=1e-12)
+    np.testing.assert_allclose(margin_effects(inputs).sum(axis=1), rule_margin(inputs), rtol=1e-6)
+    moved = np.flatnonzero(margin_effects(inputs).any(axis=0))
+    assert {RANKER_INPUTS[one] for one in moved} <= {
+        "own_spend",
+        "own_purchase_count",
+        "covered_buyer_count_all",
+    }

@@ -1,0 +1,92 @@
+"""What lets a version serve: an artifact of this very model file, whatever the tags say."""
+
+from dataclasses import replace
+
+import pytest
+
+from serving.errors import ModelError, NotPassed
+from serving.models.registered_version import (
+    Registered,
+    require_passed,
+    require_servable,
+    require_service,
+)
+
+TAGS = {"gate": "passed", "base_margin": "own_spend rule-1"}
+BARE = Registered("7", TAGS, b"trees", ())
+EVIDENCE = {"version": "7", "sha256": BARE.sha256}
+SOUND = replace(BARE, gate=EVIDENCE | {"gate": "passed"})
+FAILED = replace(BARE, tags=TAGS | {"gate": "failed"}, gate=EVIDENCE | {"gate": "failed"})
+PERMIT = EVIDENCE | {"reason": "the shop opens tomorrow"}
+
+
+def test_version_that_passed_serves():
+    require_passed(SOUND)
+    require_servable(SOUND)
+
+
+def test_sha256_is_that_of_the_model_file():
+    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert replace(BARE, model=b"").sha256 == empty != BARE.sha256
+
+
+@pytest.mark.parametrize(
+    ("registered", "why"),
+    [
+        (BARE, "has no artifact gate.json"),
+        (replace(SOUND, model=b"other trees"), "gate.json with sha256"),
+        (replace(SOUND, gate=SOUND.gate | {"sha256": None}), "gate.json with sha256 None"),
+        (replace(SOUND, version="8"), "gate.json with version 7, expected 8"),
+        (replace(SOUND, gate=FAILED.gate), "gate=failed in its artifact gate.json"),
+        (replace(SOUND, gate=EVIDENCE), "gate=None in its artifact gate.json"),
+        (replace(SOUND, tags=FAILED.tags), "gate=failed in its tags"),
+        (replace(SOUND, tags={"base_margin": TAGS["base_margin"]}), "gate=None in its tags"),
+        (replace(SOUND, tags=TAGS | {"base_margin": "popularity"}), "base_margin=popularity"),
+    ],
+)
+def test_version_is_refused_by_one_sentence_that_says_what_came(registered, why):
+    for require in (require_passed, require_servable):
+        with pytest.raises(ModelError, match=why) as refused:
+            require(registered)
+        assert "expected" in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("registered", [BARE, FAILED])
+def test_missing_or_failed_gate_may_be_overruled_by_a_permit_of_this_model_file(registered):
+    with pytest.raises(NotPassed):
+        require_servable(registered)
+    require_servable(replace(registered, forced=PERMIT))
+
+
+def test_tags_alone_force_nothing():
+    tags = TAGS | {"promotion_forced": "the shop opens tomorrow"}
+    with pytest.raises(NotPassed):
+        require_servable(replace(BARE, tags=tags))
+
+
+@pytest.mark.parametrize(
+    "registered",
+    [
+        replace(SOUND, model=b"other trees", forced=PERMIT),
+        replace(FAILED, model=b"other trees", forced=PERMIT),
+        replace(BARE, model=b"other trees", forced=PERMIT),
+        replace(BARE, forced=PERMIT | {"version": "8"}),
+        replace(SOUND, tags=TAGS | {"base_margin": "popularity"}, forced=PERMIT),
+    ],
+)
+def test_permit_never_lets_another_model_file_serve(registered):
+    with pytest.raises(ModelError) as refused:
+        require_servable(registered)
+    assert not isinstance(refused.value, NotPassed)
+
+
+def test_version_that_was_forced_once_still_did_not_pass():
+    with pytest.raises(NotPassed):
+        require_passed(replace(FAILED, forced=PERMIT))
+
+
+def test_version_of_another_feature_service_is_refused():
+    for tags in ({}, {"feast.feature_service": "coupon_ranker_v1"}):
+        require_service(replace(BARE, tags=tags))
+    with pytest.raises(ModelError, match="coupon_ranker_v0, expected coupon_ranker_v1"):
+        require_service(replace(BARE, tags={"feast.feature_service": "coupon_ranker_v0"}))

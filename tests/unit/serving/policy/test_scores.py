@@ -1,0 +1,92 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
+from feature_repo.transforms.tie_break import tie_break
+from serving.policy.order import certain, rank
+from serving.policy.scores import own_purchases_scores, own_spend_scores, rule_margin
+
+OWN = RANKER_INPUTS.index("own_purchase_count")
+SPEND = RANKER_INPUTS.index("own_spend")
+BUYERS = RANKER_INPUTS.index("covered_buyer_count_all")
+
+
+def inputs(*pairs: tuple[float, float]) -> np.ndarray:
+    rows = np.full((len(pairs), len(RANKER_INPUTS)), np.nan, dtype=np.float32)
+    rows[:, OWN], rows[:, BUYERS] = zip(*pairs, strict=True)
+    return rows
+
+
+def test_one_more_own_purchase_beats_any_popularity():
+    low, high = own_purchases_scores(inputs((1, 2_000_000), (2, 0)))
+    assert low < high
+
+
+def test_popularity_breaks_ties_of_own_purchases():
+    less, more = own_purchases_scores(inputs((3, 10), (3, 11)))
+    assert less < more
+
+
+def test_unknown_counts_as_nothing():
+    assert own_purchases_scores(inputs((np.nan, np.nan)))[0] == 0
+    assert own_spend_scores(inputs((np.nan, np.nan)))[0] == 0
+
+
+def test_one_cent_more_spent_beats_any_number_of_purchases():
+    rows = inputs((1_000, 2_000_000), (1, 0))
+    rows[:, SPEND] = 500, 501
+    few, more = own_spend_scores(rows)
+    assert few < more
+
+
+def test_purchases_without_an_amount_are_ordered_by_their_number():
+    few, more = own_spend_scores(inputs((2, 2_000_000), (3, 0)))
+    assert 0 < few < more < 1
+
+
+def test_trees_start_from_the_logarithm_of_the_spend_and_never_below_nothing():
+    rows = inputs((0, 0), (0, 0), (0, 0))
+    rows[:, SPEND] = -400, 0, 100
+    assert rule_margin(rows).tolist() == [0.0, 0.0, np.float32(np.log(2))]
+
+
+def test_scores_keep_the_leading_shape_and_are_double_precision():
+    scores = own_purchases_scores(np.zeros((4, 5, len(RANKER_INPUTS)), dtype=np.float32))
+    assert scores.shape == (4, 5) and scores.dtype == np.float64
+
+
+@given(st.lists(st.integers(0, 3), max_size=30), st.integers(1, 40))
+def test_ranking_is_the_k_best_in_falling_order(values, k):
+    ids = [f"c{place}" for place in range(len(values))]
+    order = rank(np.array(values, dtype=float), ids, k)
+    assert sorted(values, reverse=True)[:k] == [values[place] for place in order]
+
+
+@given(st.permutations([f"c{place}" for place in range(8)]))
+def test_order_among_equals_depends_on_the_coupon_and_not_on_its_row(ids):
+    order = rank(np.zeros(8), ids, 8)
+    plain = rank(np.zeros(8), sorted(ids), 8)
+    assert [ids[place] for place in order] == [sorted(ids)[place] for place in plain]
+
+
+def test_higher_tie_break_ranks_first_as_the_metrics_have_it():
+    ids = [f"c{place}" for place in range(8)]
+    assert rank(np.zeros(8), ids, 8).tolist() == np.argsort(tie_break(ids))[::-1].tolist()
+
+
+def test_ties_handed_in_give_the_same_order():
+    ids = ["a", "b", "c", "d"]
+    assert rank(np.zeros(4), ids, 4).tolist() == rank(np.zeros(4), (), 4, tie_break(ids)).tolist()
+
+
+def test_unknown_score_comes_last():
+    assert rank(np.array([np.nan, -5.0, 1.0]), ["a", "b", "c"], 3).tolist() == [2, 1, 0]
+
+
+def test_nothing_ranks_to_nothing():
+    assert rank(np.empty(0), [], 10).tolist() == []
+
+
+def test_deterministic_policy_shows_with_certainty():
+    assert certain(3).tolist() == [1.0, 1.0, 1.0]

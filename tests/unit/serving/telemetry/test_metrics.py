@@ -1,0 +1,81 @@
+import threading
+import time
+
+import pytest
+
+from serving.schemas.event import EventReceipt
+from serving.telemetry.metrics import Metrics
+from serving.telemetry.stages import STAGES, MeteredTimer
+from tests.support.serving_fakes import FakeLog, FakeRanker
+
+
+def lines(metrics: Metrics) -> list[str]:
+    return metrics.text().decode().splitlines()
+
+
+class Slow(int):
+    """A count from which another is taken at leisure."""
+
+    def __sub__(self, other: int) -> int:
+        time.sleep(0.05)
+        return int(self) - other
+
+
+@pytest.fixture
+def log():
+    return FakeLog()
+
+
+def test_stages_and_candidates_of_a_recommendation_are_counted(log):
+    metrics, ticks = Metrics(log, FakeRanker), iter(range(0, 10**9, 1_000_000))
+    watch = MeteredTimer(lambda: next(ticks), [metrics.watched])
+    watch.candidates(120)
+    for stage in STAGES:
+        watch.lap(stage)
+    watch.finish()
+    found = lines(metrics)
+    for stage in STAGES:
+        assert f'clipwise_stage_seconds_sum{{stage="{stage}"}} 0.001' in found
+    assert 'clipwise_candidates_bucket{le="100.0"} 0.0' in found
+    assert 'clipwise_candidates_bucket{le="300.0"} 1.0' in found
+
+
+def test_lost_decisions_are_counted_once(log):
+    metrics = Metrics(log, FakeRanker)
+    log.dropped, log.written = 3, 5
+    lines(metrics)
+    log.dropped = 4
+    found = lines(metrics)
+    assert "clipwise_decisions_dropped_total 4.0" in found
+    assert "clipwise_decisions_written_total 5.0" in found
+    assert "clipwise_log_lines_dropped_total 0.0" in found
+
+
+def test_two_who_look_at_once_count_a_loss_once(log):
+    metrics = Metrics(log, FakeRanker)
+    log.dropped = Slow(3)
+    looking = [threading.Thread(target=metrics.look) for _ in range(2)]
+    for thread in looking:
+        thread.start()
+    for thread in looking:
+        thread.join()
+    assert "clipwise_decisions_dropped_total 3.0" in lines(metrics)
+
+
+def test_swap_is_counted_and_the_gauge_names_the_new_model(log):
+    rankers = [FakeRanker("7")]
+    metrics = Metrics(log, lambda: rankers[-1])
+    metrics.look()
+    assert "clipwise_model_swaps_total 0.0" in lines(metrics)
+    rankers.append(FakeRanker("8"))
+    found = lines(metrics)
+    assert "clipwise_model_swaps_total 1.0" in found
+    assert 'clipwise_model_info{name="coupon_ranker",version="8"} 1.0' in found
+    assert 'clipwise_model_info{name="coupon_ranker",version="7"} 0.0' in found
+
+
+def test_events_are_counted_by_what_became_of_them(log):
+    metrics = Metrics(log, FakeRanker)
+    metrics.events(EventReceipt(accepted=2, duplicate=1, rejected=0, rejections=()))
+    assert 'clipwise_events_total{outcome="accepted"} 2.0' in lines(metrics)
+    assert 'clipwise_events_total{outcome="duplicate"} 1.0' in lines(metrics)

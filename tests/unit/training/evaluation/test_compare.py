@@ -1,0 +1,213 @@
+"""The comparison of models and what it says of sure and unsure differences."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
+from training.data.frame import NEVER, RankingFrame, take
+from training.evaluation import compare
+from training.models import baselines
+from training.registry.promotion_gate import Gate, Measured, decide
+
+GROUPS, SIZE = 300, 12
+
+
+def _frame(seed=0):
+    """300 exposures of 150 users with 12 candidates; more own purchases, likelier redeemed."""
+    rng = np.random.default_rng(seed)
+    count = GROUPS * SIZE
+    inputs = np.zeros((count, len(RANKER_INPUTS)), np.float32)
+    own = rng.poisson(1.0, count)
+    inputs[:, RANKER_INPUTS.index("own_purchase_count")] = own
+    inputs[:, RANKER_INPUTS.index("covered_buyer_count_all")] = rng.integers(0, 50, count)
+    label = (rng.random(count) < 0.02 + 0.08 * own).astype(np.int8)
+    return RankingFrame(
+        qid=np.repeat(np.array([f"q{n}" for n in range(GROUPS)], object), SIZE),
+        user_id=np.repeat(np.array([f"u{n // 2}" for n in range(GROUPS)], object), SIZE),
+        campaign_id=np.full(count, "c", object),
+        coupon_id=np.tile(np.array([f"k{n}" for n in range(SIZE)], object), GROUPS),
+        as_of=np.zeros(count, np.int64),
+        label=label,
+        open_until=np.ones(count, np.int64),
+        learned=np.where(label > 0, 1, NEVER),
+        inputs=inputs,
+    )
+
+
+FRAME = _frame()
+RULES = baselines.plain_rules(FRAME, seed=1)
+PERFECT = FRAME.label.astype(np.float64)
+
+
+def _shuffled(seed=3):
+    return np.random.default_rng(seed).permutation(PERFECT)
+
+
+def test_table_holds_every_model_on_the_same_metrics():
+    table = compare.evaluate(FRAME, PERFECT, RULES, champion=_shuffled()).table
+    rules = ["random", "popularity", "own_purchases", "own_spend"]
+    assert list(table) == ["ranker", *rules, "champion"]
+    assert table["ranker"]["ndcg@10"] == 1.0
+    assert table["own_purchases"]["ndcg@10"] > table["random"]["ndcg@10"] + 0.05
+    assert len({tuple(values) for values in table.values()}) == 1
+
+
+def test_rule_to_beat_is_the_best_one_on_the_test_groups():
+    assert compare.evaluate(FRAME, PERFECT, RULES).against_rule.other == "own_purchases"
+    better = {"random": RULES["random"], "popularity": PERFECT}
+    assert compare.evaluate(FRAME, PERFECT, better).against_rule.other == "popularity"
+
+
+def test_comparison_counts_only_groups_with_a_redeemed_coupon():
+    redeemed = FRAME.label.reshape(GROUPS, SIZE).any(axis=1)
+    measured = compare.evaluate(FRAME, PERFECT, RULES).against_rule
+    assert measured.groups == redeemed.sum() < GROUPS
+    assert measured.users == len(set(np.arange(GROUPS)[redeemed] // 2))
+    assert measured.difference == pytest.approx(measured.ranker_value - measured.other_value)
+    assert measured.low < measured.difference < measured.high
+
+
+def test_model_that_is_the_champion_differs_from_it_by_exactly_nothing():
+    measured = compare.evaluate(FRAME, PERFECT, RULES, champion=PERFECT).against_champion
+    assert (measured.difference, measured.low, measured.high) == (0.0, 0.0, 0.0)
+
+
+def test_without_a_champion_there_is_no_comparison_with_one():
+    assert compare.evaluate(FRAME, PERFECT, RULES).against_champion is None
+
+
+def test_same_seed_gives_the_same_interval():
+    first, second = (compare.evaluate(FRAME, PERFECT, RULES, seed=5) for _ in range(2))
+    assert first == second
+
+
+def test_bootstrap_draws_the_groups_of_a_user_together():
+    values = np.repeat(np.random.default_rng(0).normal(size=40), 10)
+    alone = compare.bootstrap_interval(values, np.arange(400).astype(str), seed=0)
+    together = compare.bootstrap_interval(values, np.repeat(np.arange(40), 10).astype(str), seed=0)
+    assert together[1] - together[0] > 2.5 * (alone[1] - alone[0])
+
+
+def test_bootstrap_interval_agrees_with_theory_for_independent_values():
+    values = np.random.default_rng(1).normal(0.5, 1.0, 2000)
+    low, high = compare.bootstrap_interval(values, np.arange(2000).astype(str), seed=0)
+    half = 1.96 * values.std() / np.sqrt(2000)
+    assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.005)
+
+
+def test_comparison_without_any_redeemed_coupon_says_what_to_do():
+    nothing = np.full(3, np.nan)
+    with pytest.raises(ValueError, match="test on a longer period"):
+        compare.compare("random", nothing, nothing, np.array(["a", "b", "c"]), 0)
+
+
+def test_own_purchases_outrank_popularity_and_unknown_popularity_is_none():
+    inputs = np.zeros((3, len(RANKER_INPUTS)), np.float32)
+    inputs[:, RANKER_INPUTS.index("own_purchase_count")] = [2, 1, 0]
+    inputs[:, RANKER_INPUTS.index("covered_buyer_count_all")] = [0, 900, np.nan]
+    frame = RankingFrame(*(getattr(FRAME, name)[:3] for name in _NAMES), inputs)
+    assert np.argsort(-baselines.own_purchases_scores(frame)).tolist() == [0, 1, 2]
+    assert baselines.popularity_scores(frame).tolist() == [0.0, 900.0, 0.0]
+
+
+_NAMES = (
+    "qid",
+    "user_id",
+    "campaign_id",
+    "coupon_id",
+    "as_of",
+    "label",
+    "open_until",
+    "learned",
+)
+
+
+def test_random_rule_depends_on_its_seed_alone():
+    first, again, other = (baselines.random_scores(FRAME, seed) for seed in (1, 1, 2))
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+def _measured(scores, champion=None):
+    found = compare.evaluate(FRAME, scores, RULES, champion)
+    against = found.against_champion
+    other = ("champion", champion) if against else ("own_purchases", RULES["own_purchases"])
+    slices = compare.compare_slices(FRAME, scores, *other, SLICINGS)
+    return Measured(compare.PRIMARY, found.against_rule, against, slices, None, 0, len(FRAME), 1.0)
+
+
+SLICINGS = {
+    "half": np.where(np.arange(GROUPS) < GROUPS // 2, "first", "second").astype(object),
+    "rest": np.array(["rare"] + ["usual"] * (GROUPS - 1), object),
+}
+
+
+def test_scores_of_shuffled_labels_do_not_pass_the_gate():
+    for seed in range(5):
+        assert not decide(Gate(), _measured(_shuffled(seed))).passed
+
+
+def test_clearly_better_scores_pass_the_gate():
+    decision = decide(Gate(), _measured(PERFECT))
+    assert (decision.passed, decision.verdict) == (True, "no_champion")
+
+
+def test_scores_of_the_champion_itself_pass_and_are_not_better():
+    decision = decide(Gate(), _measured(PERFECT, champion=PERFECT))
+    assert (decision.passed, decision.verdict) == (True, "not_worse")
+
+
+def test_scores_that_lose_one_slice_fail_though_they_win_overall():
+    first = np.repeat(SLICINGS["half"] == "first", SIZE)
+    champion = np.where(first, PERFECT, -PERFECT)
+    scores = np.where(first, RULES["own_purchases"], PERFECT)
+    decision = decide(Gate(), _measured(scores, champion))
+    assert decision.verdict == "better"
+    assert [check.name for check in decision.checks if not check.held] == ["no slice falls"]
+
+
+def test_every_part_of_every_slicing_is_compared_and_none_is_left_out():
+    found = compare.compare_slices(FRAME, PERFECT, "random", RULES["random"], SLICINGS)
+    parts = [(one.slicing, one.part) for one in found]
+    assert parts == [("half", "first"), ("half", "second"), ("rest", "rare"), ("rest", "usual")]
+    redeemed = FRAME.label.reshape(GROUPS, SIZE).any(axis=1)
+    assert [one.groups for one in found[:2]] == [
+        redeemed[: GROUPS // 2].sum(),
+        redeemed[GROUPS // 2 :].sum(),
+    ]
+    here = np.repeat(SLICINGS["half"] == "first", SIZE)
+    alone = compare.evaluate(take(FRAME, here), PERFECT[here], {"random": RULES["random"][here]})
+    assert found[0].against == alone.against_rule
+
+
+def test_slice_without_a_redeemed_coupon_is_there_without_a_comparison():
+    bare = np.flatnonzero(~FRAME.label.reshape(GROUPS, SIZE).any(axis=1))[0]
+    parts = np.array(["some"] * GROUPS, object)
+    parts[bare] = "none"
+    found = compare.compare_slices(FRAME, PERFECT, "random", RULES["random"], {"kind": parts})
+    assert [(one.part, one.against is None) for one in found] == [("none", True), ("some", False)]
+    assert found[0].groups == 0
+
+
+def test_standings_are_by_the_primary_metric_and_the_ranker_is_beside_every_other():
+    scores = {"ranker": PERFECT, "shuffled": _shuffled(), **RULES}
+    found = compare.standings(FRAME, scores)
+    values = [one.metrics["ndcg@10"] for one in found]
+    assert values == sorted(values, reverse=True) and found[0].model == "ranker"
+    assert {one.model for one in found} == set(scores)
+    by_model = {one.model: one.against for one in found}
+    assert by_model.pop("ranker") is None
+    alone = compare.evaluate(FRAME, PERFECT, RULES)
+    assert by_model["own_purchases"] == alone.against_rule
+    assert all(one.low > 0 and one.other == name for name, one in by_model.items())
+
+
+def test_scores_come_back_from_the_table_of_the_same_pairs_alone():
+    table = compare.predictions_table(FRAME, {"ranker": PERFECT, **RULES})
+    found = compare.scores_of(table, FRAME)
+    assert set(found) == {"ranker", *RULES}
+    np.testing.assert_array_equal(found["popularity"], RULES["popularity"])
+    other = replace(FRAME, coupon_id=FRAME.coupon_id[::-1])
+    assert compare.scores_of(table, other) == {}

@@ -1,0 +1,287 @@
+"""The reviewer's page: complete, safe and in need of nothing from outside."""
+
+import re
+import xml.dom.minidom
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cache
+from html import escape
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
+from feature_repo.transforms.request.reasons import CODES, REASON_CODES, Reason
+from training.evaluation.compare import Comparison, Evaluation, SliceComparison, Standing
+from training.evaluation.fairness import Gap
+from training.evaluation.group_metrics import metric_names
+from training.registry.promotion_gate import Check, Decision
+from training.registry.records import Learning
+from training.report.contents import (
+    Calibration,
+    ExampleCoupon,
+    Feature,
+    Part,
+    Report,
+    WorkedExample,
+)
+from training.report.figures import wilson
+from training.report.page import Rendered, render
+from training.studies.influence import Influence
+from training.studies.learning_curve import Point
+
+EVIL = "<script>alert(1)</script>"
+SECTIONS = {
+    "gate",
+    "others",
+    "curve",
+    "slices",
+    "fairness",
+    "calibration",
+    "influence",
+    "examples",
+    "model",
+    "data",
+    "features",
+    "limits",
+}
+FIGURES = {"others", "learning_curve", "slices", "fairness", "calibration", "influence"}
+
+
+class _Page(HTMLParser):
+    """Collects the text and the tags, and fails on a tag that is not closed in order."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.open, self.text, self.bold, self.attributes, self.tags = [], [], [], [], []
+        self.feed(page)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.attributes += attrs
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+        if self.open and self.open[-1] == "b":
+            self.bold.append(data)
+
+    def all(self, name):
+        return [value for key, value in self.attributes if key == name]
+
+
+def _influence() -> Influence:
+    rng = np.random.default_rng(1)
+    shape = (40, len(RANKER_INPUTS))
+    strength = dict.fromkeys(RANKER_INPUTS, 0.0) | {"own_purchase_count": 0.75, "days_left": 0.25}
+    by_code = dict.fromkeys(dict.fromkeys(CODES), 0.0) | {"own_purchases": 0.75}
+    effects = np.zeros(shape)
+    effects[:, RANKER_INPUTS.index("own_purchase_count")] = rng.normal(size=40)
+    return Influence(effects, rng.random(shape), 4, strength, by_code)
+
+
+def _report(passed=True) -> Report:
+    names = metric_names()
+    table = {"ranker": dict.fromkeys(names, 0.25), "own_purchases": dict.fromkeys(names, 0.5)}
+    table["ranker"]["mrr"] = 0.75
+    rule = Comparison("own_purchases", 0.25, 0.5, -0.25, -0.3, -0.2, 297, 200)
+    coupon = ExampleCoupon(
+        2, "c-1", f"Milk {EVIL}", 1.5, True, [Reason("brand", "Never bought its brand", -0.5)]
+    )
+    when = datetime(2017, 10, 2, tzinfo=UTC)
+    return Report(
+        title="coupon_ranker",
+        facts={"Lake version": "3", "Trained at commit": EVIL},
+        settings={"objective": "rank:ndcg", "rising": "('own_purchase_count',)"},
+        parts=(
+            Part("train", datetime(2017, 1, 2, tzinfo=UTC), when, 9, 1234, 5),
+            Part("valid", None, None, 0, 0, 0),
+            Part("test", when, when, 300, 9000, 400),
+        ),
+        decision=Decision((Check("rule", passed, "The ranker is <worse>."),), "no_champion"),
+        evaluation=Evaluation(table, rule, None),
+        standings=(
+            Standing("own_purchases", table["own_purchases"], rule),
+            Standing("ranker", table["ranker"], None),
+        ),
+        opponent="own_purchases",
+        slices=(
+            SliceComparison("history", "cold", 31, replace(rule, low=-0.4)),
+            SliceComparison("history", "heavy", 0, None),
+        ),
+        gaps=(
+            Gap("age", ("45 and over", "under 45"), (40, 50), 0.1, (0.0, 0.2), 0.02, (-0.1, 0.1),
+                0.08, (0.01, 0.15)),
+        ),
+        calibration=Calibration([(0.01, 0.02, 500), (0.1, 0.08, 500)], 0.875, 0.125),
+        influence=_influence(),
+        examples=[
+            WorkedExample("miss", "900", "18", when, 208, 7, 12, [coupon]),
+            WorkedExample("hit", EVIL, EVIL, when, 208, 7, 1, [coupon]),
+        ],
+        features=[
+            Feature("own_purchase_count", "at request time", "Number of purchases.",
+                    "own_purchases", True, 0.75, 0.5),
+            Feature("age_min", "user_demographics", "age_min, in years.", "household", False, 0, 0),
+        ],
+        learning=Learning(
+            (Point(0.125, 0, 10, 30, 0.2), Point(1.0, 0, 80, 240, 0.25)),
+            {"content": "empty vocabulary"},
+        ),
+    )  # fmt: skip
+
+
+@cache
+def rendered() -> Rendered:
+    return render(_report())
+
+
+def _text(report: Report | None = None) -> str:
+    html = (render(report) if report else rendered()).html
+    return " ".join(" ".join(_Page(html).text).split())
+
+
+def test_page_has_every_section_and_the_links_lead_to_them():
+    page = _Page(rendered().html)
+    assert set(page.all("id")) >= SECTIONS
+    targets = {link.removeprefix("#") for link in page.all("href")}
+    assert targets == SECTIONS - {"gate"}
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [
+        "2017-01-02",
+        "1,234",
+        "ndcg@10",
+        "-0.250",
+        "-0.300 to -0.200",
+        "297 groups of 200 households",
+        "Number 2 of 2",
+        "content: empty vocabulary",
+        "1/8",
+        "redeemed coupons learned from",
+        "history: cold (31)",
+        "history: heavy",
+        "age (+0.080 for 45 and over beside under 45)",
+        "curve 0.875, average precision 0.125",
+        "own_purchase_count",
+        "A miss: no redeemed coupon among the first 10.",
+        "Never bought its brand brand",
+        "Household 900, campaign 18, 02 Oct 2017: 208 coupons to order, 7 purchases known before.",
+        "rank:ndcg",
+        "user_demographics: 1 input",
+        "Number of purchases.",
+        "no figure says what a coupon causes",
+    ],
+)
+def test_page_says(expected):
+    assert expected in _text()
+
+
+@pytest.mark.parametrize(("passed", "verdict"), [(True, "Gate passed"), (False, "Gate not passed")])
+def test_page_says_what_the_gate_decided_and_why(passed, verdict):
+    page = _Page(render(_report(passed)).html)
+    assert verdict in page.text
+    assert "The ranker is <worse>." in page.text
+    assert "no_champion" in page.bold
+
+
+def test_best_value_of_each_metric_is_bold():
+    bold = _Page(rendered().html).bold
+    assert bold.count("0.750") == 1  # the ranker's mean reciprocal rank
+    assert bold.count("0.500") == 3  # and the rule in the other three
+
+
+def test_page_needs_nothing_from_outside_and_runs_no_script():
+    html = rendered().html
+    page = _Page(html)
+    assert "script" not in page.tags and EVIL in " ".join(page.text)
+    assert not {name for name, _ in page.attributes} & {"src", "onload", "onclick"}
+    assert all(link.startswith("#") for link in page.all("href") + page.all("xlink:href"))
+    assert "http" not in html and "@import" not in html
+    assert not re.search(r"url\((?!#)", html)
+
+
+def test_every_figure_is_read_out_and_ids_do_not_meet():
+    page = _Page(rendered().html)
+    assert len([role for role in page.all("role") if role == "img"]) == len(FIGURES)
+    assert all(len(text) > 20 for text in page.all("aria-label") if " less that " in text)
+    assert len(page.all("id")) == len(set(page.all("id")))
+
+
+def test_figures_stand_alone_and_follow_light_and_dark():
+    pictures = rendered().pictures
+    assert {picture.name for picture in pictures} == FIGURES
+    for picture in pictures:
+        xml.dom.minidom.parseString(picture.alone())
+        assert "prefers-color-scheme:dark" in picture.alone()
+        assert "var(--ink)" in picture.svg and "#000000" not in picture.svg
+
+
+def test_version_whose_run_kept_nothing_says_so():
+    text = _text(replace(_report(), learning=None))
+    assert "kept no learning curve: train it again" in text
+    assert "kept no scores of the textbook's" in text
+
+
+def test_test_without_redemptions_to_show_has_sections_that_say_so():
+    report = replace(_report(), gaps=(), examples=(), calibration=Calibration([], 0.5, 0.1))
+    text = _text(report)
+    for said in ("No two demographic groups", "No test exposure has", "Too few redeemed pairs"):
+        assert said in text
+
+
+def test_champion_is_what_a_version_is_held_against():
+    report = _report()
+    champion = Comparison("champion", 0.25, 0.2, 0.05, 0.01, 0.1, 297, 200)
+    evaluation = Evaluation(report.evaluation.table, report.evaluation.against_rule, champion)
+    text = _text(replace(report, evaluation=evaluation, opponent="champion"))
+    assert "held against the champion, which it would replace" in text and "+0.050" in text
+
+
+def test_gap_between_groups_too_small_to_judge_is_not_called_more_than_chance():
+    report = _report()
+    few = (replace(report.gaps[0], groups=(29, 50)),)
+    text = _text(replace(report, gaps=few))
+    assert "Beyond chance it differs" not in text and "Too few exposures to say" in text
+    level = (replace(report.gaps[0], widened_interval=(-0.1, 0.1)), *few)
+    assert "No gap differs from that of own purchases" in _text(replace(report, gaps=level))
+
+
+def test_figures_in_a_picture_are_not_cut_short():
+    (curve,) = (one for one in rendered().pictures if one.name == "learning_curve")
+    assert ">own purchases 0.500<" in curve.svg and ">0.200<" in curve.svg
+
+
+def test_dollar_signs_in_names_are_shown_as_they_are():
+    named = "Spend $50_ & save $10"
+    slices = (replace(_report().slices[0], part=named),)
+    pictures = render(replace(_report(), slices=slices)).pictures
+    (drawn,) = (one for one in pictures if one.name == "slices")
+    assert f">history: {escape(named)} (31)<" in drawn.svg
+
+
+def test_same_report_gives_the_same_page():
+    assert render(_report()) == rendered()
+
+
+def test_every_reason_code_can_be_shown():
+    codes = {code: 1 / len(REASON_CODES) for code in REASON_CODES}
+    text = _text(replace(_report(), influence=replace(_influence(), by_code=codes)))
+    assert all(code.replace("_", " ") in text for code in REASON_CODES)
+
+
+def test_wilson_interval_of_nothing_redeemed_does_not_end_at_zero():
+    low, high = wilson(np.array([0.0, 0.5]), np.array([10, 10]))
+    assert low[0] == 0 and high[0] == pytest.approx(0.2775, abs=1e-3)
+    assert low[1] == pytest.approx(0.2366, abs=1e-3)

@@ -1,0 +1,160 @@
+"""The rolling origin: what a fold may learn from, and what it is tested on."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
+from training.data.frame import NEVER, RankingFrame, take
+from training.studies.backtest import BacktestError, backtest, check_parts, fold_at, origins
+
+SPRING, SUMMER, FALL = 100, 200, 300
+
+
+def frame(*pairs: tuple) -> RankingFrame:
+    """Pairs of (exposure, campaign, as_of, open_until, learned or NEVER), one coupon each."""
+    qid, campaign, as_of, until, learned = (list(values) for values in zip(*pairs, strict=True))
+    return RankingFrame(
+        qid=np.array(qid, object),
+        user_id=np.array([f"of {one}" for one in qid], object),
+        campaign_id=np.array(campaign, object),
+        coupon_id=np.array([f"k{row}" for row in range(len(pairs))], object),
+        as_of=np.array(as_of, np.int64),
+        label=(np.array(learned) < NEVER).astype(np.int8),
+        open_until=np.array(until, np.int64),
+        learned=np.array(learned, np.int64),
+        inputs=np.arange(len(pairs) * len(RANKER_INPUTS), dtype=np.float32).reshape(len(pairs), -1),
+    )
+
+
+YEAR = frame(
+    ("a", "spring", SPRING, 150, 120),
+    ("a", "spring", SPRING, 150, NEVER),
+    ("b", "spring", SPRING + 5, 250, 140),
+    ("b", "spring", SPRING + 5, 250, NEVER),
+    ("c", "spring", SPRING + 5, 150, SUMMER),
+    ("d", "summer", SUMMER, 320, 310),
+    ("d", "summer", SUMMER, 320, NEVER),
+    ("e", "fall", FALL, 400, NEVER),
+)
+
+
+NOTHING = take(YEAR, np.zeros(len(YEAR), bool))
+
+
+def coupons(part: RankingFrame) -> list[str]:
+    return part.coupon_id.tolist()
+
+
+def test_campaigns_start_when_they_reach_their_first_user():
+    assert origins(YEAR, 0) == [SPRING, SUMMER, FALL]
+    assert origins(YEAR, SPRING + 1) == [SUMMER, FALL]
+
+
+def test_fold_learns_only_from_what_was_settled_and_known_before_its_start():
+    fold = fold_at(YEAR, SUMMER)
+    assert coupons(fold.train) == ["k0", "k1", "k2"]
+    assert (fold.train.label == [1, 0, 1]).all()
+    assert coupons(fold.test) == ["k5", "k6"]
+
+
+def test_coupon_that_is_still_open_is_no_plain_zero():
+    assert "k3" not in coupons(fold_at(YEAR, SUMMER).train)
+    assert "k3" in coupons(fold_at(YEAR, FALL).train)
+
+
+def test_every_campaign_is_scored_once_by_every_model_from_its_own_fold():
+    seen = []
+
+    def started(fold):
+        seen.append(fold.start)
+        return np.full(len(fold.test), float(fold.start))
+
+    models = {"one": started, "two": lambda fold: fold.test.inputs[:, 0]}
+    scored, _ = backtest(YEAR, NOTHING, SUMMER, models)
+    assert seen == [SUMMER, FALL]
+    assert coupons(scored.frame) == ["k5", "k6", "k7"]
+    assert scored.fold.tolist() == scored.scores["one"].tolist() == [SUMMER, SUMMER, FALL]
+    assert (scored.scores["two"] == scored.frame.inputs[:, 0]).all()
+
+
+def test_requests_are_scored_by_the_newest_model_of_their_time():
+    requests = frame(
+        ("too early", "spring", SUMMER - 1, 999, NEVER),
+        ("r1", "spring", SUMMER, 999, NEVER),
+        ("r1", "summer", SUMMER, 999, NEVER),
+        ("r2", "summer", FALL - 1, 999, NEVER),
+        ("r3", "summer", FALL + 9, 999, NEVER),
+    )
+    starts = {"one": lambda fold: np.full(len(fold.test), float(fold.start))}
+    scored, asked = backtest(YEAR, requests, SUMMER, starts)
+    assert asked.frame.qid.tolist() == ["r1", "r1", "r2", "r3"]
+    assert asked.scores["one"].tolist() == asked.fold.tolist() == [SUMMER] * 3 + [FALL]
+    assert len(scored.frame) == 3
+
+
+def test_without_a_campaign_to_test_on_it_says_so():
+    with pytest.raises(BacktestError, match="none in 8 pairs: choose an earlier start"):
+        backtest(YEAR, NOTHING, FALL + 1, {})
+
+
+def test_campaigns_of_which_nothing_was_redeemed_are_no_test_and_it_says_so_at_once():
+    with pytest.raises(BacktestError, match="redemptions in the campaigns .*got none in 1: choose"):
+        backtest(YEAR, NOTHING, FALL, {})
+
+
+@pytest.mark.parametrize(
+    ("frozen_from", "why"),
+    [(SPRING, "none before"), (FALL, "none from then on"), (FALL + 1, "none from then on")],
+)
+def test_parts_need_a_redemption_on_both_sides(frozen_from, why):
+    starts = origins(YEAR, SPRING)
+    check_parts(YEAR, starts, SUMMER)
+    with pytest.raises(BacktestError, match=f"each with a redemption, got {why}"):
+        check_parts(YEAR, starts, frozen_from)
+
+
+def test_model_that_cannot_learn_from_one_fold_is_left_out_and_the_tested_one_never():
+    def wordless(fold):
+        if fold.start == FALL:
+            raise ValueError("empty vocabulary\nand more")
+        return np.zeros(len(fold.test))
+
+    models = {"ranker": lambda fold: np.ones(len(fold.test)), "content": wordless}
+    scored, asked = backtest(YEAR, NOTHING, SUMMER, models)
+    for one in (scored, asked):
+        assert set(one.scores) == {"ranker"} and one.left_out == {"content": "empty vocabulary"}
+    with pytest.raises(ValueError, match="empty vocabulary"):
+        backtest(YEAR, NOTHING, SUMMER, dict(reversed(models.items())))
+
+
+def test_a_fold_with_nothing_to_learn_from_says_so():
+    with pytest.raises(BacktestError, match="known before 1970-01-01T00:00:00.000100"):
+        backtest(YEAR, NOTHING, SPRING, {})
+
+
+moments = st.integers(0, 30)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abc"), moments, moments, st.one_of(moments, st.just(NEVER))),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_no_fold_learns_from_its_own_future(rows):
+    pairs = [(f"q{n}", campaign, *rest) for n, (campaign, *rest) in enumerate(rows)]
+    year = frame(*pairs)
+    tested = []
+    for start in origins(year, 0):
+        fold = fold_at(year, start)
+        assert (fold.train.as_of < start).all()
+        settled = np.where(fold.train.label > 0, fold.train.learned < start, True)
+        closed = np.where(fold.train.label > 0, True, fold.train.open_until <= start)
+        assert (settled & closed).all()
+        assert not set(fold.train.qid) & set(fold.test.qid)
+        tested += coupons(fold.test)
+    assert sorted(tested) == sorted(coupons(year))

@@ -1,0 +1,75 @@
+"""Worked examples: drawn from all that fit, and of what they say they are."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
+from training.data.frame import NEVER, RankingFrame, take
+from training.studies.examples import pick_examples
+
+GROUPS, SIZE = 30, 15
+BOUGHT = RANKER_INPUTS.index("purchase_count_all")
+
+
+def frame(seed: int = 0, redeemed_share: float = 0.1) -> RankingFrame:
+    rng = np.random.default_rng(seed)
+    count = GROUPS * SIZE
+    label = (rng.random(count) < redeemed_share).astype(np.int8)
+    inputs = np.zeros((count, len(RANKER_INPUTS)), np.float32)
+    inputs[:, BOUGHT] = np.repeat(rng.integers(0, 900, GROUPS), SIZE)
+    return RankingFrame(
+        qid=np.repeat(np.array([f"q{n}" for n in range(GROUPS)], object), SIZE),
+        user_id=np.repeat(np.array([f"u{n}" for n in range(GROUPS)], object), SIZE),
+        campaign_id=np.full(count, "c", object),
+        coupon_id=np.tile(np.array([f"k{n}" for n in range(SIZE)], object), GROUPS),
+        as_of=np.zeros(count, np.int64),
+        label=label,
+        open_until=np.ones(count, np.int64),
+        learned=np.where(label > 0, 1, NEVER),
+        inputs=inputs,
+    )
+
+
+FRAME = frame()
+SCORES = np.random.default_rng(1).random(len(FRAME))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_each_example_is_what_it_says(seed):
+    hit, miss, short = pick_examples(FRAME, SCORES, seed)
+    assert FRAME.label[hit.rows[0]] == 1 and hit.first_redeemed == 1
+    assert not FRAME.label[miss.rows[:10]].any() and FRAME.label[miss.rows].any()
+    assert FRAME.inputs[short.rows[0], BOUGHT] < 100
+    for one in (hit, miss, short):
+        assert (np.diff(SCORES[one.rows]) <= 0).all()
+        assert FRAME.label[one.rows[one.first_redeemed - 1]] == 1
+        assert not FRAME.label[one.rows[: one.first_redeemed - 1]].any()
+        assert one.ranks == tuple(sorted({1, 2, 3, one.first_redeemed}))
+    assert len({FRAME.qid[one.rows[0]] for one in (hit, miss, short)}) == 3
+
+
+def test_another_seed_draws_others_and_the_same_one_the_same():
+    drawn = {tuple(FRAME.qid[e.rows[0]] for e in pick_examples(FRAME, SCORES, s)) for s in range(9)}
+    assert len(drawn) > 1
+    again = [pick_examples(FRAME, SCORES, 4)[1].rows for _ in range(2)]
+    np.testing.assert_array_equal(*again)
+
+
+def test_without_a_miss_or_a_short_history_the_nearest_is_taken():
+    inputs = FRAME.inputs + 500
+    known = replace(FRAME, inputs=inputs)
+    hit, miss, short = pick_examples(known, FRAME.label.astype(float), 0)
+    assert miss.first_redeemed == 1
+    left = FRAME.label.reshape(GROUPS, SIZE).any(axis=1)
+    left &= ~np.isin(FRAME.qid[::SIZE], [FRAME.qid[one.rows[0]] for one in (hit, miss)])
+    least = inputs[::SIZE, BOUGHT][left].min()
+    assert inputs[short.rows[0], BOUGHT] == least
+
+
+def test_fewer_groups_give_fewer_examples_and_none_gives_none():
+    first = take(FRAME, np.arange(len(FRAME)) < SIZE)
+    only = replace(first, label=np.ones(SIZE, np.int8))
+    assert len(pick_examples(only, SCORES[:SIZE], 0)) == 1
+    assert pick_examples(replace(only, label=np.zeros(SIZE, np.int8)), SCORES[:SIZE], 0) == ()

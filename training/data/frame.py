@@ -1,0 +1,157 @@
+"""The frame that a ranker learns from: one row a pair of an exposure and a candidate coupon."""
+
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
+
+NEVER = np.iinfo(np.int64).max
+"""Stands in ``learned`` for a pair without a redemption."""
+
+COUPON_REQUIRED: tuple[str, ...] = (
+    "scope_product_count",
+    "scope_category_count",
+    "scope_brand_count",
+    "scope_department_count",
+    "covered_purchase_count_90d",
+    "covered_coupon_purchase_count_90d",
+)
+"""Inputs that are known for every coupon, because its plan is announced before it is shown."""
+
+
+class FrameError(ValueError):
+    """The frame cannot be learned from; the message says which rule it breaks."""
+
+
+@dataclass(frozen=True)
+class RankingFrame:
+    """``n`` pairs, the pairs of one exposure in one run of rows.
+
+    ``qid``, ``user_id``, ``campaign_id`` and ``coupon_id`` are object arrays of str. ``as_of`` is
+    the instant of the exposure, ``open_until`` that at which the coupon ends and ``learned`` that
+    at which a redemption became known (``NEVER`` without one): int64 microseconds, UTC. ``label``
+    is 1 for a redeemed coupon. ``inputs`` is float32 of shape ``(n, len(RANKER_INPUTS))``.
+    """
+
+    qid: np.ndarray
+    user_id: np.ndarray
+    campaign_id: np.ndarray
+    coupon_id: np.ndarray
+    as_of: np.ndarray
+    label: np.ndarray
+    open_until: np.ndarray
+    learned: np.ndarray
+    inputs: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.qid)
+
+
+def groups(frame: RankingFrame) -> np.ndarray:
+    """The first row of every group, ascending."""
+    return group_starts(frame.qid)
+
+
+def group_starts(qid: np.ndarray) -> np.ndarray:
+    """The rows at which a run of equal qids begins."""
+    if len(qid) == 0:
+        return np.empty(0, dtype=np.int64)
+    return np.concatenate([[0], np.flatnonzero(qid[1:] != qid[:-1]) + 1])
+
+
+def group_sizes(starts: np.ndarray, row_count: int) -> np.ndarray:
+    """How many rows each group has."""
+    return np.diff(np.append(starts, row_count))
+
+
+def take(frame: RankingFrame, rows: np.ndarray) -> RankingFrame:
+    """The rows of a boolean mask or of ascending positions."""
+    return replace(frame, **{f.name: getattr(frame, f.name)[rows] for f in fields(frame)})
+
+
+def concatenated(*frames: RankingFrame) -> RankingFrame:
+    """The rows of several frames, one after the other."""
+    parts = {f.name: [getattr(one, f.name) for one in frames] for f in fields(RankingFrame)}
+    return RankingFrame(**{name: np.concatenate(arrays) for name, arrays in parts.items()})
+
+
+def column(frame: RankingFrame, name: str) -> np.ndarray:
+    """One input by its name, one value a row. Raises KeyError for a name that is no input."""
+    if name not in RANKER_INPUTS:
+        raise KeyError(f"Expected one of RANKER_INPUTS, got {name!r}.")
+    return frame.inputs[:, RANKER_INPUTS.index(name)]
+
+
+def check_frame(frame: RankingFrame) -> None:
+    """Raise FrameError unless the frame can be learned from.
+
+    It needs rows of equal number in every column, groups in one run of rows with one user and one
+    instant each, a positive label, and values in every ``COUPON_REQUIRED`` input.
+    """
+    _check_shape(frame)
+    _check_groups(frame)
+    if not frame.label.any():
+        raise FrameError(
+            f"Expected at least one redeemed coupon, got none in {len(frame)} pairs: "
+            "ingest redemptions, or train on a longer window."
+        )
+    _check_required(frame)
+
+
+def frame_problem(frame: RankingFrame) -> str | None:
+    """Why the frame cannot be learned from, as a sentence, or None if it can."""
+    try:
+        check_frame(frame)
+    except FrameError as error:
+        return str(error)
+    return None
+
+
+def _check_shape(frame: RankingFrame) -> None:
+    if len(frame) == 0:
+        raise FrameError(
+            "Expected pairs of exposures and coupons, got none: ingest exposures of campaigns "
+            "whose coupons are in the lake."
+        )
+    expected = (len(frame), len(RANKER_INPUTS))
+    if frame.inputs.shape != expected:
+        raise FrameError(
+            f"Expected inputs of shape {expected}, got {frame.inputs.shape}: form them with "
+            "feature_repo.transforms.request.ranker_inputs, one row a pair."
+        )
+    for field in fields(frame):
+        if len(getattr(frame, field.name)) != len(frame):
+            raise FrameError(
+                f"Expected {len(frame)} values of {field.name}, got "
+                f"{len(getattr(frame, field.name))}: give one value a pair."
+            )
+
+
+def _check_groups(frame: RankingFrame) -> None:
+    starts = groups(frame)
+    if len(set(frame.qid[starts])) != len(starts):
+        raise FrameError(
+            f"Expected the pairs of each exposure in one run of rows, got {len(starts)} runs for "
+            f"{len(set(frame.qid[starts]))} exposures: sort the frame by qid."
+        )
+    first = np.repeat(starts, group_sizes(starts, len(frame)))
+    for name in ("user_id", "as_of"):
+        values = getattr(frame, name)
+        mixed = np.flatnonzero(values != values[first])
+        if len(mixed):
+            raise FrameError(
+                f"Expected one {name} an exposure, got several for qid "
+                f"{frame.qid[mixed[0]]!r}: give each exposure a qid of its own."
+            )
+
+
+def _check_required(frame: RankingFrame) -> None:
+    for name in COUPON_REQUIRED:
+        missing = np.flatnonzero(np.isnan(column(frame, name)))
+        if len(missing):
+            raise FrameError(
+                f"Expected {name} for every pair, got none for {len(missing)}, first for coupon "
+                f"{frame.coupon_id[missing[0]]!r}: announce a coupon and its scope before its "
+                "first exposure and build the features again."
+            )

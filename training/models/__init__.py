@@ -1,0 +1,4 @@
+"""Models: the ranker and the baselines that it must beat.
+
+Each scores the pairs of a frame. Imports the training data and the service's scores.
+"""

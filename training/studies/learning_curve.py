@@ -1,0 +1,83 @@
+"""What less data would have given: the ranker learned from a part of the households."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from training.data.frame import RankingFrame, group_sizes, groups, take
+from training.evaluation import group_metrics
+from training.evaluation.compare import PRIMARY_CUTOFF
+from training.models.ranker import RankerConfig, RankerError, fit, informative, predict
+
+SHARES = (1 / 8, 1 / 4, 1 / 2)
+DRAWS = 2
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Point:
+    """The ranker of a ``share`` of the households: what it learned from, and its NDCG@10 on test.
+
+    ``redeemed`` counts redeemed coupons in ``groups`` exposures that have an order to learn.
+    ``value`` is None if these held nothing to learn.
+    """
+
+    share: float
+    draw: int
+    groups: int
+    redeemed: int
+    value: float | None
+
+
+def learning_curve(
+    train: RankingFrame,
+    test: RankingFrame,
+    config: RankerConfig,
+    whole: np.ndarray,
+    progress: Progress = lambda done, total: None,
+) -> tuple[Point, ...]:
+    """Fit on ``SHARES`` of the households of ``train``, ``DRAWS`` times each, and test each.
+
+    Households are drawn at random, so that every share sees the same weeks and campaigns: only
+    the amount differs. A larger share holds the smaller ones of its draw. ``whole`` has the scores
+    of the ranker that learned from all, the last point.
+    """
+    # Only groups with a redeemed coupon have a value, and they are few: the rest need no scores.
+    counted = _with_redemption(test)
+    test, whole = take(test, counted), whole[counted]
+    users, owner = np.unique(train.user_id.astype(str), return_inverse=True)
+    points, most = [], DRAWS * len(SHARES)
+    for draw in range(DRAWS):
+        place = np.random.default_rng((config.seed, draw)).permutation(len(users))
+        for share in SHARES:
+            part = take(train, place[owner] < max(1, round(share * len(users))))
+            points.append(_point(part, test, config, share, draw))
+            progress(len(points), most)
+    return (*points, _measured(train, test, whole, 1.0, 0))
+
+
+def _with_redemption(frame: RankingFrame) -> np.ndarray:
+    starts = groups(frame)
+    redeemed = np.add.reduceat(frame.label.astype(np.int64), starts) > 0
+    return np.repeat(redeemed, group_sizes(starts, len(frame)))
+
+
+def _point(
+    part: RankingFrame, test: RankingFrame, config: RankerConfig, share: float, draw: int
+) -> Point:
+    try:
+        scores = predict(fit([part], config), test.inputs)
+    except RankerError:
+        return Point(share, draw, 0, int(part.label.sum()), None)
+    return _measured(part, test, scores, share, draw)
+
+
+def _measured(
+    part: RankingFrame, test: RankingFrame, scores: np.ndarray, share: float, draw: int
+) -> Point:
+    learned = informative(part)
+    ranking = group_metrics.ranked(test.qid, test.coupon_id, test.label, scores)
+    value = group_metrics.mean(group_metrics.ndcg(ranking, PRIMARY_CUTOFF))
+    return Point(share, draw, len(groups(learned)), int(learned.label.sum()), float(value))
