@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from feature_repo.instants import microseconds
 from feature_repo.names import TERMS_SERVICE
 from serving.access.api_keys import KeyFile, WatchedKeys
 from serving.api.service import Service
@@ -38,7 +39,7 @@ from serving.policy.departments import Departments
 from serving.recommend.prefetch import Prefetch
 from serving.recommend.recommender import Recommender
 from serving.runtime.background import Background
-from serving.runtime.clock import Clock, frozen_at, microseconds, steady_wall_clock
+from serving.runtime.clock import Clock, frozen_at, steady_wall_clock
 from serving.runtime.deadline import Deadline
 from serving.runtime.process import tune_interpreter
 from serving.settings import Settings

@@ -8,11 +8,11 @@ from functools import cached_property
 
 import numpy as np
 
+from feature_repo.instants import from_microseconds
 from feature_repo.names import COUPON
 from feature_repo.transforms.request.ranker_inputs import Coupons, coupons_from_columns
 from feature_repo.transforms.tie_break import tie_break
 from serving.candidates.terms import NO_TERMS, TermColumns, Terms, terms_from_columns
-from serving.runtime.clock import from_microseconds
 
 log = logging.getLogger(__name__)
 

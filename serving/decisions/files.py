@@ -10,8 +10,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from feature_repo.instants import from_microseconds
 from serving.decisions.record import Decision
-from serving.runtime.clock import from_microseconds
 
 _NAMES_AT_ONCE = 10_000
 """Names of candidates that become Arrow's in one go, which takes two milliseconds."""

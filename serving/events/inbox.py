@@ -17,9 +17,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from feature_repo.contract import LARGEST
+from feature_repo.instants import microseconds
 from serving.errors import StorageFailed
 from serving.events.redemption_feed import RedemptionSeen
-from serving.runtime.clock import microseconds
 from serving.schemas.event import REDEMPTION, Event, EventReceipt, Rejection
 
 # Clocks of sender and service never agree to the second.

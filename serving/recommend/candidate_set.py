@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from feature_repo.instants import microseconds
 from serving.candidates.cart import cart_of
 from serving.candidates.index import CandidateIndex
 from serving.candidates.quotes import coverage
@@ -19,7 +20,7 @@ from serving.recommend.purchase_cache import PurchaseCache
 from serving.rules.context import RuleContext
 from serving.rules.filter import before_scoring
 from serving.rules.settings import RuleSettings
-from serving.runtime.clock import Clock, microseconds
+from serving.runtime.clock import Clock
 from serving.schemas.recommendation import RecommendationRequest
 from serving.telemetry.stages import StageTimer
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from feature_repo.instants import microseconds
 from feature_repo.names import PLACEMENTS, USER
 from feature_repo.online.format.entity import Entity
 from serving.candidates.index import CandidateIndex
@@ -28,7 +29,7 @@ from serving.recommend.selection import Choice
 from serving.rules.context import RuleContext
 from serving.rules.filter import UNKNOWN, asks_ledger
 from serving.rules.settings import RuleSettings
-from serving.runtime.clock import Clock, microseconds
+from serving.runtime.clock import Clock
 from serving.runtime.deadline import NEVER, Deadline
 from serving.runtime.threads import StartedCoroutine, Threads
 from serving.schemas.degradation import (

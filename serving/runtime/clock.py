@@ -2,12 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
+from feature_repo.instants import from_microseconds, microseconds
 from serving.errors import AsOfRefused
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -45,16 +43,6 @@ def steady_wall_clock(wall: Callable[[], float], timer: Callable[[], float]) -> 
     """
     begun = wall() - timer()
     return lambda: min(wall(), begun + timer())
-
-
-def microseconds(instant: datetime) -> int:
-    """Microseconds since the epoch, UTC, of an instant with a zone."""
-    return (instant - _EPOCH) // _MICROSECOND
-
-
-def from_microseconds(value: int) -> datetime:
-    """The instant, UTC, at so many microseconds since the epoch."""
-    return _EPOCH + timedelta(microseconds=int(value))
 
 
 def isoformat(instant: datetime) -> str:

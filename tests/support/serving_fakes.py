@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from feature_repo.contract import COUPON_TERMS, PRODUCT_TERMS, Table
+from feature_repo.instants import microseconds
 from feature_repo.online.format.entity import Entity
 from feature_repo.transforms.request.ranker_inputs import coupons_from_columns, ranker_inputs
 from serving.candidates.index import CandidateIndex, index_from_columns
@@ -16,7 +17,6 @@ from serving.candidates.terms import TermColumns
 from serving.decisions.record import Decision
 from serving.errors import ModelError, StorageFailed
 from serving.ledger.ledger import Claim, Redemption, Usage
-from serving.runtime.clock import microseconds
 
 WATERMARK = datetime(2017, 12, 1, tzinfo=UTC)
 

@@ -20,7 +20,9 @@ ROOMS: Mapping[str, str] = {
     "feature_repo.contract": "feature_repo.names",
     "feature_repo.definitions": "feature_repo.views",
     "feature_repo.feast_registry": "feature_repo.home",
+    "feature_repo.files": "",
     "feature_repo.home": "",
+    "feature_repo.instants": "",
     "feature_repo.lake": "feature_repo.contract",
     "feature_repo.materialization": "feature_repo.online.materialize",
     "feature_repo.names": "",
@@ -76,18 +78,18 @@ ROOMS: Mapping[str, str] = {
         "feature_repo.names"
     ),
     "serving.candidates": (
-        "serving.runtime feature_repo.contract feature_repo.names feature_repo.transforms "
-        "feature_repo.transforms.request"
+        "feature_repo.contract feature_repo.instants feature_repo.names "
+        "feature_repo.transforms feature_repo.transforms.request"
     ),
     "serving.client": "serving.schemas",
-    "serving.decisions": "serving.runtime",
+    "serving.decisions": "feature_repo.instants",
     "serving.errors": "",
     "serving.events": (
-        "serving.candidates serving.errors serving.ledger serving.rules serving.runtime "
-        "serving.schemas feature_repo.contract"
+        "serving.candidates serving.errors serving.ledger serving.rules serving.schemas "
+        "feature_repo.contract feature_repo.instants"
     ),
     "serving.http": "serving.errors serving.runtime serving.telemetry",
-    "serving.lake_queries": "serving.candidates serving.events serving.online feature_repo.lake",
+    "serving.lake_queries": ("serving.candidates serving.events serving.online feature_repo.lake"),
     "serving.ledger": "serving.errors serving.runtime",
     "serving.main": (
         "serving.access serving.api serving.errors serving.http serving.online "
@@ -108,11 +110,11 @@ ROOMS: Mapping[str, str] = {
     "serving.recommend": (
         "serving.candidates serving.decisions serving.errors serving.ledger "
         "serving.models serving.online serving.policy serving.rules serving.runtime "
-        "serving.schemas serving.telemetry feature_repo.names feature_repo.online.format "
-        "feature_repo.transforms.request"
+        "serving.schemas serving.telemetry feature_repo.instants feature_repo.names "
+        "feature_repo.online.format feature_repo.transforms.request"
     ),
     "serving.rules": "serving.candidates serving.errors serving.ledger",
-    "serving.runtime": "serving.errors",
+    "serving.runtime": "serving.errors feature_repo.instants",
     "serving.schemas": (
         "serving.candidates feature_repo.contract feature_repo.names "
         "feature_repo.transforms.request"
@@ -126,7 +128,7 @@ ROOMS: Mapping[str, str] = {
         "serving.access serving.api serving.candidates serving.decisions serving.events "
         "serving.http serving.lake_queries serving.ledger serving.models serving.online "
         "serving.policy serving.recommend serving.runtime serving.settings "
-        "serving.telemetry feature_repo.names"
+        "serving.telemetry feature_repo.instants feature_repo.names"
     ),
     "flows": (
         "feature_repo.contract feature_repo.definitions feature_repo.home "

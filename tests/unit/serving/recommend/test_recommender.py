@@ -5,6 +5,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
+from feature_repo.instants import microseconds
 from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
 from serving.errors import AsOfRefused, NotReady
 from serving.ledger.ledger import Redemption
@@ -17,7 +18,7 @@ from serving.recommend import purchase_cache
 from serving.recommend.features import candidate_inputs
 from serving.recommend.recommender import Recommender
 from serving.rules.settings import RuleSettings
-from serving.runtime.clock import Clock, microseconds
+from serving.runtime.clock import Clock
 from serving.schemas.degradation import COLD_START_FEATURES, ONLINE_STORE
 from serving.schemas.recommendation import CartItem, RecommendationRequest
 from tests.support.serving_fakes import (

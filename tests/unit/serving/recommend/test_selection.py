@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
+from feature_repo.instants import microseconds
 from serving.candidates.cart import cart_of
 from serving.candidates.offers import NO_LIMIT
 from serving.candidates.quotes import coverage
@@ -11,7 +12,6 @@ from serving.ledger.ledger import Claim
 from serving.policy.policies import Policy
 from serving.recommend.selection import Choice, best_of_groups, select
 from serving.rules.context import RuleContext
-from serving.runtime.clock import microseconds
 from tests.support.serving_fakes import WATERMARK, FakeLedger, coupon, index_of
 
 NOW = microseconds(WATERMARK)

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from feature_repo.contract import DISCOUNT_TYPES
+from feature_repo.instants import microseconds
 from feature_repo.names import PLACEMENTS
 from feature_repo.transforms.request.affinity import CartLine
 from serving.candidates.cart import cart_of
@@ -16,7 +17,6 @@ from serving.candidates.quotes import coverage, quotes
 from serving.ledger.ledger import Usage
 from serving.rules.context import RuleContext
 from serving.rules.filter import before_scoring
-from serving.runtime.clock import microseconds
 from tests.support.serving_fakes import WATERMARK, FakeLedger, coupon, index_of
 
 NOW, DAY = microseconds(WATERMARK), 86_400_000_000

@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from feature_repo.instants import microseconds
 from feature_repo.names import PLACEMENTS
 from feature_repo.transforms.request.affinity import CartLine
 from serving.candidates.cart import cart_of
@@ -12,7 +13,6 @@ from serving.ledger.ledger import EVER, NoLedger, Usage
 from serving.rules.context import RuleContext
 from serving.rules.filter import RULES, USAGE_RULES, Rule, apply_rules, before_scoring
 from serving.rules.settings import RuleSettings
-from serving.runtime.clock import microseconds
 from tests.support.serving_fakes import WATERMARK, FakeLedger, coupon, index_of
 
 NOW = microseconds(WATERMARK)

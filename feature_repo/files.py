@@ -1,0 +1,33 @@
+"""Files that several processes write: exclusive locks, and writes that survive a power loss."""
+
+import fcntl
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def locked(path: Path, wait: bool = True) -> Iterator[int]:
+    """Holds an exclusive lock on a file, which is made if missing; gives its descriptor.
+
+    The lock ends with the block or with the process. Raises BlockingIOError if another process
+    holds it and ``wait`` is false.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def sync(paths: Iterable[Path | str]) -> None:
+    """Waits until files and folders are on the disk, with the folders that list them."""
+    given = [Path(path) for path in paths]
+    for path in {*given, *(path.parent for path in given)}:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
