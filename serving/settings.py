@@ -63,10 +63,10 @@ def settings_from_environment(environ: Mapping[str, str], **overrides: object) -
     overrides.setdefault("rules", rules_from_environment(environ))
     overrides.setdefault("policies", policies_from_environment(environ))
     overrides.setdefault("experiment", experiment_from_environment(environ))
-    overrides.setdefault("decisions", DecisionLogSettings(days=_days(environ)))
+    overrides.setdefault("decisions", DecisionLogSettings(days=_decision_days(environ)))
     overrides.setdefault("webhook_secret", environ.get("CLIPWISE_WEBHOOK_SECRET") or None)
-    overrides.setdefault("limits", Limits(per_second=_rate(environ.get("CLIPWISE_RATE_LIMIT"))))
-    overrides.setdefault("deadline_seconds", _deadline(environ.get("CLIPWISE_DEADLINE_SECONDS")))
+    overrides.setdefault("limits", Limits(per_second=_rate_limit(environ)))
+    overrides.setdefault("deadline_seconds", _deadline_seconds(environ))
     overrides.setdefault("traced", any(environ.get(name) for name in _COLLECTORS))
     configured = overrides.pop("home", None) or environ.get("CLIPWISE_HOME")
     home = resolve_home(str(configured) if configured else None)
@@ -74,31 +74,31 @@ def settings_from_environment(environ: Mapping[str, str], **overrides: object) -
     return Settings(home=home, tracking_uri=uri or f"sqlite:///{home}/mlflow.db", **overrides)
 
 
-def _days(environ: Mapping[str, str]) -> float | None:
+def _decision_days(environ: Mapping[str, str]) -> float | None:
     return number(
-        environ.get("CLIPWISE_DECISION_DAYS"),
+        environ,
+        "CLIPWISE_DECISION_DAYS",
         None,
         lambda days: 0 < days < math.inf,
-        "Expected in CLIPWISE_DECISION_DAYS how many days files of decisions are kept, more than "
-        "0, got {}; leave it out to keep all.",
+        "more than 0 days to keep decision files (leave it out to keep all)",
     )
 
 
-def _deadline(text: str | None) -> float:
+def _deadline_seconds(environ: Mapping[str, str]) -> float:
     return number(
-        text,
+        environ,
+        "CLIPWISE_DEADLINE_SECONDS",
         Settings.deadline_seconds,
         lambda seconds: 0 < seconds < math.inf,
-        "Expected in CLIPWISE_DEADLINE_SECONDS how long a recommendation may take, more than 0 "
-        "seconds, got {}.",
+        "more than 0 seconds for a recommendation",
     )
 
 
-def _rate(text: str | None) -> float:
+def _rate_limit(environ: Mapping[str, str]) -> float:
     return number(
-        text,
+        environ,
+        "CLIPWISE_RATE_LIMIT",
         Limits.per_second,
         lambda rate: 0 <= rate < math.inf,
-        "Expected in CLIPWISE_RATE_LIMIT how many requests a second a key may make, or 0 for any "
-        "number, got {}.",
+        "the requests that a key may send per second (0 for no limit)",
     )

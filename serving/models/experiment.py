@@ -8,6 +8,7 @@ from feature_repo.names import CHALLENGER, CHAMPION
 from serving.errors import SettingsRefused
 from serving.models.rankers import Ranker
 from serving.models.slot import Models
+from serving.runtime.environment import number
 
 
 @dataclass(frozen=True)
@@ -70,18 +71,13 @@ def experiment_from_environment(environ: Mapping[str, str]) -> Experiment:
 
     Raises SettingsRefused.
     """
-
-    def share(name: str) -> float:
-        text = environ.get(name) or "0"
-        try:
-            return float(text)
-        except ValueError:
-            raise SettingsRefused(
-                f"Expected in {name} a share from 0 to 1, got {text!r}; 0.05 is one in twenty."
-            ) from None
-
     return Experiment(
         environ.get("CLIPWISE_EXPERIMENT", ""),
-        share("CLIPWISE_CHALLENGER_SHARE"),
-        share("CLIPWISE_SHADOW_SHARE"),
+        _share(environ, "CLIPWISE_CHALLENGER_SHARE"),
+        _share(environ, "CLIPWISE_SHADOW_SHARE"),
     )
+
+
+def _share(environ: Mapping[str, str], name: str) -> float:
+    expected = "a share from 0 to 1"
+    return number(environ, name, 0.0, lambda share: 0 <= share <= 1, expected)

@@ -7,6 +7,7 @@ from functools import cached_property
 
 from feature_repo.names import PLACEMENTS
 from serving.errors import SettingsRefused
+from serving.runtime.environment import number
 
 DETERMINISTIC, EPSILON_GREEDY, PLACKETT_LUCE = "deterministic", "epsilon_greedy", "plackett_luce"
 
@@ -79,7 +80,7 @@ class Policies:
 def policies_from_environment(environ: Mapping[str, str]) -> Policies:
     """From ``CLIPWISE_POLICY``, such as ``plackett_luce:0.5,checkout=deterministic``, and
     ``CLIPWISE_DEPARTMENT_LIMIT``. Raises SettingsRefused."""
-    limit = _limit(environ.get(_LIMIT_VARIABLE))
+    limit = _department_limit(environ)
     named: dict[str, Policy] = {}
     for part in (environ.get(_VARIABLE) or DETERMINISTIC).split(","):
         placement, equals, text = part.strip().rpartition("=")
@@ -112,13 +113,12 @@ def _policy(text: str, limit: int | None) -> Policy:
     return Policy(kind, department_limit=limit, **given)
 
 
-def _limit(text: str | None) -> int | None:
-    if not text:
-        return None
-    try:
-        return int(text)
-    except ValueError:
-        raise SettingsRefused(
-            f"Expected in {_LIMIT_VARIABLE} how many coupons of one department a list may have, "
-            f"got {text!r}."
-        ) from None
+def _department_limit(environ: Mapping[str, str]) -> int | None:
+    limit = number(
+        environ,
+        _LIMIT_VARIABLE,
+        None,
+        lambda limit: limit >= 1 and limit.is_integer(),
+        "a whole number of coupons of one department in a list, at least 1 (leave it out for any)",
+    )
+    return None if limit is None else int(limit)

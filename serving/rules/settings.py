@@ -1,11 +1,13 @@
 """Settings of the rules that hold for all coupons."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 
 from serving.errors import SettingsRefused
+from serving.runtime.environment import number
 
 
 @dataclass(frozen=True)
@@ -52,17 +54,21 @@ def rules_from_environment(environ: Mapping[str, str]) -> RuleSettings:
 
     Raises SettingsRefused.
     """
-
-    def number(name: str, default: float) -> float:
-        text = environ.get(name) or str(default)
-        try:
-            return float(text)
-        except ValueError:
-            raise SettingsRefused(f"{name} should be a number, got {text!r}.") from None
-
     return RuleSettings(
-        number("CLIPWISE_HOLDOUT_SHARE", RuleSettings.holdout_share),
+        number(
+            environ,
+            "CLIPWISE_HOLDOUT_SHARE",
+            RuleSettings.holdout_share,
+            lambda share: 0 <= share <= 1,
+            "a share of users from 0 to 1 (0.05 is one in twenty)",
+        ),
         environ.get("CLIPWISE_HOLDOUT_SALT", ""),
-        number("CLIPWISE_RESERVATION_SECONDS", RuleSettings.reservation_seconds),
+        number(
+            environ,
+            "CLIPWISE_RESERVATION_SECONDS",
+            RuleSettings.reservation_seconds,
+            lambda seconds: 0 < seconds < math.inf,
+            "more than 0 seconds to reserve a coupon",
+        ),
         environ.get("CLIPWISE_LEDGER_REDIS") or None,
     )

@@ -96,7 +96,8 @@ ROOMS: Mapping[str, str] = {
         "serving.settings serving.wiring feature_repo.lake"
     ),
     "serving.models": (
-        "serving.errors serving.policy feature_repo.names feature_repo.transforms.request"
+        "serving.errors serving.policy serving.runtime feature_repo.names "
+        "feature_repo.transforms.request"
     ),
     "serving.online": (
         "serving.candidates serving.errors serving.runtime serving.schemas "
@@ -104,8 +105,8 @@ ROOMS: Mapping[str, str] = {
         "feature_repo.online.format"
     ),
     "serving.policy": (
-        "serving.candidates serving.errors feature_repo.contract feature_repo.names "
-        "feature_repo.transforms feature_repo.transforms.request"
+        "serving.candidates serving.errors serving.runtime feature_repo.contract "
+        "feature_repo.names feature_repo.transforms feature_repo.transforms.request"
     ),
     "serving.recommend": (
         "serving.candidates serving.decisions serving.errors serving.ledger "
@@ -113,7 +114,7 @@ ROOMS: Mapping[str, str] = {
         "serving.schemas serving.telemetry feature_repo.instants feature_repo.names "
         "feature_repo.online.format feature_repo.transforms.request"
     ),
-    "serving.rules": "serving.candidates serving.errors serving.ledger",
+    "serving.rules": "serving.candidates serving.errors serving.ledger serving.runtime",
     "serving.runtime": "serving.errors feature_repo.instants",
     "serving.schemas": (
         "serving.candidates feature_repo.contract feature_repo.names "

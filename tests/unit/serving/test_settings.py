@@ -1,3 +1,4 @@
+import math
 import re
 from pathlib import Path
 
@@ -55,19 +56,41 @@ def test_rules_of_the_shop_come_from_the_environment():
     assert settings_from_environment({"CLIPWISE_HOLDOUT_SHARE": ""}).rules == RuleSettings()
 
 
+@pytest.mark.parametrize("share", ["5%", "5", "-0.1", "nan"])
+def test_holdout_share_that_is_no_share_is_one_sentence(share):
+    refusal = (
+        "Expected in CLIPWISE_HOLDOUT_SHARE a share of users from 0 to 1 (0.05 is one in twenty), "
+        f"got '{share}'."
+    )
+    with pytest.raises(SettingsRefused, match=re.escape(refusal)):
+        settings_from_environment({"CLIPWISE_HOLDOUT_SHARE": share})
+
+
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "refusal"),
     [
-        ("CLIPWISE_HOLDOUT_SHARE", "5%", "CLIPWISE_HOLDOUT_SHARE should be a number, got '5%'"),
-        ("CLIPWISE_HOLDOUT_SHARE", "5", "Expected a holdout share from 0 to 1, got 5.0"),
-        ("CLIPWISE_HOLDOUT_SHARE", "nan", "Expected a holdout share from 0 to 1, got nan"),
-        ("CLIPWISE_LEDGER_REDIS", "redis", "Expected the ledger's Redis as host:port, got 'redis'"),
-        ("CLIPWISE_RESERVATION_SECONDS", "0", "Expected reservations of more than 0 seconds"),
+        ("LEDGER_REDIS", "redis", "Expected the ledger's Redis as host:port, got 'redis'"),
+        ("RESERVATION_SECONDS", "0", "more than 0 seconds to reserve a coupon, got '0'."),
+        ("RESERVATION_SECONDS", "inf", "more than 0 seconds to reserve a coupon, got 'inf'."),
+        ("RESERVATION_SECONDS", "soon", "more than 0 seconds to reserve a coupon, got 'soon'."),
     ],
 )
-def test_setting_that_cannot_be_is_one_sentence(name, text, said):
-    with pytest.raises(SettingsRefused, match=re.escape(said)):
-        settings_from_environment({name: text})
+def test_setting_that_cannot_be_is_one_sentence(name, text, refusal):
+    with pytest.raises(SettingsRefused, match=re.escape(refusal)):
+        settings_from_environment({f"CLIPWISE_{name}": text})
+
+
+@pytest.mark.parametrize(
+    ("field", "refusal"),
+    [
+        ({"holdout_share": 5.0}, "Expected a holdout share from 0 to 1, got 5.0"),
+        ({"holdout_share": math.nan}, "Expected a holdout share from 0 to 1, got nan"),
+        ({"reservation_seconds": 0.0}, "Expected reservations of more than 0 seconds, got 0.0"),
+    ],
+)
+def test_rule_settings_made_by_hand_are_checked_too(field, refusal):
+    with pytest.raises(SettingsRefused, match=re.escape(refusal)):
+        RuleSettings(**field)
 
 
 def test_rate_of_a_key_comes_from_the_environment():
