@@ -1,4 +1,4 @@
-"""What ``feast apply`` registers; it collects the objects that stand in this module by name."""
+"""The objects that ``feast apply`` registers: it collects the module-level names."""
 
 from feature_repo.views.coupon import (
     coupon,

@@ -1,4 +1,4 @@
-"""Feast's file registry, kept below CLIPWISE_HOME also where the variable is not set."""
+"""Feast's file registry in the state folder, also if CLIPWISE_HOME is not set."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from feature_repo.home import resolve_home
 
 
 class HomeRegistryStore(FileRegistryStore):
-    """Feast's registry file; its ``path`` is given as ``${CLIPWISE_HOME}/<name>``."""
+    """Feast's registry file; its configured ``path`` is ``${CLIPWISE_HOME}/<name>``."""
 
     def __init__(self, registry_config: RegistryConfig, repo_path: Path):
         super().__init__(registry_config, repo_path)
@@ -18,8 +18,8 @@ class HomeRegistryStore(FileRegistryStore):
         self._filepath = resolve_home(configured, repo_path) / name
         self._filepath.parent.mkdir(parents=True, exist_ok=True)
 
-    def mark(self) -> tuple[int, ...] | None:
-        """What is another one once the file was written again; None while there is none."""
+    def file_version(self) -> tuple[int, ...] | None:
+        """Returns inode, time of change and size, which differ after each write; None: no file."""
         try:
             found = self._filepath.stat()
         except FileNotFoundError:
@@ -27,7 +27,10 @@ class HomeRegistryStore(FileRegistryStore):
         return found.st_ino, found.st_mtime_ns, found.st_size
 
 
-def registry_mark(store: FeatureStore) -> tuple[int, ...] | None:
-    """The mark of a store's registry; None where it is no file of ours, and may always be new."""
+def registry_version(store: FeatureStore) -> tuple[int, ...] | None:
+    """Returns the file version of a store's registry; None for another kind of registry.
+
+    A caller must treat a registry without a version as changed.
+    """
     file = getattr(store.registry, "_registry_store", None)
-    return file.mark() if isinstance(file, HomeRegistryStore) else None
+    return file.file_version() if isinstance(file, HomeRegistryStore) else None

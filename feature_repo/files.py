@@ -9,7 +9,7 @@ from pathlib import Path
 
 @contextmanager
 def locked(path: Path, wait: bool = True) -> Iterator[int]:
-    """Holds an exclusive lock on a file, which is made if missing; gives its descriptor.
+    """Holds an exclusive lock on a file, which is created if missing; yields its descriptor.
 
     The lock ends with the block or with the process. Raises BlockingIOError if another process
     holds it and ``wait`` is false.
@@ -23,7 +23,7 @@ def locked(path: Path, wait: bool = True) -> Iterator[int]:
 
 
 def sync(paths: Iterable[Path | str]) -> None:
-    """Waits until files and folders are on the disk, with the folders that list them."""
+    """Waits until files and folders are on the disk, together with their parent folders."""
     given = [Path(path) for path in paths]
     for path in {*given, *(path.parent for path in given)}:
         descriptor = os.open(path, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""Where Clipwise keeps its state: the folder named by CLIPWISE_HOME, else ``.clipwise``."""
+"""The state folder: named by CLIPWISE_HOME, by default ``.clipwise``."""
 
 from pathlib import Path
 
@@ -7,9 +7,9 @@ REPOSITORY = Path(__file__).parent
 
 
 def resolve_home(configured: str | None, repository: Path = REPOSITORY) -> Path:
-    """The state folder; unset, also as an unexpanded ``${CLIPWISE_HOME}``, means the default.
+    """Returns the state folder; an unset or unexpanded ``${CLIPWISE_HOME}`` means the default.
 
-    The default lies beside the Feast repository, wherever the command is started.
+    The default lies beside the Feast repository. It does not depend on the working directory.
     """
     if not configured or "${" in configured:
         return Path(repository).resolve().parent / ".clipwise"

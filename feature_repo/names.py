@@ -1,4 +1,4 @@
-"""The strings that more than one folder must spell alike."""
+"""Names that several packages share: services, models, tags, files, keys and placements."""
 
 RANKER_SERVICE = "coupon_ranker_v1"
 TERMS_SERVICE = "coupon_terms_v1"
@@ -10,30 +10,34 @@ CHALLENGER = "challenger"
 RULE_NAME = "own_spend"
 RULE_VERSION = "rule-1"
 
-# What the trees of a version add to: a service that adds them to anything else would rank wrongly.
+# The base margin of a version's trees. Added to another margin, their scores would rank wrongly.
 BASE_MARGIN_TAG = "base_margin"
 BASE_MARGIN = f"{RULE_NAME} {RULE_VERSION}"
 
-# The gate's two answers, and the file among a run's artifacts that they stand on.
+# The two results of the gate, and the artifact of a run that holds the evidence.
 GATE_TAG = "gate"
 GATE_PASSED = "passed"
 GATE_FAILED = "failed"
 VERDICT_TAG = "verdict"
 GATE_FILE = "gate.json"
 
-# Rows of inputs with the scores that training gave them: a service must get the same.
+# Input rows with their scores in training. The service must reproduce these scores.
 GOLDEN_FILE = "golden.parquet"
 SCORE = "score"
 SERVICE_TAG = "feast.feature_service"
 
-# Why a version was promoted, and the file that lets one serve which the gate did not pass.
+# The reason of a promotion, and the file that permits a version that failed the gate.
 REASON_TAG = "promotion_reason"
 FORCED_TAG = "promotion_forced"
 FORCED_FILE = "forced.json"
 
 
-def of_copy(file: str, version: str) -> str:
-    """The file of a version whose run made another one first, which keeps its own."""
+def copy_name(file: str, version: str) -> str:
+    """Returns the file name for a later version of a run; the first version keeps the plain one.
+
+    >>> copy_name("gate.json", "7")
+    'version-7-gate.json'
+    """
     return f"version-{version}-{file}"
 
 

@@ -1,17 +1,17 @@
-"""What a raw table and its columns are; ``contract`` says which there are."""
+"""The classes that describe a raw table; ``tables`` has the descriptions."""
 
 from dataclasses import dataclass
 
-# The largest amount or quantity of one row: sums over nine million such rows still fit 64 bits.
+# Largest amount or quantity of one row. Sums over nine million such rows still fit in 64 bits.
 LARGEST = 10**12
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its type (string, int64, float64, bool or timestamp), meaning and bounds.
+    """A column: its type (string, int64, float64, bool or timestamp), meaning and bounds.
 
-    ``unit`` is "cents" for money, "percent or cents" where the row's discount_type decides. With
-    ``several`` a value is one or more of ``allowed``, with a space between them.
+    ``unit`` is "cents" for money, and "percent or cents" where the row's discount_type decides.
+    If ``several`` is true, a value is one or more of ``allowed``, separated by spaces.
     """
 
     name: str
@@ -27,7 +27,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Parent:
-    """A column whose value must exist in a column of another table."""
+    """A reference: the value of ``column`` must exist in a column of another table."""
 
     column: str
     table: str
@@ -36,10 +36,10 @@ class Parent:
 
 @dataclass(frozen=True)
 class Table:
-    """A raw table: ``key`` names the columns that identify a row apart from its corrections.
+    """A raw table; ``key`` identifies a row, and corrections of the row have the same key.
 
-    Of each pair in ``ordered`` the first is earlier than the second; of each pair in ``together``
-    both are stated or neither is.
+    In each pair of ``ordered`` the first instant is earlier than the second. In each pair of
+    ``together`` both values are present or both are null.
     """
 
     name: str
@@ -53,30 +53,32 @@ class Table:
 
     @property
     def column_names(self) -> tuple[str, ...]:
+        """The names of the columns, in order."""
         return tuple(column.name for column in self.columns)
 
     def column(self, name: str) -> Column:
+        """Returns the column of a name."""
         return next(column for column in self.columns if column.name == name)
 
 
 def times(happened: str) -> tuple[Column, Column]:
-    """The two instants that every row carries; ``happened`` says what the first one means."""
+    """Returns the two instants of every row; ``happened`` is the meaning of the first one."""
     return (
         Column("event_timestamp", "timestamp", happened),
         Column(
             "created_timestamp",
             "timestamp",
-            "When we learned the row. Equals event_timestamp where the source does not say.",
+            "When we learned the row. Equals event_timestamp where the source does not state it.",
         ),
     )
 
 
 def limit(name: str, meaning: str, minimum: int = 1, maximum: int = LARGEST) -> Column:
-    """A bound that a retailer may state."""
+    """Returns a column for a limit that a retailer may set."""
     return Column(name, "int64", f"{meaning}; null: no limit.", True, minimum, maximum)
 
 
 def money(name: str, meaning: str) -> Column:
-    """An amount of money, as far as it is known."""
-    shown = f"{meaning}, in minor units (cents)."
-    return Column(name, "int64", shown, True, 0, LARGEST, unit="cents")
+    """Returns a column for an amount of money, which may be null."""
+    meaning = f"{meaning}, in minor units (cents)."
+    return Column(name, "int64", meaning, True, 0, LARGEST, unit="cents")

@@ -1,16 +1,20 @@
-"""The raw tables of Clipwise: the one place that says what a row is.
+"""The raw tables of Clipwise: the single definition of every table and column.
 
-Every adapter yields these tables, validation holds rows against them and the lake stores them.
-Ids are strings. Money is int64 minor units (cents). Time is UTC in microseconds; a source with
-naive time must name its zone. Every row carries two instants: ``event_timestamp``, when it
-happened or takes effect, and ``created_timestamp``, when we learned it.
+Adapters yield these tables, validation checks rows against them, and the lake stores them. Ids are
+strings. Money is int64 minor units (cents). Time is UTC in microseconds; a source with naive time
+must name its zone. Every row has two instants: ``event_timestamp``, when it happened or takes
+effect, and ``created_timestamp``, when we learned it.
 """
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from feature_repo.contract.table import LARGEST, Column, Parent, Table, limit, money, times
 from feature_repo.names import PLACEMENTS
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SCHEMA_VERSION = 1
 
@@ -18,12 +22,12 @@ EVENT_TYPES = ("view", "search", "favorite", "cart", "purchase")
 DISCOUNT_TYPES = ("percent", "amount_off", "amount_off_over_threshold", "gift", "cashback")
 AUDIENCES = ("targeted", "open")
 
-# So many minor units (cents) make a major one.
 MINOR_UNITS = 100
+"""Minor units (cents) in one major unit."""
 
 USERS = Table(
     "users",
-    "A shopper or household, and what is known about it.",
+    "A shopper or household, and its description.",
     ("user_id",),
     (
         Column("user_id", "string", "Identifies the user."),
@@ -32,8 +36,8 @@ USERS = Table(
         money("income_min", "Lower bound of yearly income"),
         Column("household_size", "int64", "People in the household.", True, 1, 100),
         Column("kids_count", "int64", "Children in the household.", True, 0, 100),
-        Column("is_homeowner", "bool", "Whether the household owns its home.", True),
-        Column("is_married", "bool", "Whether the head of the household is married.", True),
+        Column("is_homeowner", "bool", "True if the household owns its home.", True),
+        Column("is_married", "bool", "True if the head of the household is married.", True),
     ),
 )
 
@@ -44,29 +48,39 @@ PRODUCTS = Table(
     (
         Column("product_id", "string", "Identifies the product."),
         *times("When this description of the product took effect."),
-        Column("name", "string", "What a person would call it.", True),
-        Column("department", "string", "Coarsest level of the assortment.", True),
+        Column("name", "string", "The name that shoppers read.", True),
+        Column("department", "string", "Coarsest level of the product hierarchy.", True),
         Column("category", "string", "Level below the department.", True),
         Column("brand", "string", "Brand or manufacturer.", True),
-        Column("is_private_label", "bool", "Whether it is the retailer's own brand.", True),
+        Column("is_private_label", "bool", "True for the retailer's own brand.", True),
     ),
 )
 
 COUPONS = Table(
     "coupons",
-    "One coupon in one campaign. A code that returns in another campaign is another coupon.",
+    "One coupon in one campaign. The same code in another campaign is another coupon.",
     ("coupon_id",),
     (
         Column("coupon_id", "string", "Identifies the coupon, unique over all campaigns."),
         *times("When the coupon was announced, before its first exposure."),
-        Column("coupon_code", "string", "The bare code as printed; may return in other campaigns."),
-        Column("campaign_id", "string", "The campaign that carries the coupon."),
-        Column("campaign_type", "string", "The retailer's class of the campaign.", True),
-        Column("audience", "string", "Who may see it.", allowed=AUDIENCES),
+        Column("coupon_code", "string", "The code as printed; other campaigns may use it again."),
+        Column("campaign_id", "string", "The campaign of the coupon."),
+        Column(
+            "campaign_type",
+            "string",
+            "The campaign's type, in the retailer's own classification.",
+            True,
+        ),
+        Column(
+            "audience",
+            "string",
+            "Users who may see it: exposed users (targeted) or all users (open).",
+            allowed=AUDIENCES,
+        ),
         Column(
             "discount_type",
             "string",
-            "Kind of discount; null where the source does not say.",
+            "Kind of discount; null where the source does not state it.",
             True,
             allowed=DISCOUNT_TYPES,
         ),
@@ -89,7 +103,7 @@ COUPONS = Table(
 
 COUPON_PRODUCTS = Table(
     "coupon_products",
-    "A product that a coupon covers; together they are the coupon's scope.",
+    "A product that a coupon covers. All pairs of a coupon are its scope.",
     ("coupon_id", "product_id"),
     (
         Column("coupon_id", "string", "The coupon."),
@@ -104,7 +118,7 @@ COUPON_PRODUCTS = Table(
 
 COUPON_TERMS = Table(
     "coupon_terms",
-    "What limits the use of a coupon, as far as the retailer states it. Nobody needs this table.",
+    "The limits on the use of a coupon, where the retailer states them. This table is optional.",
     ("coupon_id",),
     (
         Column("coupon_id", "string", "The coupon."),
@@ -122,15 +136,15 @@ COUPON_TERMS = Table(
         limit("period_days", "Length of the sliding period of period_limit, in days", 1, 36_500),
         money(
             "campaign_budget",
-            "Most that all coupons of its campaign may cost together; of several the smallest "
-            "counts",
+            "Most that all coupons of its campaign may cost together; if several are stated, the "
+            "smallest counts",
         ),
         money("user_budget", "Most that the coupons of its campaign may cost for one user"),
         money("max_discount", "Most that one use of the coupon takes off or pays back"),
         Column(
             "exclusivity_group",
             "string",
-            "Of the coupons with the same text only the best is shown; null: none.",
+            "Among coupons with the same text only the best is shown; null: none.",
             True,
         ),
         limit("impression_limit", "Most answers within impression_days that show it to one user"),
@@ -138,13 +152,15 @@ COUPON_TERMS = Table(
         Column(
             "min_margin",
             "int64",
-            "Least part, in whole percent, of what is paid for the covered products that must be "
-            "left after their unit_cost; null: any.",
+            "Smallest margin, in whole percent: the part of the price paid for the covered "
+            "products that must remain after their unit_cost; null: any.",
             True,
             0,
             100,
         ),
-        Column("gift_product_id", "string", "The product given, where it is a gift.", True),
+        Column(
+            "gift_product_id", "string", "The product that the user receives; null: no gift.", True
+        ),
     ),
     parents=(
         Parent("coupon_id", "coupons", "coupon_id"),
@@ -155,28 +171,28 @@ COUPON_TERMS = Table(
 
 PRODUCT_TERMS = Table(
     "product_terms",
-    "What a coupon for the product must respect, as far as the retailer states it. Nobody needs "
-    "this table.",
+    "The limits that a coupon for the product must respect, where the retailer states them. This "
+    "table is optional.",
     ("product_id",),
     (
         Column("product_id", "string", "The product."),
         *times("When these terms of the product took effect."),
-        Column("stock", "int64", "Units that can be sold; null: enough.", True, 0, LARGEST),
-        money("unit_cost", "What one unit costs the retailer"),
+        Column("stock", "int64", "Units that can be sold; null: no limit.", True, 0, LARGEST),
+        money("unit_cost", "Cost of one unit to the retailer"),
     ),
     parents=(Parent("product_id", "products", "product_id"),),
 )
 
 EXPOSURES = Table(
     "exposures",
-    "A user was put in the audience of a campaign: its coupons are the candidates from then on.",
+    "A user joined the audience of a campaign. From then on its coupons are candidates.",
     ("exposure_id",),
     (
         Column(
             "exposure_id", "string", "Identifies the exposure; training groups carry it as qid."
         ),
         *times("When the campaign reached the user."),
-        Column("user_id", "string", "Who was exposed."),
+        Column("user_id", "string", "The exposed user."),
         Column("campaign_id", "string", "The campaign."),
     ),
     parents=(
@@ -187,21 +203,21 @@ EXPOSURES = Table(
 
 EVENTS = Table(
     "events",
-    "Something a user did. A purchase is one row a product and basket. What was taken back is a "
-    "correction of its purchase: the same id, learned later, with the quantity and amount left.",
+    "An action of a user. A purchase is one row for each product and basket. A return is a "
+    "correction of its purchase: same id, learned later, with the remaining quantity and amount.",
     ("event_id",),
     (
         Column("event_id", "string", "Identifies the event."),
-        *times("When it happened."),
-        Column("user_id", "string", "Who did it."),
-        Column("event_type", "string", "What was done.", allowed=EVENT_TYPES),
+        *times("When the action happened."),
+        Column("user_id", "string", "The acting user."),
+        Column("event_type", "string", "The kind of action.", allowed=EVENT_TYPES),
         Column("product_id", "string", "The product; null for a search.", True),
-        Column("basket_id", "string", "The basket or visit it belongs to.", True),
+        Column("basket_id", "string", "The basket or visit that it belongs to.", True),
         Column("quantity", "int64", "Units; 0 is legal.", True, 0, LARGEST),
-        money("amount", "What the retailer received for the row"),
+        money("amount", "Amount that the retailer received for the row"),
         money("retail_discount", "Discount by the retailer's own promotion"),
         money("coupon_discount", "Discount by a coupon"),
-        money("coupon_match_discount", "What the retailer added to a coupon's discount"),
+        money("coupon_match_discount", "Amount that the retailer added to a coupon's discount"),
     ),
     parents=(
         Parent("user_id", "users", "user_id"),
@@ -217,10 +233,10 @@ REDEMPTIONS = Table(
     (
         Column("redemption_id", "string", "Identifies the redemption."),
         *times("When the coupon was used."),
-        Column("user_id", "string", "Who used it."),
+        Column("user_id", "string", "The user of the coupon."),
         Column("coupon_id", "string", "The coupon used."),
-        Column("basket_id", "string", "The basket it was used in, if known.", True),
-        money("discount_amount", "What the coupon took off, if known"),
+        Column("basket_id", "string", "The basket in which it was used, if known.", True),
+        money("discount_amount", "Discount by the coupon, if known"),
     ),
     parents=(
         Parent("user_id", "users", "user_id"),
@@ -247,8 +263,8 @@ TABLES: Mapping[str, Table] = MappingProxyType(
 )
 
 
-def arrow_schema(table: Table):
-    """The Arrow schema of a raw table, with timestamps in UTC microseconds."""
+def arrow_schema(table: Table) -> "pa.Schema":
+    """Returns the Arrow schema of a raw table, with timestamps in UTC microseconds."""
     import pyarrow as pa
 
     types = {

@@ -17,7 +17,7 @@ from feature_repo.names import (
     GOLDEN_FILE,
     RANKER_MODEL,
     REASON_TAG,
-    of_copy,
+    copy_name,
 )
 from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
 from serving.errors import ModelError
@@ -124,7 +124,7 @@ class MlflowRegistry:
         self, version: str, run_id: str | None, file: str, folder: Path
     ) -> dict | None:
         """The version's own file, where its run made another version first, else the run's."""
-        own = self._artifact(run_id, of_copy(file, version), folder, _json)
+        own = self._artifact(run_id, copy_name(file, version), folder, _json)
         return self._artifact(run_id, file, folder, _json) if own is None else own
 
     def _artifact(

@@ -67,9 +67,9 @@ class FeastOnline:
         """
         from feast.errors import FeastObjectNotFoundException
 
-        from feature_repo.feast_registry import registry_mark
+        from feature_repo.feast_registry import registry_version
 
-        mark = registry_mark(self.store)
+        mark = registry_version(self.store)
         if mark is not None and mark == self._mark:
             return
         try:

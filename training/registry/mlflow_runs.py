@@ -29,7 +29,7 @@ from feature_repo.names import (
     RANKER_MODEL,
     REASON_TAG,
     VERDICT_TAG,
-    of_copy,
+    copy_name,
 )
 from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
 from training.evaluation.compare import PRIMARY, RANKER
@@ -296,7 +296,7 @@ def _own_file(client: "MlflowClient", known: "ModelVersion", file: str) -> str:
     """Where the run keeps a version's file: one run may have been registered more than once."""
     found = client.search_model_versions(f"name = '{RANKER_MODEL}'")
     first = min(int(one.version) for one in found if one.run_id == known.run_id)
-    own = of_copy(file, str(known.version))
+    own = copy_name(file, str(known.version))
     kept = {one.path for one in client.list_artifacts(known.run_id)}
     return file if first == int(known.version) and own not in kept else own
 

@@ -1,4 +1,4 @@
-"""The contract holds together: what one part of it says, another does not contradict."""
+"""The parts of the contract agree with each other."""
 
 import re
 
@@ -13,7 +13,7 @@ each_table = pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
 each_column = pytest.mark.parametrize(("table", "column"), COLUMNS, ids=COLUMN_IDS)
 
 
-def test_the_tables_are_those_of_the_design():
+def test_tables_are_those_of_the_design():
     assert list(TABLES) == [
         "users",
         "products",
@@ -28,7 +28,7 @@ def test_the_tables_are_those_of_the_design():
     assert all(name == table.name for name, table in TABLES.items())
 
 
-def test_the_kinds_of_events_coupons_and_audiences_are_those_of_the_design():
+def test_kinds_of_events_discounts_and_audiences_are_those_of_the_design():
     assert EVENT_TYPES == ("view", "search", "favorite", "cart", "purchase")
     assert DISCOUNT_TYPES == (
         "percent",
@@ -41,20 +41,20 @@ def test_the_kinds_of_events_coupons_and_audiences_are_those_of_the_design():
 
 
 @each_table
-def test_a_table_says_what_it_is_and_names_no_column_twice(table):
+def test_table_has_a_description_and_no_column_twice(table):
     assert table.meaning.endswith(".")
     assert len(set(table.column_names)) == len(table.columns)
 
 
 @each_table
-def test_a_key_is_made_of_required_text_columns(table):
+def test_key_columns_are_required_text(table):
     assert table.key
     for name in table.key:
         assert table.column(name).type == "string" and not table.column(name).nullable
 
 
 @each_table
-def test_a_row_has_both_instants_and_neither_is_null(table):
+def test_row_has_both_instants_and_neither_is_null(table):
     for name in ("event_timestamp", "created_timestamp"):
         assert table.column(name).type == "timestamp" and not table.column(name).nullable
 
@@ -69,8 +69,8 @@ def test_parents_exist_and_come_before_their_children(table):
 
 
 @each_table
-def test_every_id_of_another_table_has_a_parent(table):
-    # A table of terms has the key of what the terms are of, which comes before it.
+def test_id_of_another_table_has_a_parent(table):
+    # A table of terms has the same key as the table it refers to, which comes before it.
     single = [other for other in TABLES.values() if len(other.key) == 1]
     keys = {other.key[0]: other.name for other in reversed(single)}
     named = {parent.column for parent in table.parents}
@@ -85,18 +85,18 @@ def test_ordered_pairs_are_columns_of_time(table):
 
 
 @each_table
-def test_columns_that_are_stated_together_may_both_be_missing(table):
+def test_columns_that_are_stated_together_may_both_be_null(table):
     for pair in table.together:
         assert all(table.column(name).nullable for name in pair)
 
 
 @each_column
-def test_a_column_is_documented_in_a_sentence(table, column):
+def test_column_is_documented_in_a_sentence(table, column):
     assert re.fullmatch(r"[A-Z].{8,}\.", column.meaning)
 
 
 @each_column
-def test_a_column_has_a_type_of_the_contract_and_a_name_without_surprises(table, column):
+def test_column_has_a_type_of_the_contract_and_a_plain_lower_case_name(table, column):
     assert column.type in ("string", "int64", "float64", "bool", "timestamp")
     assert re.fullmatch(r"[a-z][a-z_]*", column.name)
 
@@ -110,7 +110,7 @@ def test_ids_are_text_and_times_are_instants(table, column):
 
 
 @each_column
-def test_bounds_are_for_numbers_and_values_for_text(table, column):
+def test_bounds_are_for_numbers_and_allowed_values_for_text(table, column):
     if column.minimum is not None or column.maximum is not None:
         assert column.type in ("int64", "float64")
     if column.minimum is not None and column.maximum is not None:
@@ -120,7 +120,7 @@ def test_bounds_are_for_numbers_and_values_for_text(table, column):
 
 
 @each_column
-def test_money_is_whole_cents_and_says_so(table, column):
+def test_money_is_whole_cents_and_its_description_states_the_unit(table, column):
     is_money = "minor units" in column.meaning
     assert is_money == (column.unit is not None)
     if is_money:
@@ -132,6 +132,6 @@ def test_only_events_are_partitioned_by_month():
     assert [name for name, table in TABLES.items() if table.partitioned] == ["events"]
 
 
-def test_an_unknown_column_is_not_found():
+def test_unknown_column_raises_an_error():
     with pytest.raises(StopIteration):
         TABLES["users"].column("shoe_size")
