@@ -16,7 +16,8 @@ from serving.candidates.index import index_from_columns
 from serving.candidates.terms import TermColumns
 from serving.models.mlflow_registry import MlflowRegistry
 from serving.models.slot import ModelSlot
-from serving.recommend.recommender import Recommender
+from serving.recommend.decision import Records
+from serving.recommend.recommender import Limits, Rankers, Reads, Recommender
 from serving.rules.settings import rules_from_environment
 from serving.runtime.clock import Clock
 from serving.schemas.recommendation import RecommendationAnswer, RecommendationRequest
@@ -114,13 +115,12 @@ def recommend(user_id: str, as_of: str | None = None, k: int = 10) -> Explained:
     models = ModelSlot(MlflowRegistry(tracking_uri(home)))
     models.refresh()
     recommender = Recommender(
-        freshness=features,
-        index=lambda: index,
-        models=lambda: models.models,
-        decisions=_Unlogged(),
+        reads=Reads(features, lambda: index),
+        rankers=Rankers(lambda: models.models),
+        records=Records(_Unlogged()),
         clock=Clock(lambda: moment),
         new_id=lambda: "offline",
-        rules=rules,
+        limits=Limits(rules),
     )
     request = RecommendationRequest(user_id=user_id, placement="home", k=k)
     answer = recommender.decide(request, features.user(user_id))

@@ -1,17 +1,18 @@
-"""Builds the parts of the service, each from the parts it needs."""
+"""Builds the parts of the service: one builder a room, called in the order of need."""
 
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
 
 from feature_repo.instants import microseconds
+from feature_repo.lake.reader import Lake
 from feature_repo.names import TERMS_SERVICE
 from serving.access.api_keys import KeyFile, WatchedKeys
 from serving.api.service import Service
-from serving.candidates.index import IndexSlot
+from serving.candidates.index import CandidateIndex, IndexSlot
 from serving.decisions.log import DecisionLog
 from serving.decisions.shadow import Shadow
 from serving.events.inbox import Inbox
@@ -36,8 +37,9 @@ from serving.online.feast_reader import FeastOnline
 from serving.online.presence import Presence
 from serving.online.resilient_users import ResilientUsers
 from serving.policy.departments import Departments
+from serving.recommend.decision import Records
 from serving.recommend.prefetch import Prefetch
-from serving.recommend.recommender import Recommender
+from serving.recommend.recommender import Limits, Rankers, Reads, Recommender
 from serving.runtime.background import Background
 from serving.runtime.clock import Clock, frozen_at, steady_wall_clock
 from serving.runtime.deadline import Deadline
@@ -51,9 +53,69 @@ from serving.telemetry.traces import Traces, otlp_traces
 log = logging.getLogger(__name__)
 
 
-def assemble(settings: Settings, lake: Any, online: FeastOnline) -> Service:
-    """Everything the routes need, each part with the parts it stands on."""
-    clock = _clock(lake, online, settings.replay)
+@dataclass(frozen=True)
+class Catalog:
+    """Coupons and users, as read from the online store and the lake."""
+
+    online: FeastOnline
+    terms: FeastOnline
+    index: IndexSlot
+    presence: Presence
+    users: ResilientUsers
+    departments: Departments
+
+    def current_index(self) -> CandidateIndex | None:
+        """The candidate index in use, or None before the first."""
+        return self.index.current
+
+
+@dataclass(frozen=True)
+class Usage:
+    """The use of coupons: the ledger, and the events that feed it."""
+
+    ledger: Ledger
+    feed: RedemptionFeed
+    inbox: Inbox
+
+
+@dataclass(frozen=True)
+class Champions:
+    """The rankers in use, and the record of their changes."""
+
+    slot: ModelSlot
+    audit: AuditLog
+
+
+@dataclass(frozen=True)
+class Recorders:
+    """Where decisions, metrics and traces go."""
+
+    decisions: DecisionLog
+    shadow: Shadow
+    metrics: Metrics
+    traces: Traces | None
+    timer: Callable[[], MeteredTimer]
+
+
+def assemble(settings: Settings, lake: Lake, online: FeastOnline) -> Service:
+    """Builds every part of the service. Raises LakeError in replay for a lake without a state."""
+    clock = _clock(settings, lake, online)
+    catalog = _catalog(settings, lake, online)
+    usage = _usage(settings, lake, catalog)
+    champions = _champions(settings)
+    recorders = _recorders(settings, champions)
+    recommender = _recommender(settings, clock, catalog, usage, champions, recorders)
+    return _service(settings, lake, clock, catalog, usage, champions, recorders, recommender)
+
+
+def _clock(settings: Settings, lake: Lake, online: FeastOnline) -> Clock:
+    """The wall clock, or in replay a clock frozen at the end of the data."""
+    if not settings.replay:
+        return Clock(_wall)
+    return Clock(frozen_at(lake.state().watermark, online.watermark), replay=True)
+
+
+def _catalog(settings: Settings, lake: Lake, online: FeastOnline) -> Catalog:
     terms = FeastOnline(online.store, TERMS_SERVICE)
     index = IndexSlot(
         lambda: online.coupons(coupon_ids(lake)),
@@ -61,99 +123,27 @@ def assemble(settings: Settings, lake: Any, online: FeastOnline) -> Service:
         lambda: stated_terms(lake, terms),
         lambda: product_ids(lake),
     )
-    ledger = _ledger(settings)
-    inbox = Inbox(settings.home / "inbox.db", lambda used: redemptions.take(used))
-    redemptions = RedemptionFeed(
-        ledger,
-        lambda: index.current,
-        lambda: lake.state().number,
-        lambda coupons, names: redeemed(lake, coupons, names),
-        inbox.redemptions,
-    )
     presence = Presence(online.coupons, lambda: index.current)
     users = ResilientUsers(online, settings.online, time.monotonic, lambda: presence.is_lost)
-    registry = MlflowRegistry(settings.tracking_uri)
-    models = ModelSlot(registry, challenges=settings.experiment.has_challenger)
-    audit = AuditLog(settings.home, registry, _wall)
-    decisions = DecisionLog(
-        settings.home / "decisions",
-        settings.decisions,
-        steady_wall_clock(time.time, time.monotonic),
-    )
-    shadow = Shadow()
-    metrics = Metrics(decisions, lambda: models.current, shadow)
     departments = Departments(lambda: coupon_departments(lake), lambda: lake.state().number)
-    traces = otlp_traces() if settings.traced else None
-    champion = (models.refresh, audit.look, metrics.look)
-    coupons = (online.refresh, terms.refresh, index.refresh, presence.look, redemptions.refresh)
-    if settings.policies.limit_departments:
-        coupons = (*coupons, departments.refresh)
-    recommender = Recommender(
-        users=users,
-        freshness=online,
-        index=lambda: index.current,
-        models=lambda: models.models,
-        decisions=decisions,
-        clock=clock,
-        new_id=current_request_id,
-        watch=_stopwatch(metrics, traces),
-        ledger=ResilientLedger(ledger, settings.online.pause_seconds, time.monotonic),
-        rules=settings.rules,
-        policies=settings.policies,
-        departments=departments.of,
-        experiment=settings.experiment,
-        shadow=shadow,
-        deadline=partial(Deadline, settings.deadline_seconds, time.monotonic),
+    return Catalog(online, terms, index, presence, users, departments)
+
+
+def _usage(settings: Settings, lake: Lake, catalog: Catalog) -> Usage:
+    path, ledger = settings.home / "inbox.db", _ledger(settings)
+    feed = RedemptionFeed(
+        ledger,
+        catalog.current_index,
+        lambda: lake.state().number,
+        partial(redeemed, lake),
+        Inbox(path).redemptions,
     )
-    most = settings.online.remembered
-    return Service(
-        recommender=recommender,
-        warming=Prefetch(
-            recommender.ahead,
-            lambda: index.current,
-            users.held,
-            lambda: active_users(lake, most),
-            most,
-            settings.poll_seconds,
-        ),
-        index=index,
-        models=models,
-        freshness=online,
-        decisions=decisions,
-        inbox=inbox,
-        metrics=metrics,
-        background=Background(settings.poll_seconds, *coupons, *champion),
-        clock=clock,
-        timer=time.perf_counter,
-        begun=tune_interpreter,
-        online_is_down=lambda: users.is_down,
-        online_is_lost=lambda: presence.is_lost,
-        keys=_keys(settings),
-        limits=settings.limits,
-        webhook=_webhook(settings, Background(settings.poll_seconds, *champion)),
-        traces=traces,
-        policies=settings.policies,
-        experiment=settings.experiment,
-        shadow=shadow,
-    )
-
-
-def _keys(settings: Settings) -> WatchedKeys:
-    """The keys in force; who is reached from others needs one from the start."""
-    folder = settings.run_folder
-    mark = None if folder is None else folder / "keyed"
-    return WatchedKeys(KeyFile(settings.home), log.warning, not is_loopback(settings.host), mark)
-
-
-def _webhook(settings: Settings, champion: Background) -> Webhook | None:
-    """Where the registry's notices come in, if there is a secret to know them by."""
-    if settings.webhook_secret is None:
-        return None
-    return Webhook(settings.webhook_secret, champion.run_once, time.time)
+    guarded = ResilientLedger(ledger, settings.online.pause_seconds, time.monotonic)
+    return Usage(guarded, feed, Inbox(path, feed.take))
 
 
 def _ledger(settings: Settings) -> Ledger:
-    """The ledger in Redis if there is an address of one, else in a file."""
+    """The ledger in Redis if its address is set, else in a file."""
     rules = settings.rules
 
     def now() -> int:
@@ -166,18 +156,122 @@ def _ledger(settings: Settings) -> Ledger:
     return RedisLedger(redis_client(rules.ledger_redis), rules.reservation_seconds, now)
 
 
-def _stopwatch(metrics: Metrics, traces: Traces | None) -> Callable[[], MeteredTimer]:
-    """Measures in nanoseconds of Unix time that no change of the clock disturbs."""
+def _champions(settings: Settings) -> Champions:
+    registry = MlflowRegistry(settings.tracking_uri)
+    slot = ModelSlot(registry, challenges=settings.experiment.has_challenger)
+    return Champions(slot, AuditLog(settings.home, registry, _wall))
+
+
+def _recorders(settings: Settings, champions: Champions) -> Recorders:
+    decisions = DecisionLog(
+        settings.home / "decisions",
+        settings.decisions,
+        steady_wall_clock(time.time, time.monotonic),
+    )
+    shadow = Shadow()
+    metrics = Metrics(decisions, lambda: champions.slot.current, shadow)
+    traces = otlp_traces() if settings.traced else None
+    return Recorders(decisions, shadow, metrics, traces, _timer(metrics, traces))
+
+
+def _timer(metrics: Metrics, traces: Traces | None) -> Callable[[], MeteredTimer]:
+    """Makes stage timers in nanoseconds of Unix time, unaffected by later clock changes."""
     since = time.time_ns() - time.perf_counter_ns()
     listeners = (metrics.watched,) if traces is None else (metrics.watched, traces.stages)
     return lambda: MeteredTimer(lambda: since + time.perf_counter_ns(), listeners)
 
 
-def _clock(lake: Any, online: FeastOnline, replay: bool) -> Clock:
-    """The wall clock, or in replay one that stands where the data ends."""
-    if not replay:
-        return Clock(_wall)
-    return Clock(frozen_at(lake.state().watermark, online.watermark), replay=True)
+def _recommender(
+    settings: Settings,
+    clock: Clock,
+    catalog: Catalog,
+    usage: Usage,
+    champions: Champions,
+    recorders: Recorders,
+) -> Recommender:
+    return Recommender(
+        reads=Reads(catalog.online, catalog.current_index, catalog.users),
+        rankers=Rankers(lambda: champions.slot.models, settings.experiment),
+        records=Records(recorders.decisions, recorders.shadow),
+        clock=clock,
+        new_id=current_request_id,
+        limits=Limits(settings.rules, usage.ledger, settings.policies, catalog.departments.of),
+        timer=recorders.timer,
+        deadline=partial(Deadline, settings.deadline_seconds, time.monotonic),
+    )
+
+
+def _service(
+    settings: Settings,
+    lake: Lake,
+    clock: Clock,
+    catalog: Catalog,
+    usage: Usage,
+    champions: Champions,
+    recorders: Recorders,
+    recommender: Recommender,
+) -> Service:
+    of_champion = (champions.slot.refresh, champions.audit.look, recorders.metrics.look)
+    of_catalog = (
+        catalog.online.refresh,
+        catalog.terms.refresh,
+        catalog.index.refresh,
+        catalog.presence.look,
+        usage.feed.refresh,
+    )
+    if settings.policies.limit_departments:
+        of_catalog = (*of_catalog, catalog.departments.refresh)
+    return Service(
+        recommender=recommender,
+        prefetch=_prefetch(settings, lake, catalog, recommender),
+        index=catalog.index,
+        models=champions.slot,
+        freshness=catalog.online,
+        decisions=recorders.decisions,
+        inbox=usage.inbox,
+        metrics=recorders.metrics,
+        background=Background(settings.poll_seconds, *of_catalog, *of_champion),
+        clock=clock,
+        timer=time.perf_counter,
+        started=tune_interpreter,
+        online_is_down=lambda: catalog.users.is_down,
+        online_is_lost=lambda: catalog.presence.is_lost,
+        keys=_keys(settings),
+        limits=settings.limits,
+        webhook=_webhook(settings, Background(settings.poll_seconds, *of_champion)),
+        traces=recorders.traces,
+        policies=settings.policies,
+        experiment=settings.experiment,
+        shadow=recorders.shadow,
+    )
+
+
+def _prefetch(
+    settings: Settings, lake: Lake, catalog: Catalog, recommender: Recommender
+) -> Prefetch:
+    most = settings.online.remembered
+    return Prefetch(
+        recommender.prefetch,
+        catalog.current_index,
+        catalog.users.held,
+        lambda: active_users(lake, most),
+        most,
+        settings.poll_seconds,
+    )
+
+
+def _keys(settings: Settings) -> WatchedKeys:
+    """The API keys in force. An address that others reach needs one from the start."""
+    folder = settings.run_folder
+    mark = None if folder is None else folder / "keyed"
+    return WatchedKeys(KeyFile(settings.home), log.warning, not is_loopback(settings.host), mark)
+
+
+def _webhook(settings: Settings, of_champion: Background) -> Webhook | None:
+    """The receiver of the registry's notices, if a secret to verify them is set."""
+    if settings.webhook_secret is None:
+        return None
+    return Webhook(settings.webhook_secret, of_champion.run_once, time.time)
 
 
 def _wall() -> datetime:

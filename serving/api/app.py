@@ -44,11 +44,13 @@ def create_app(service: Service) -> FastAPI:
             service.shadow.start()
         service.background.start()
         await service.recommender.warm()
-        service.begun()
-        ahead = None if service.warming is None else asyncio.create_task(service.warming.run())
+        service.started()
+        prefetching = (
+            None if service.prefetch is None else asyncio.create_task(service.prefetch.run())
+        )
         yield
-        if ahead is not None:
-            ahead.cancel()
+        if prefetching is not None:
+            prefetching.cancel()
         service.background.stop()
         await run_in_threadpool(service.recommender.close)
         if service.shadow is not None:
@@ -103,9 +105,9 @@ def _add_contract(app: FastAPI, service: Service) -> DirectRoute:
     async def recommend(request: RecommendationRequest) -> RecommendationAnswer:
         answered = await service.recommender.recommend(request)
         degraded = (*answered.degraded, *registry_trouble(service.models))
-        service.metrics.answer(answered.answer, degraded)
+        service.metrics.answer(answered.body, degraded)
         # An answer is made of values that were checked: it is written out as it is.
-        body = answered.answer.model_dump_json(exclude_none=True)
+        body = answered.body.model_dump_json(exclude_none=True)
         headers = {DEGRADED_HEADER: ", ".join(degraded)} if degraded else None
         return Response(body, media_type="application/json", headers=headers)
 

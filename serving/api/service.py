@@ -24,13 +24,12 @@ from serving.telemetry.traces import Traces
 
 @dataclass(frozen=True)
 class Service:
-    """Everything the routes need, built by the composition root.
+    """Everything the routes need, built by ``wiring``.
 
-    ``timer`` gives seconds that only grow, for measuring how long an answer took. Without a
-    ``webhook`` the service takes no notices of the registry; without ``traces`` it makes none;
-    without a ``shadow`` no challenger ranks there; without ``warming`` nobody is read ahead.
-    ``online_is_down`` says whether the online store is being left alone, ``online_is_lost`` whether
-    it came back empty. ``begun`` is called once everything is in memory.
+    ``timer`` gives monotonic seconds. ``started`` is called once everything is in memory. Optional
+    parts: ``webhook`` receives the registry's notices, ``traces`` exports spans, ``shadow`` ranks
+    for a challenger, ``prefetch`` prefetches likely users. ``online_is_down`` is true while the
+    circuit breaker of the online store is open, ``online_is_lost`` while the store is empty.
     """
 
     recommender: Recommender
@@ -50,7 +49,7 @@ class Service:
     policies: Policies = field(default_factory=Policies)
     experiment: Experiment = field(default_factory=Experiment)
     shadow: Shadow | None = None
-    warming: Prefetch | None = None
+    prefetch: Prefetch | None = None
     online_is_down: Callable[[], bool] = lambda: False
-    begun: Callable[[], None] = lambda: None
+    started: Callable[[], None] = lambda: None
     online_is_lost: Callable[[], bool] = lambda: False

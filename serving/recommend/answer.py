@@ -1,48 +1,103 @@
-"""What becomes of a ranking: the coupons of the answer, and what the log keeps."""
+"""The answer to a request: the shown coupons, the removed ones by rule, and its degradations."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from feature_repo.transforms.request.reasons import reasons
 from serving.candidates.index import CandidateIndex
-from serving.candidates.quotes import Coverage, quotes
-from serving.models.rankers import Ranker
-from serving.recommend.scoring import Ranking
-from serving.rules.filter import AUDIENCE, HOLDOUT
+from serving.candidates.quotes import quotes
+from serving.online.feast_reader import Freshness
+from serving.recommend.candidate_set import CandidateSet
+from serving.recommend.scoring import Ranked
+from serving.rules.filter import AUDIENCE, HOLDOUT, UNKNOWN
+from serving.schemas.degradation import (
+    LEDGER,
+    NO_CANDIDATES,
+    STALE_FEATURES,
+    UNKNOWN_PRODUCT,
+    UNKNOWN_USER,
+)
 from serving.schemas.recommendation import (
+    ModelName,
     Reason,
     Recommendation,
+    RecommendationAnswer,
     RecommendationRequest,
 )
 
-Reasons = tuple[Reason, ...]
+
+@dataclass(frozen=True)
+class Answer:
+    """The body of an answer, and the kinds of degradation (``schemas.degradation.KINDS``)."""
+
+    body: RecommendationAnswer
+    degraded: tuple[str, ...] = ()
 
 
-def why(request: RecommendationRequest, ranker: Ranker, ranking: Ranking) -> Sequence[Reasons]:
-    """The reasons of every shown coupon; none unless the request asks for them."""
-    if not request.explain or not len(ranking.rows):
-        return [()] * len(ranking.rows)
-    effects = ranker.explain(ranking.inputs).by_input
-    return [
-        tuple(Reason(code=one.code, text=one.text, effect=one.effect) for one in reasons(*pair))
-        for pair in zip(ranking.inputs, effects, strict=True)
-    ]
+def answer_of(
+    request: RecommendationRequest,
+    request_id: str,
+    candidates: CandidateSet,
+    ranked: Ranked,
+    freshness: Freshness,
+) -> RecommendationAnswer:
+    """Builds the answer to a request from its ranked candidates.
+
+    Coupons carry reasons only if the request asks for them.
+    """
+    ranker, others = ranked.ranker, len(candidates.index) - candidates.reachable
+    removed = _counts(others, candidates.removed, ranked.removed)
+    return RecommendationAnswer.made_of(
+        {
+            "request_id": request_id,
+            "user_id": request.user_id,
+            "model": ModelName.made_of({"name": ranker.name, "version": ranker.version}),
+            "cold_start": candidates.is_cold_start,
+            "stale_features": tuple(freshness.stale_features(candidates.instant)),
+            "recommendations": _recommendations(candidates, ranked, request.explain),
+            "removed": removed,
+            "reason": None if len(ranked.rows) else _empty_reason(candidates.reachable, removed),
+        }
+    )
 
 
-def recommendations(
-    index: CandidateIndex, ranking: Ranking, cover: Coverage, why: Sequence[Reasons]
+def degradations(
+    request: RecommendationRequest,
+    answer: RecommendationAnswer,
+    index: CandidateIndex,
+    of_store: tuple[str, ...],
+) -> Iterator[str]:
+    """Yields the kinds of degradation of an answer, first those of reading the user.
+
+    An unknown user is a degradation only if the store was read: ``of_store`` is empty then.
+    """
+    yield from of_store
+    if answer.cold_start and not of_store:
+        yield UNKNOWN_USER
+    if index.lacks_any(item.product_id for item in request.cart):
+        yield UNKNOWN_PRODUCT
+    if UNKNOWN in answer.removed:
+        yield LEDGER
+    if answer.stale_features:
+        yield STALE_FEATURES
+    if not answer.recommendations:
+        yield NO_CANDIDATES
+
+
+def _recommendations(
+    candidates: CandidateSet, ranked: Ranked, explain: bool
 ) -> tuple[Recommendation, ...]:
-    """The ranked coupons as a shop sees them, each with its reasons and its quote."""
-    rows = ranking.rows
+    index, rows = candidates.index, ranked.rows
     columns = {
         "coupon_id": index.coupon_id[rows].tolist(),
         "coupon_code": index.coupon_code[rows].tolist(),
         "campaign_id": index.campaign_id[rows].tolist(),
         "rank": range(1, len(rows) + 1),
-        "score": ranking.scores.tolist(),
-        "propensity": ranking.propensities.tolist(),
+        "score": ranked.scores.tolist(),
+        "propensity": ranked.propensities.tolist(),
         "valid_to": index.ends[rows].tolist(),
-        "reasons": why,
-        "quote": quotes(rows, cover),
+        "reasons": _reasons(ranked) if explain and len(rows) else [()] * len(rows),
+        "quote": quotes(rows, candidates.context.coverage),
     }
     return tuple(
         Recommendation.made_of(dict(zip(columns, values, strict=True)))
@@ -50,8 +105,17 @@ def recommendations(
     )
 
 
-def counted(others: int, *removed: Mapping[str, int]) -> dict[str, int]:
-    """How many coupons each rule removed; ``others`` are for users that are not this one."""
+def _reasons(ranked: Ranked) -> Sequence[tuple[Reason, ...]]:
+    """The reasons of each shown coupon, the largest effect first."""
+    effects = ranked.ranker.explain(ranked.inputs).by_input
+    return [
+        tuple(Reason(code=one.code, text=one.text, effect=one.effect) for one in reasons(*pair))
+        for pair in zip(ranked.inputs, effects, strict=True)
+    ]
+
+
+def _counts(others: int, *removed: Mapping[str, int]) -> dict[str, int]:
+    """Removed coupons by rule. ``others`` are the coupons of campaigns that miss this user."""
     total = {AUDIENCE: others} if others else {}
     for counts in removed:
         for rule, count in counts.items():
@@ -59,7 +123,7 @@ def counted(others: int, *removed: Mapping[str, int]) -> dict[str, int]:
     return total
 
 
-def why_nothing(reachable: int, removed: Mapping[str, int]) -> str:
+def _empty_reason(reachable: int, removed: Mapping[str, int]) -> str:
     if not reachable:
         return "no campaign reaches this user"
     if HOLDOUT in removed:

@@ -1,4 +1,4 @@
-"""What is worked out of a user before anything is decided, counted, reserved or logged."""
+"""The candidates of one request: reachable coupons, rules before scoring, inputs of rankers."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from feature_repo.instants import microseconds
+from feature_repo.names import USER
+from feature_repo.online.format.entity import Entity
 from serving.candidates.cart import cart_of
 from serving.candidates.index import CandidateIndex
 from serving.candidates.quotes import coverage
@@ -27,11 +29,10 @@ from serving.telemetry.stages import StageTimer
 
 @dataclass(frozen=True)
 class CandidateSet:
-    """What a decision starts from.
+    """The candidates of a user at an instant.
 
-    ``instant`` is the one decided for. ``rows`` are the candidates that the rules let through of
-    the ``reachable`` ones, ``removed`` counts the others by rule, and ``inputs`` are what rankers
-    read of the rows.
+    ``rows`` are the index rows that passed the rules, of ``reachable`` ones in all. ``removed``
+    counts the others by rule. ``inputs`` has a row of ranker inputs for each of ``rows``.
     """
 
     user: User
@@ -42,11 +43,23 @@ class CandidateSet:
     removed: Mapping[str, int]
     inputs: np.ndarray
 
+    @property
+    def index(self) -> CandidateIndex:
+        """The candidate index that the rows are of."""
+        return self.context.index
+
+    @property
+    def is_cold_start(self) -> bool:
+        """True if every feature of the user is unknown."""
+        if isinstance(self.user, Entity):
+            return self.user.is_unknown
+        return all(value is None for name, value in self.user.items() if name != USER)
+
 
 class CandidateBuilder:
-    """Prepares one request at a time, from the parts that a ``Recommender`` was given.
+    """Builds the candidate set of a request.
 
-    It may be done of a user who turns out to be another one by now: nobody sees anything of it.
+    Free of side effects, so it may run on a cached user that later proves stale.
     """
 
     def __init__(
@@ -56,25 +69,26 @@ class CandidateBuilder:
         clock: Clock,
         ledger: Ledger,
         rules: RuleSettings,
+        cache: PurchaseCache,
     ) -> None:
         self._freshness = freshness
         self._index = index
         self._clock = clock
         self._ledger = ledger
         self._rules = rules
-        self._purchases = PurchaseCache()
+        self._cache = cache
 
     @property
-    def is_full(self) -> bool:
-        """Whether what is worked out of one more user pushes out another one."""
-        return self._purchases.is_full
+    def is_cache_full(self) -> bool:
+        """True if the features of one more user would evict those of another."""
+        return self._cache.is_full
 
-    def instant(self, request: RecommendationRequest) -> datetime:
-        """The instant that a request is decided for. Raises AsOfRefused."""
-        return self._clock.instant(request.as_of, self._freshness.watermark())
+    def instant(self, as_of: datetime | None) -> datetime:
+        """The instant to decide for: ``as_of`` in replay, else now. Raises AsOfRefused."""
+        return self._clock.instant(as_of, self._freshness.watermark())
 
     def index(self) -> CandidateIndex:
-        """The candidate index of this moment. Raises NotReady while there is none."""
+        """The candidate index in use. Raises NotReady before there is one."""
         index = self._index()
         if index is None:
             raise NotReady(
@@ -83,43 +97,34 @@ class CandidateBuilder:
             )
         return index
 
-    def of(self, request: RecommendationRequest, user: User, watch: StageTimer) -> CandidateSet:
-        """Form the candidates, apply the rules, and work out what rankers read.
+    def build(self, request: RecommendationRequest, user: User, timer: StageTimer) -> CandidateSet:
+        """Finds the reachable coupons, applies the rules, and computes the inputs of rankers.
 
         Raises AsOfRefused and NotReady.
         """
-        instant, index = self.instant(request), self.index()
+        instant, index = self.instant(request.as_of), self.index()
         reachable = index.candidates(user["campaign_ids"])
-        context = self._situation(request, index, instant, user)
-        rows, removed = before_scoring(context, reachable, self._ledger)
-        watch.candidates(len(reachable))
-        watch.lap("rules")
-        inputs = candidate_inputs(request, user, index, rows, context.as_of, self._purchases)
-        watch.lap("features")
-        return CandidateSet(user, instant, context, len(reachable), rows, removed, inputs)
-
-    def _situation(
-        self,
-        request: RecommendationRequest,
-        index: CandidateIndex,
-        instant: datetime,
-        user: Mapping[str, Any],
-    ) -> RuleContext:
-        return RuleContext(
+        context = RuleContext(
             index,
             microseconds(instant),
-            redemptions(user),
+            redemption_counts(user),
             coverage(index.terms.offers, cart_of(request.lines)),
             request.user_id,
             request.placement,
             self._rules,
-            # What the ledger has did happen, though the clock may have been set back since. In
-            # replay it may be later than the instant that is decided for.
+            # On the wall clock everything in the ledger counts, though the clock may have been
+            # set back since. In replay the ledger may be ahead of the instant.
             until=None if self._clock.replay else EVER,
         )
+        rows, removed = before_scoring(context, reachable, self._ledger)
+        timer.candidates(len(reachable))
+        timer.lap("rules")
+        inputs = candidate_inputs(request, user, index, rows, context.as_of, self._cache)
+        timer.lap("features")
+        return CandidateSet(user, instant, context, len(reachable), rows, removed, inputs)
 
 
-def redemptions(user: Mapping[str, Any]) -> dict[str, float]:
-    """How often the user redeemed each coupon so far."""
+def redemption_counts(user: Mapping[str, Any]) -> dict[str, float]:
+    """The user's redemptions so far, by coupon id."""
     ids, counts = user["redeemed_coupon_ids"], user["redeemed_coupon_counts"]
     return {} if ids is None else dict(zip(ids, counts, strict=True))

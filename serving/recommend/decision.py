@@ -1,63 +1,98 @@
-"""Builds the record of a decision for the log, served or in shadow."""
+"""The record of a decision for the log, as served and as a challenger would have ranked it."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime
 
-import numpy as np
-
+from feature_repo.instants import microseconds
 from feature_repo.names import RANKER_SERVICE
-from serving.candidates.index import CandidateIndex
+from serving.decisions.log import DecisionSink
 from serving.decisions.record import SHADOW, Decision
+from serving.decisions.shadow import Shadow
+from serving.ledger.ledger import NoLedger
 from serving.models.rankers import Ranker
-from serving.recommend.scoring import Ranking
-from serving.rules.context import RuleContext
-from serving.schemas.recommendation import (
-    RecommendationAnswer,
-)
+from serving.recommend.candidate_set import CandidateSet
+from serving.recommend.scoring import Ranked, score_and_select
+from serving.recommend.selection import Choice
+from serving.schemas.recommendation import RecommendationAnswer
+from serving.telemetry.stages import NoTimer
 
 
-def decision(
+@dataclass(frozen=True)
+class Records:
+    """The decision log, and the thread that ranks in shadow; without one no challenger does."""
+
+    decisions: DecisionSink
+    shadow: Shadow | None = None
+
+    def keep(
+        self,
+        decision: Decision,
+        candidates: CandidateSet,
+        choice: Choice,
+        challenger: Ranker | None,
+    ) -> None:
+        """Logs a decision and, after the answer, what the challenger would have shown instead.
+
+        The challenger's list claims nothing in the ledger.
+        """
+        self.decisions.record(decision)
+        if challenger is None or self.shadow is None or not len(candidates.rows):
+            return
+
+        def rank_in_shadow() -> None:
+            ranked = score_and_select(candidates, challenger, choice, NoLedger(), NoTimer())
+            self.decisions.record(shadow_decision(decision, candidates, ranked))
+
+        self.shadow.submit(rank_in_shadow)
+
+
+def decision_of(
     answer: RecommendationAnswer,
-    context: RuleContext,
-    rows: np.ndarray,
-    ranking: Ranking,
-    **made_by: object,
+    candidates: CandidateSet,
+    ranked: Ranked,
+    policy: str,
+    arm: str,
+    watermark: datetime | None,
 ) -> Decision:
-    """What the log keeps of a request: enough to learn from it and to evaluate other policies.
+    """Builds the record of a served answer, complete enough to evaluate other policies.
 
-    ``made_by`` are the fields that say how: policy, arm and online_watermark.
+    ``policy`` is JSON, ``arm`` the alias that ranks for the user, ``watermark`` the instant up to
+    which the online features are complete.
     """
-    index = context.index
+    index = candidates.index
     return Decision(
         request_id=answer.request_id,
-        event_timestamp=context.as_of,
+        event_timestamp=candidates.context.as_of,
         user_id=answer.user_id,
-        placement=context.placement,
-        candidate_ids=index.coupon_id[rows],
-        coupon_ids=index.coupon_id[ranking.rows],
-        features=ranking.inputs,
-        scores=ranking.scores,
-        propensities=ranking.propensities,
-        model_name=answer.model.name,
-        model_version=answer.model.version,
+        placement=candidates.context.placement,
+        candidate_ids=index.coupon_id[candidates.rows],
+        coupon_ids=index.coupon_id[ranked.rows],
+        features=ranked.inputs,
+        scores=ranked.scores,
+        propensities=ranked.propensities,
+        model_name=ranked.ranker.name,
+        model_version=ranked.ranker.version,
         feature_service=RANKER_SERVICE,
         removed=json.dumps(answer.removed),
         cold_start=answer.cold_start,
         stale_features=answer.stale_features,
-        **made_by,
+        policy=policy,
+        arm=arm,
+        online_watermark=None if watermark is None else microseconds(watermark),
     )
 
 
-def shadowed(served: Decision, index: CandidateIndex, ranker: Ranker, ranking: Ranking) -> Decision:
-    """What another ranker would have shown in place of a decision; ``removed`` is of its list."""
+def shadow_decision(served: Decision, candidates: CandidateSet, ranked: Ranked) -> Decision:
+    """Copies a served decision with the challenger's list; ``removed`` counts for that list."""
     return replace(
         served,
         role=SHADOW,
-        coupon_ids=index.coupon_id[ranking.rows],
-        features=ranking.inputs,
-        scores=ranking.scores,
-        propensities=ranking.propensities,
-        removed=json.dumps(ranking.removed),
-        model_name=ranker.name,
-        model_version=ranker.version,
+        coupon_ids=candidates.index.coupon_id[ranked.rows],
+        features=ranked.inputs,
+        scores=ranked.scores,
+        propensities=ranked.propensities,
+        removed=json.dumps(ranked.removed),
+        model_name=ranked.ranker.name,
+        model_version=ranked.ranker.version,
     )

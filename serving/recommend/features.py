@@ -13,8 +13,8 @@ from serving.schemas.recommendation import RecommendationRequest
 NO_INPUTS = np.empty((0, len(RANKER_INPUTS)), dtype=np.float32)
 
 
-class OneUser(Mapping[str, Sequence]):
-    """The features of one user as columns of one entry, taken when they are asked for."""
+class UserColumns(Mapping[str, Sequence]):
+    """One user's features as columns of length one, decoded only when they are read."""
 
     def __init__(self, user: Mapping[str, Any]) -> None:
         self._user = user
@@ -35,16 +35,16 @@ def candidate_inputs(
     index: CandidateIndex,
     rows: np.ndarray,
     as_of: int,
-    purchases: PurchaseCache | None = None,
+    cache: PurchaseCache | None = None,
 ) -> np.ndarray:
-    """What rankers read of the candidate rows at ``as_of``, in microseconds.
+    """Computes the inputs of rankers for index rows at ``as_of``, in microseconds.
 
-    The result is float32 of shape ``(n, len(RANKER_INPUTS))``. ``purchases`` keeps what was worked
-    out of the user's.
+    The result is float32 of shape ``(n, len(RANKER_INPUTS))``. ``cache`` holds the part that
+    depends on the user's purchases alone.
     """
     if not len(rows):
         return NO_INPUTS
-    columns = OneUser(user)
-    known = purchases and purchases.of(request.user_id, user, columns, index, rows)
+    columns = UserColumns(user)
+    cached = cache and cache.purchases_of(request.user_id, user, columns, index, rows)
     carts = [request.lines]
-    return ranker_inputs(columns, index.coupons, rows, np.array([as_of]), carts, known)[0]
+    return ranker_inputs(columns, index.coupons, rows, np.array([as_of]), carts, cached)[0]

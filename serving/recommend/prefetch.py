@@ -1,4 +1,4 @@
-"""Reads ahead who is likely to come, so that a first request costs no more than a later one."""
+"""Prefetches users likely to send a request, so that their first one is as fast as later ones."""
 
 import asyncio
 import logging
@@ -10,59 +10,62 @@ from serving.candidates.index import CandidateIndex
 log = logging.getLogger(__name__)
 
 _SHARE = 0.2
-"""Of the time that this may take of the requests', who all wait for the same event loop."""
+"""Largest share of event-loop time that prefetching may use."""
 
 
 class Prefetch:
-    """Has everybody who is likely to come worked out, whenever there is another candidate index.
+    """Prefetches likely users after each rebuild of the candidate index.
 
-    Likely are those whom the worker holds and, up to ``most`` in all, those that ``active`` gives,
-    which may take long. ``ahead`` works out one, and says whether the next one should follow. Every
-    so many ``seconds`` the index is looked at.
+    Likely users are those ``cached`` in this worker, then those of ``active`` (a slow query), up to
+    ``most`` in all. ``prefetch`` prefetches one; false means that no other should follow. The index
+    is checked every ``seconds``. ``timer`` gives monotonic seconds, ``sleep`` waits for seconds.
     """
 
     def __init__(
         self,
-        ahead: Callable[[str], Awaitable[bool]],
+        prefetch: Callable[[str], Awaitable[bool]],
         index: Callable[[], CandidateIndex | None],
-        held: Callable[[], Sequence[str]],
+        cached: Callable[[], Sequence[str]],
         active: Callable[[], Iterable[str]],
         most: int,
         seconds: float,
+        timer: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._ahead = ahead
+        self._prefetch = prefetch
         self._index = index
-        self._held = held
+        self._cached = cached
         self._active = active
         self._most = most
         self._seconds = seconds
+        self._timer = timer
+        self._sleep = sleep
 
     async def run(self) -> None:
-        """Look for another index until cancelled. What fails is logged, and the next one tried."""
+        """Prefetches after each rebuild until cancelled. Failures are logged; the next one runs."""
         done: CandidateIndex | None = None
         while True:
             index = self._index()
             if index is not None and index is not done:
                 done = index
                 try:
-                    await self._work_through(index)
+                    await self._prefetch_all(index)
                 except Exception as error:
-                    log.warning("who is likely to come was not read ahead: %s", error)
-            await asyncio.sleep(self._seconds)
+                    log.warning("likely users were not prefetched: %s", error)
+            await self._sleep(self._seconds)
 
-    async def _work_through(self, index: CandidateIndex) -> None:
-        began, count = time.monotonic(), 0
-        for name in await self._likely():
-            started = time.monotonic()
-            goes_on = self._index() is index and await self._ahead(name)
-            if not goes_on:
+    async def _prefetch_all(self, index: CandidateIndex) -> None:
+        began, count = self._timer(), 0
+        for user_id in await self._likely():
+            started = self._timer()
+            if self._index() is not index or not await self._prefetch(user_id):
                 break
             count += 1
-            await asyncio.sleep((time.monotonic() - started) * (1 / _SHARE - 1))
-        log.info("read ahead %d users in %.0f s", count, time.monotonic() - began)
+            await self._sleep((self._timer() - started) * (1 / _SHARE - 1))
+        log.info("prefetched %d users in %.0f s", count, self._timer() - began)
 
     async def _likely(self) -> list[str]:
-        names = self._held()
-        if len(names) < self._most:
-            names = [*names, *await asyncio.to_thread(self._active)]
-        return list(dict.fromkeys(names))[: self._most]
+        user_ids = self._cached()
+        if len(user_ids) < self._most:
+            user_ids = [*user_ids, *await asyncio.to_thread(self._active)]
+        return list(dict.fromkeys(user_ids))[: self._most]

@@ -1,8 +1,8 @@
-"""What was worked out of users' purchases, kept while the very same purchases are read again."""
+"""Cache of features computed from a user's purchases; valid while the stored user is unchanged."""
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import ReferenceType, ref
@@ -15,10 +15,13 @@ from serving.candidates.index import CandidateIndex
 
 _MOST_BYTES = 96 * 2**20
 
+_ARRAY_OBJECT_BYTES = 120
+"""Size of a NumPy array beside its values."""
+
 
 @dataclass(frozen=True)
 class _Entry:
-    """What is known of a user, and of which object, index and rows it is; ``size`` in bytes."""
+    """Features with the user object, index and rows that they are computed of; ``size`` in bytes."""
 
     user: ReferenceType[Entity]
     index: CandidateIndex
@@ -26,32 +29,40 @@ class _Entry:
     known: Known
     size: int
 
-    def holds_for(self, user: Entity, index: CandidateIndex, rows: bytes) -> bool:
+    def is_valid_for(self, user: Entity, index: CandidateIndex, rows: bytes) -> bool:
         return self.user() is user and self.index is index and self.rows == rows
 
 
 class PurchaseCache:
-    """Keeps what is known of users and the candidates they were asked with last, in bounded memory.
+    """Caches each user's purchase features for the candidates of the last request.
 
-    It holds for a user as an object, an index and rows: a user who was read anew and differs is
-    another object, so that nothing outlives a newer write online. With another index all that was
-    kept goes, and the index before with it. Any thread may ask.
+    An entry is valid for one user object, one index and one set of rows. A user that changed in the
+    store is another object, so no entry outlives a newer write. Another index drops all entries.
+    Evicts the oldest entries beyond ``most_bytes``. Thread-safe. ``compute`` computes an entry.
     """
 
-    def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
+    def __init__(
+        self, most_bytes: int = _MOST_BYTES, compute: Callable[..., Known] = known_of
+    ) -> None:
         self._most_bytes = most_bytes
-        self._bytes = 0
+        self._compute = compute
         self._index: CandidateIndex | None = None
-        self._kept: OrderedDict[str, _Entry] = OrderedDict()
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._lock = threading.Lock()
+        self.bytes = 0
 
     @property
     def is_full(self) -> bool:
-        """Whether one more, as large as they are on average, pushes out another one."""
-        count = len(self._kept)
-        return count > 0 and self._bytes * (count + 1) > self._most_bytes * count
+        """True if one more entry of average size would evict another one."""
+        count = len(self._entries)
+        return count > 0 and self.bytes * (count + 1) > self._most_bytes * count
 
-    def of(
+    @property
+    def user_ids(self) -> list[str]:
+        """The users with an entry, the next to be evicted first."""
+        return [*self._entries]
+
+    def purchases_of(
         self,
         user_id: str,
         user: Mapping[str, Any],
@@ -59,30 +70,35 @@ class PurchaseCache:
         index: CandidateIndex,
         rows: np.ndarray,
     ) -> Known:
-        """What is known of the user and the rows; ``columns`` has this user alone."""
+        """The purchase features of a user and index rows, computed if there is no valid entry.
+
+        ``columns`` holds this user's features alone. A user that is not an ``Entity`` is not
+        cached: it does not show whether the stored user changed.
+        """
         if not isinstance(user, Entity):
-            return known_of(columns, index.coupons, rows)
-        kept, named = self._kept.get(user_id), rows.tobytes()
-        if kept is not None and kept.holds_for(user, index, named):
-            return kept.known
-        known = known_of(columns, index.coupons, rows)
-        self._keep(user_id, _Entry(ref(user), index, named, known, _size(known) + len(named)))
+            return self._compute(columns, index.coupons, rows)
+        entry, row_bytes = self._entries.get(user_id), rows.tobytes()
+        if entry is not None and entry.is_valid_for(user, index, row_bytes):
+            return entry.known
+        known = self._compute(columns, index.coupons, rows)
+        size = _size(known) + len(row_bytes)
+        self._add(user_id, _Entry(ref(user), index, row_bytes, known, size))
         return known
 
-    def _keep(self, user_id: str, entry: _Entry) -> None:
+    def _add(self, user_id: str, entry: _Entry) -> None:
         with self._lock:
             if entry.index is not self._index:
-                self._kept, self._bytes, self._index = OrderedDict(), 0, entry.index
-            self._drop(user_id)
-            self._kept[user_id] = entry
-            self._bytes += entry.size
-            while self._bytes > self._most_bytes:
-                self._drop(next(iter(self._kept)))
+                self._entries, self.bytes, self._index = OrderedDict(), 0, entry.index
+            self._evict(user_id)
+            self._entries[user_id] = entry
+            self.bytes += entry.size
+            while self.bytes > self._most_bytes:
+                self._evict(next(iter(self._entries)))
 
-    def _drop(self, user_id: str) -> None:
-        entry = self._kept.pop(user_id, None)
+    def _evict(self, user_id: str) -> None:
+        entry = self._entries.pop(user_id, None)
         if entry is not None:
-            self._bytes -= entry.size
+            self.bytes -= entry.size
 
 
 def _size(known: Known) -> int:
@@ -91,8 +107,4 @@ def _size(known: Known) -> int:
     numbers = [known.own, known.recency, known.stamps, known.spend]
     numbers += [of.settled, of.references, of.last]
     arrays = [*numbers, *weights]
-    return sum(_OBJECT + one.nbytes for one in arrays if one is not None)
-
-
-_OBJECT = 120
-"""Bytes of an array beside its values."""
+    return sum(_ARRAY_OBJECT_BYTES + one.nbytes for one in arrays if one is not None)

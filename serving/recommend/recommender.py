@@ -1,284 +1,212 @@
-"""Answers one request: which coupons this user sees, and why the others do not."""
+"""Decides one request: candidates, scores, selection, answer, record, in this order."""
 
-import logging
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
 
-import numpy as np
-
-from feature_repo.instants import microseconds
-from feature_repo.names import PLACEMENTS, USER
+from feature_repo.names import PLACEMENTS
 from feature_repo.online.format.entity import Entity
 from serving.candidates.index import CandidateIndex
-from serving.decisions.log import DecisionSink
-from serving.decisions.record import Decision
-from serving.decisions.shadow import Shadow
 from serving.ledger.ledger import Ledger, NoLedger
 from serving.models.experiment import Experiment
-from serving.models.rankers import Ranker
 from serving.models.slot import Models
 from serving.online.feast_reader import Freshness
 from serving.online.resilient_users import User
 from serving.policy.policies import Policies
-from serving.recommend.answer import counted, recommendations, why, why_nothing
+from serving.recommend.answer import Answer, answer_of, degradations
 from serving.recommend.candidate_set import CandidateBuilder, CandidateSet
-from serving.recommend.decision import decision, shadowed
-from serving.recommend.scoring import score_and_rank
-from serving.recommend.selection import Choice
-from serving.rules.context import RuleContext
-from serving.rules.filter import UNKNOWN, asks_ledger
+from serving.recommend.decision import Records, decision_of
+from serving.recommend.purchase_cache import PurchaseCache
+from serving.recommend.scoring import score_and_select
+from serving.recommend.selection import DepartmentLabels, choice_for
+from serving.rules.filter import asks_ledger
 from serving.rules.settings import RuleSettings
 from serving.runtime.clock import Clock
 from serving.runtime.deadline import NEVER, Deadline
 from serving.runtime.threads import StartedCoroutine, Threads
-from serving.schemas.degradation import (
-    LEDGER,
-    NO_CANDIDATES,
-    STALE_FEATURES,
-    UNKNOWN_PRODUCT,
-    UNKNOWN_USER,
-)
-from serving.schemas.recommendation import ModelName, RecommendationAnswer, RecommendationRequest
+from serving.schemas.recommendation import RecommendationAnswer, RecommendationRequest
 from serving.telemetry.stages import NoTimer, StageTimer
 
-log = logging.getLogger(__name__)
-
-_MANY = 2_000
-"""Above so many coupons a decision takes longer than others should wait for it."""
-
-
-@dataclass(frozen=True)
-class Answered:
-    """An answer, and in which ways (``degradation.KINDS``) it is less than it could be."""
-
-    answer: RecommendationAnswer
-    degraded: tuple[str, ...] = ()
+_MOST_COUPONS_IN_LOOP = 2_000
+"""A decision on more coupons holds the event loop too long and runs in a thread."""
 
 
 class Users(Protocol):
-    """Reads users and always has an answer."""
+    """Reads users; a store in trouble gives a cached or an unknown user instead of an error."""
 
     async def warm(self) -> None:
-        """Connect to where users are read from."""
+        """Connects to the store."""
 
     def remembered(self, user_id: str) -> User | None:
-        """Who was read last; ``read`` gives the same object if that still is what is known."""
+        """The user as last read; ``read`` gives the same object if the stored user is unchanged."""
 
     async def read(self, user_id: str) -> tuple[User, tuple[str, ...]]:
-        """What is known of a user, and in which ways it is less than it should be."""
+        """Reads a user's features, with the kinds of degradation that reading them met."""
 
     async def ahead(self, user_id: str) -> User | None:
-        """What is known of somebody whom nobody asked for; None if that cannot be said now."""
+        """Prefetches a user; None while the store is in trouble."""
+
+
+@dataclass(frozen=True)
+class Reads:
+    """Sources of a request's data. ``index`` is None until the first index is built.
+
+    Without ``users`` a recommender decides only on users that it is handed.
+    """
+
+    freshness: Freshness
+    index: Callable[[], CandidateIndex | None]
+    users: Users | None = None
+    cache: PurchaseCache = field(default_factory=PurchaseCache)
+
+
+@dataclass(frozen=True)
+class Rankers:
+    """The rankers in use, and the experiment that assigns users to them."""
+
+    models: Callable[[], Models]
+    experiment: Experiment = field(default_factory=Experiment)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Rules and policies that restrict a list, and the ledger that limits are kept in.
+
+    ``departments`` labels the rows of an index; without it no policy limits departments.
+    """
+
+    rules: RuleSettings = field(default_factory=RuleSettings)
+    ledger: Ledger = field(default_factory=NoLedger)
+    policies: Policies = field(default_factory=Policies)
+    departments: DepartmentLabels | None = None
 
 
 class Recommender:
-    """Decides for one request at a time; everything it needs is handed in.
+    """Decides one request at a time.
 
-    ``index`` and ``models`` are asked once a request, so that a swap never tears one apart.
-    ``new_id`` names requests. ``watch`` gives one that hears of a request's stages. Without a
-    ``ledger`` nothing counts as used, reserved or seen, and without ``users`` it only decides.
-    Without ``departments``, which gives a number for each row of an index, no policy limits them;
-    without a ``shadow`` no challenger ranks there. ``deadline`` begins a request's time.
+    Index and models are read once a request, so that a swap never mixes two in one decision.
+    ``new_id`` names a request, ``timer`` measures its stages, ``deadline`` starts its time.
     """
 
     def __init__(
         self,
-        freshness: Freshness,
-        index: Callable[[], CandidateIndex | None],
-        models: Callable[[], Models],
-        decisions: DecisionSink,
+        reads: Reads,
+        rankers: Rankers,
+        records: Records,
         clock: Clock,
         new_id: Callable[[], str],
-        watch: Callable[[], StageTimer] = NoTimer,
-        ledger: Ledger | None = None,
-        rules: RuleSettings | None = None,
-        users: Users | None = None,
-        policies: Policies | None = None,
-        departments: Callable[[CandidateIndex], np.ndarray] | None = None,
-        experiment: Experiment | None = None,
-        shadow: Shadow | None = None,
+        limits: Limits | None = None,
+        timer: Callable[[], StageTimer] = NoTimer,
         deadline: Callable[[], Deadline] = NEVER,
     ) -> None:
+        self._reads = reads
+        self._rankers = rankers
+        self._records = records
+        self._limits = limits or Limits()
+        self._candidates = CandidateBuilder(
+            reads.freshness,
+            reads.index,
+            clock,
+            self._limits.ledger,
+            self._limits.rules,
+            reads.cache,
+        )
+        self._new_id = new_id
+        self._timer = timer
         self._deadline = deadline
         self._threads = Threads()
-        self._users = users
-        self._freshness = freshness
-        self._models = models
-        self._decisions = decisions
-        self._new_id = new_id
-        self._watch = watch
-        self._ledger = ledger or NoLedger()
-        rules = rules or RuleSettings()
-        self._preparation = CandidateBuilder(freshness, index, clock, self._ledger, rules)
-        self._policies = policies or Policies()
-        self._departments = departments
-        self._experiment = experiment or Experiment()
-        self._shadow = shadow
 
     async def warm(self) -> None:
-        """Do before the first request what it would otherwise wait for."""
-        if self._users is not None:
-            await self._users.warm()
+        """Connects to the online store, so that the first request need not."""
+        if self._reads.users is not None:
+            await self._reads.users.warm()
 
     def close(self) -> None:
-        """Wait for what still runs in threads."""
+        """Waits for decisions that still run in threads."""
         self._threads.close()
 
-    async def recommend(self, request: RecommendationRequest) -> Answered:
-        """Read the user and decide; what takes long is done in a thread, so that others need not
-        wait. Raises as ``decide`` does.
+    async def recommend(self, request: RecommendationRequest) -> Answer:
+        """Reads the user and decides within the deadline. Raises as ``decide`` does.
+
+        While the store answers, candidates are built for the user as last read. They are used if
+        the stored user is unchanged, as it nearly always is. Decisions that take long run in a
+        thread, so that other requests do not wait.
         """
         deadline = self._deadline()
         with deadline.kept():
-            return await self._answered(request, deadline)
-
-    async def ahead(self, user_id: str) -> bool:
-        """Read a user and work out what requests will need; whether that makes sense for others.
-
-        It does not once the memory is full, or while the store is in trouble.
-        """
-        user = await self._users.ahead(user_id)
-        # Nothing is kept of who comes in another form.
-        if isinstance(user, Entity) and _is_quick(self._preparation.index()):
-            request = RecommendationRequest(user_id=user_id, placement=PLACEMENTS[0])
-            self._preparation.of(request, user, NoTimer())
-        return user is not None and not self._preparation.is_full
-
-    async def _answered(self, request: RecommendationRequest, deadline: Deadline) -> Answered:
-        watch = self._watch()
-        self._preparation.instant(request)
-        index = self._preparation.index()
-        reading = StartedCoroutine(self._users.read(request.user_id))
-        is_quick = _is_quick(index) and not request.explain
-        # While the store answers: it nearly always says of a user what it said before.
-        before = self._users.remembered(request.user_id) if is_quick else None
-        prepared = None
-        if before is not None:
-            prepared = self._preparation.of(request, before, watch)
-        user, degraded = await reading
-        watch.lap("read_user")
-        if is_quick:
-            answer = self.decide(request, user, watch, deadline, prepared)
-        else:
-            answer = await self._threads.run(self.decide, request, user, watch, deadline)
-        return Answered(answer, (*degraded, *self._lacking(request, answer, index, degraded)))
+            timer, users = self._timer(), self._users()
+            self._candidates.instant(request.as_of)
+            index = self._candidates.index()
+            reading = StartedCoroutine(users.read(request.user_id))
+            is_quick = is_decided_in_loop(index) and not request.explain
+            cached = users.remembered(request.user_id) if is_quick else None
+            candidates = None
+            if cached is not None:
+                candidates = self._candidates.build(request, cached, timer)
+            user, degraded = await reading
+            timer.lap("read_user")
+            if is_quick:
+                body = self.decide(request, user, timer, deadline, candidates)
+            else:
+                body = await self._threads.run(self.decide, request, user, timer, deadline)
+            return Answer(body, tuple(degradations(request, body, index, degraded)))
 
     def decide(
         self,
         request: RecommendationRequest,
         user: User,
-        watch: StageTimer | None = None,
+        timer: StageTimer | None = None,
         deadline: Deadline | None = None,
-        prepared: CandidateSet | None = None,
+        candidates: CandidateSet | None = None,
     ) -> RecommendationAnswer:
-        """Form the candidates, apply the rules, score, rank, and log the decision.
+        """Decides on a user: builds candidates, scores, selects, answers, and logs the decision.
 
-        What was ``prepared`` of the same user is used. Raises AsOfRefused if the request names an
-        instant this service cannot decide for, and NotReady if there is no candidate index yet.
-        After the ``deadline`` nothing is reserved or logged, and OutOfTime is raised.
+        ``candidates`` are used if they are of this very user. Raises AsOfRefused for an instant
+        that this service cannot decide for, and NotReady without a candidate index. Past the
+        deadline nothing is reserved or logged, and OutOfTime is raised.
         """
-        watch, request_id = watch or self._watch(), self._new_id()
-        deadline = deadline or NEVER()
-        if prepared is None or prepared.user is not user:
-            prepared = self._preparation.of(request, user, watch)
-        context, rows, inputs = prepared.context, prepared.rows, prepared.inputs
-        index, watermark = context.index, self._freshness.watermark()
-        assigned = self._experiment.assign(self._models(), request.user_id, request_id)
-        choice = self._choice(request, index, request_id, context.as_of)
-        ranker = assigned.ranker
-        deadline.check()
-        ranking = score_and_rank(context, rows, inputs, ranker, choice, self._ledger, watch)
-        removed = counted(len(index) - prepared.reachable, prepared.removed, ranking.removed)
-        answer = RecommendationAnswer.made_of(
-            {
-                "request_id": request_id,
-                "user_id": request.user_id,
-                "model": ModelName.made_of({"name": ranker.name, "version": ranker.version}),
-                "cold_start": is_unknown(user),
-                "stale_features": tuple(self._freshness.stale_features(prepared.instant)),
-                "recommendations": recommendations(
-                    index, ranking, context.coverage, why(request, ranker, ranking)
-                ),
-                "removed": removed,
-                "reason": None if len(ranking.rows) else why_nothing(prepared.reachable, removed),
-            }
+        timer, deadline = timer or self._timer(), deadline or NEVER()
+        if candidates is None or candidates.user is not user:
+            candidates = self._candidates.build(request, user, timer)
+        request_id, watermark = self._new_id(), self._reads.freshness.watermark()
+        assigned = self._rankers.experiment.assign(
+            self._rankers.models(), request.user_id, request_id
         )
-        watch.lap("answer")
-        made = decision(
-            answer,
-            context,
-            rows,
-            ranking,
-            policy=choice.policy.as_json,
-            arm=assigned.arm,
-            online_watermark=None if watermark is None else microseconds(watermark),
+        choice = choice_for(
+            request, request_id, candidates, self._limits.policies, self._limits.departments
         )
         deadline.check()
-        self._decisions.record(made)
-        self._watch_challenger(assigned.shadow, made, context, rows, inputs, choice)
-        watch.lap("log")
-        watch.finish()
+        ranked = score_and_select(candidates, assigned.ranker, choice, self._limits.ledger, timer)
+        answer = answer_of(request, request_id, candidates, ranked, self._reads.freshness)
+        timer.lap("answer")
+        record = decision_of(
+            answer, candidates, ranked, choice.policy.as_json, assigned.arm, watermark
+        )
+        deadline.check()
+        self._records.keep(record, candidates, choice, assigned.shadow)
+        timer.lap("log")
+        timer.finish()
         return answer
 
-    def _lacking(
-        self,
-        request: RecommendationRequest,
-        answer: RecommendationAnswer,
-        index: CandidateIndex,
-        degraded: tuple[str, ...],
-    ) -> Iterator[str]:
-        """What the answer had to do without, beside what the online store did."""
-        if answer.cold_start and not degraded:
-            yield UNKNOWN_USER
-        if index.lacks_any(item.product_id for item in request.cart):
-            yield UNKNOWN_PRODUCT
-        if UNKNOWN in answer.removed:
-            yield LEDGER
-        if answer.stale_features:
-            yield STALE_FEATURES
-        if not answer.recommendations:
-            yield NO_CANDIDATES
+    async def prefetch(self, user_id: str) -> bool:
+        """Reads a user and computes their purchase features; true if another one should follow.
 
-    def _choice(
-        self, request: RecommendationRequest, index: CandidateIndex, request_id: str, as_of: int
-    ) -> Choice:
-        policy = self._policies.of(request.placement)
-        if policy.is_plain:
-            return Choice(request.k, policy)
-        departments = self._departments and self._departments(index)
-        return Choice(request.k, policy, departments, (request_id, request.user_id, as_of))
+        None should follow once the cache is full, as it would evict active users, or while the
+        store is in trouble.
+        """
+        user = await self._users().ahead(user_id)
+        # Users in another form are not cached.
+        if isinstance(user, Entity) and is_decided_in_loop(self._candidates.index()):
+            request = RecommendationRequest(user_id=user_id, placement=PLACEMENTS[0])
+            self._candidates.build(request, user, NoTimer())
+        return user is not None and not self._candidates.is_cache_full
 
-    def _watch_challenger(
-        self,
-        challenger: Ranker | None,
-        served: Decision,
-        context: RuleContext,
-        rows: np.ndarray,
-        inputs: np.ndarray,
-        choice: Choice,
-    ) -> None:
-        """Log what the challenger would have shown, once there is time; it takes nothing."""
-        if challenger is None or self._shadow is None or not len(rows):
-            return
-        inputs = inputs.copy()
-
-        def rank_in_shadow() -> None:
-            ranking = score_and_rank(
-                context, rows, inputs, challenger, choice, NoLedger(), NoTimer()
-            )
-            self._decisions.record(shadowed(served, context.index, challenger, ranking))
-
-        self._shadow.submit(rank_in_shadow)
+    def _users(self) -> Users:
+        if self._reads.users is None:
+            raise TypeError("This recommender has no users to read: hand a user to decide().")
+        return self._reads.users
 
 
-def _is_quick(index: CandidateIndex) -> bool:
-    """Whether others can wait for a decision."""
-    return len(index) <= _MANY and not asks_ledger(index)
-
-
-def is_unknown(user: Mapping[str, Any]) -> bool:
-    """Whether nothing at all is known of the user."""
-    if isinstance(user, Entity):
-        return user.is_unknown
-    return all(value is None for name, value in user.items() if name != USER)
+def is_decided_in_loop(index: CandidateIndex) -> bool:
+    """True if other requests can wait for a decision: few coupons and no ledger to read."""
+    return len(index) <= _MOST_COUPONS_IN_LOOP and not asks_ledger(index)

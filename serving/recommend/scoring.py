@@ -1,4 +1,4 @@
-"""From candidates to the list that is shown: what a ranker reads, its scores, and the choice."""
+"""Scores the candidates and selects the coupons to show."""
 
 import math
 from collections.abc import Mapping
@@ -9,9 +9,9 @@ import numpy as np
 from serving.ledger.ledger import Ledger
 from serving.models.rankers import Ranker
 from serving.policy.order import rank
+from serving.recommend.candidate_set import CandidateSet
 from serving.recommend.features import NO_INPUTS
 from serving.recommend.selection import Choice, select
-from serving.rules.context import RuleContext
 from serving.rules.filter import UNSCORED
 from serving.telemetry.stages import StageTimer
 
@@ -19,12 +19,14 @@ _NO_SCORES = np.empty(0)
 
 
 @dataclass(frozen=True)
-class Ranking:
-    """The shown coupons, in order: ``n`` index rows, scores, input rows and propensities.
+class Ranked:
+    """The ``n`` coupons to show, best first, and the ranker of their scores.
 
-    ``removed`` counts, by rule, what was removed after scoring.
+    ``rows`` are index rows; ``inputs`` has shape ``(n, len(RANKER_INPUTS))``. ``removed`` counts,
+    by rule, the coupons that were removed after scoring.
     """
 
+    ranker: Ranker
     rows: np.ndarray
     scores: np.ndarray
     inputs: np.ndarray
@@ -32,31 +34,33 @@ class Ranking:
     removed: Mapping[str, int]
 
 
-def score_and_rank(
-    context: RuleContext,
-    rows: np.ndarray,
-    inputs: np.ndarray,
-    ranker: Ranker,
-    choice: Choice,
-    ledger: Ledger,
-    watch: StageTimer,
-) -> Ranking:
-    """The ``k`` candidate rows that the policy chooses of those that may be shown together.
+def score_and_select(
+    candidates: CandidateSet, ranker: Ranker, choice: Choice, ledger: Ledger, timer: StageTimer
+) -> Ranked:
+    """Scores the candidates, selects the list by the policy, and claims what the ledger limits.
 
-    What the ranker has no number for (NaN or infinite) is not shown: no answer could say it.
+    A score that is not finite removes its coupon, as JSON cannot hold it.
     """
+    rows, inputs, context = candidates.rows, candidates.inputs, candidates.context
     if not len(rows):
-        return Ranking(rows, _NO_SCORES, NO_INPUTS, _NO_SCORES, {})
+        return Ranked(ranker, rows, _NO_SCORES, NO_INPUTS, _NO_SCORES, {})
     scores = np.asarray(ranker.score(inputs), dtype=np.float64)
-    watch.lap("score")
-    index, unscored = context.index, {}
+    timer.lap("score")
+    index = candidates.index
+    unscored: dict[str, int] = {}
     ranked = rank(scores, index.coupon_id[rows], len(rows), index.ties[rows])
-    # Whatever is no number ranks first or last.
+    # NaN and the infinities rank first or last, so that two values tell whether there are any.
     if not (math.isfinite(scores[ranked[0]]) and math.isfinite(scores[ranked[-1]])):
-        known = ranked[np.isfinite(scores[ranked])]
-        unscored, ranked = {UNSCORED: len(ranked) - len(known)}, known
-    chosen = select(context, rows[ranked], scores[ranked], choice, ledger)
-    watch.lap("rank")
-    best = ranked[chosen.places]
-    removed = unscored | chosen.removed
-    return Ranking(rows[best], scores[best], inputs[best], chosen.propensities, removed)
+        finite = ranked[np.isfinite(scores[ranked])]
+        unscored, ranked = {UNSCORED: len(ranked) - len(finite)}, finite
+    selected = select(context, rows[ranked], scores[ranked], choice, ledger)
+    timer.lap("rank")
+    best = ranked[selected.places]
+    return Ranked(
+        ranker,
+        rows[best],
+        scores[best],
+        inputs[best],
+        selected.propensities,
+        unscored | selected.removed,
+    )

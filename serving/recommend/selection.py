@@ -1,26 +1,29 @@
-"""Which of the ranked coupons are shown together, and with which probability.
+"""Selects the coupons to show from the ranked ones, with the probability of each.
 
-One of each exclusivity group, so many of a department, and only what can still be reserved.
-What can no longer be reserved, because another request was faster, makes room for the next best.
+At most one of an exclusivity group, at most the limit of a department, and only coupons that the
+ledger can still reserve. A coupon that another request reserved first gives way to the next best.
 """
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from serving.candidates.index import CandidateIndex
 from serving.candidates.offers import NO_LIMIT
 from serving.candidates.terms import NO_GROUP
 from serving.errors import StorageFailed
 from serving.ledger.ledger import Claim, Ledger
 from serving.policy.exploration import Draw, Quota, chance_of
 from serving.policy.order import certain
-from serving.policy.policies import Policy
+from serving.policy.policies import Policies, Policy
+from serving.recommend.candidate_set import CandidateSet
 from serving.rules.context import RuleContext
 from serving.rules.filter import EXCLUSIVITY, UNKNOWN
 from serving.rules.usage import LIMITED
+from serving.schemas.recommendation import RecommendationRequest
 
 log = logging.getLogger(__name__)
 
@@ -28,12 +31,15 @@ DEPARTMENT = "department"
 _RESERVED = ("total_limit", "campaign_budget", "user_budget")
 
 
+DepartmentLabels = Callable[[CandidateIndex], np.ndarray]
+"""Gives the department of each index row as a number, -1 for none."""
+
+
 @dataclass(frozen=True)
 class Choice:
-    """How many coupons to choose, and by which policy.
+    """The number of coupons to show, and the policy that chooses them.
 
-    ``departments`` has a number for the department of each index row, -1 for none. ``names`` are
-    what chance depends on, where the policy leaves something to it.
+    ``departments`` labels each index row. ``names`` seed the random draw of an exploring policy.
     """
 
     k: int
@@ -44,9 +50,9 @@ class Choice:
 
 @dataclass(frozen=True)
 class Selection:
-    """Places in what was ranked of the coupons to show, in order, and the propensity of each.
+    """The coupons to show, in order, as places in the ranked ones, each with its propensity.
 
-    ``removed`` counts those that are not shown although they ranked high enough, by rule.
+    ``removed`` counts, by rule, those that ranked high enough and are not shown.
     """
 
     places: np.ndarray
@@ -54,12 +60,31 @@ class Selection:
     removed: dict[str, int]
 
 
+def choice_for(
+    request: RecommendationRequest,
+    request_id: str,
+    candidates: CandidateSet,
+    policies: Policies,
+    departments: DepartmentLabels | None,
+) -> Choice:
+    """Builds the choice of a request from the policy of its placement.
+
+    The draw depends on the request's id, the user and the instant, so that it can be repeated.
+    """
+    policy = policies.of(request.placement)
+    if policy.is_plain:
+        return Choice(request.k, policy)
+    labels = None if departments is None else departments(candidates.index)
+    names = (request_id, request.user_id, candidates.context.as_of)
+    return Choice(request.k, policy, labels, names)
+
+
 def select(
     context: RuleContext, ranked: np.ndarray, scores: np.ndarray, choice: Choice, ledger: Ledger
 ) -> Selection:
-    """Choose among ``ranked``, index rows with the best first; ``scores`` are theirs.
+    """Selects among ``ranked``, index rows with the best first; ``scores`` are theirs.
 
-    What is shown and has a limit is claimed.
+    Claims the selected coupons that have a limit in the ledger.
     """
     if choice.policy.is_plain:
         places, removed = _best(context, ranked, choice.k, ledger)
@@ -78,7 +103,7 @@ def _drawn(
         drawn += batch.tolist()
         shown += kept
         removed.update(failed.values())
-    # What was refused had its turn too.
+    # A claim the ledger refused still uses its draw, so propensities stay exact.
     places, stays = np.array(drawn, dtype=np.int64), np.array(shown, dtype=bool)
     return Selection(places[stays], draw.propensities()[stays], _named(removed + draw.closed))
 
@@ -95,13 +120,13 @@ def _quotas(context: RuleContext, ranked: np.ndarray, choice: Choice) -> list[Qu
 def _best(
     context: RuleContext, ranked: np.ndarray, k: int, ledger: Ledger
 ) -> tuple[np.ndarray, Counter[str]]:
-    """Places of the ``k`` best, and how many were removed by what."""
+    """The places of the ``k`` best, and the removed ones by rule."""
     terms = context.index.terms
     is_free = terms.stated.isdisjoint(LIMITED)
     groups = terms.group[ranked] if "group" in terms.stated else None
     left, shown, removed = np.arange(len(ranked)), [], Counter()
     while True:
-        # A coupon that was refused is not the best of its group any more.
+        # A refused coupon is removed from ``left``, so another of its group can be the best.
         best = left if groups is None else left[best_of_groups(groups[left])]
         removed[EXCLUSIVITY] = len(left) - len(best)
         if is_free:
@@ -118,7 +143,7 @@ def _best(
 def _claimed(
     context: RuleContext, rows: np.ndarray, ledger: Ledger
 ) -> tuple[list[bool], dict[str, str]]:
-    """Whether each row may be shown now that it was claimed, and why the others may not."""
+    """Claims the rows: true for each that may be shown, and the failed rule of the others."""
     if context.index.terms.stated.isdisjoint(LIMITED):
         return [True] * len(rows), {}
     failed = _claim(context, rows, ledger)
@@ -126,7 +151,7 @@ def _claimed(
 
 
 def best_of_groups(groups: np.ndarray) -> np.ndarray:
-    """Which rows, best first, are the first of their group or in none."""
+    """True for the rows, best first, that lead their group or are in none."""
     first = np.zeros(len(groups), dtype=bool)
     first[np.unique(groups, return_index=True)[1]] = True
     return first | (groups == NO_GROUP)
@@ -137,7 +162,7 @@ def _named(removed: Counter[str]) -> dict[str, int]:
 
 
 def _claim(context: RuleContext, rows: np.ndarray, ledger: Ledger) -> dict[str, str]:
-    """The coupons that cannot be shown after all, each with the rule that it fails by."""
+    """Claims the rows in the ledger. The result maps refused coupons to the failed rule."""
     claims = _claims(context, rows)
     if not claims:
         return {}
@@ -149,7 +174,7 @@ def _claim(context: RuleContext, rows: np.ndarray, ledger: Ledger) -> dict[str, 
 
 
 def _claims(context: RuleContext, rows: np.ndarray) -> Sequence[Claim]:
-    """What showing the rows takes; nothing for a coupon without such limits."""
+    """The claims of the rows; a coupon without a limit in the ledger needs none."""
     index, terms = context.index, context.index.terms
     claims = []
     for row, cost in zip(rows.tolist(), context.coverage.costs[rows].tolist(), strict=True):

@@ -13,7 +13,8 @@ from serving.errors import StorageFailed
 from serving.http.limits import Limits
 from serving.models.experiment import Experiment
 from serving.models.slot import ModelSlot
-from serving.recommend.recommender import Recommender
+from serving.recommend.decision import Records
+from serving.recommend.recommender import Rankers, Reads, Recommender
 from serving.runtime.background import Background
 from serving.runtime.clock import Clock
 from serving.runtime.deadline import NEVER
@@ -76,14 +77,12 @@ def service(
     models = ModelSlot(registry or FakeRegistry(), challenges=experiment.has_challenger)
     return Service(
         recommender=Recommender(
-            users=None if broken else online,
-            freshness=online,
-            index=lambda: index.current,
-            models=lambda: models.models,
-            decisions=decisions,
+            reads=Reads(online, lambda: index.current, None if broken else online),
+            rankers=Rankers(lambda: models.models),
+            records=Records(decisions),
             clock=clock,
             new_id=lambda: "request-1",
-            watch=watch,
+            timer=watch,
             deadline=deadline,
         ),
         index=index,

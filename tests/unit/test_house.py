@@ -129,7 +129,7 @@ ROOMS: Mapping[str, str] = {
         "serving.access serving.api serving.candidates serving.decisions serving.events "
         "serving.http serving.lake_queries serving.ledger serving.models serving.online "
         "serving.policy serving.recommend serving.runtime serving.settings "
-        "serving.telemetry feature_repo.instants feature_repo.names"
+        "serving.telemetry feature_repo.instants feature_repo.lake feature_repo.names"
     ),
     "flows": (
         "feature_repo.contract feature_repo.definitions feature_repo.home "

@@ -159,7 +159,7 @@ LOOK = """
 import sys, time
 from datetime import UTC, datetime
 from pathlib import Path
-from serving.audit import AuditLog
+from serving.models.audit import AuditLog
 
 class Aliases:
     def champion_version(self): return "5"

@@ -1,100 +1,132 @@
-"""Who is likely to come is read ahead: once an index, most likely first, and not from a store that
-is in trouble."""
+"""Users are prefetched once an index, the most likely first, and not from a store in trouble."""
 
 import asyncio
 import logging
 
+import pytest
+
 from serving.recommend.prefetch import Prefetch
 
 
+class Stop(Exception):
+    """Ends a run after its last check of the index."""
+
+
 class Shop:
-    """Everything that is read ahead stands here; a test changes it while the warming runs."""
+    """A service of fakes. ``run`` prefetches, and changes the shop between checks of the index."""
 
-    def __init__(self, held=(), active=(), most=10):
-        self.index, self.asked, self.active_asked = object(), [], 0
-        self._held, self._active = list(held), active
-        self.warming = Prefetch(
-            self.ahead, lambda: self.index, self.held, self.active, most, seconds=0.001
-        )
-
-    def held(self):
-        return self._held
+    def __init__(self, cached=(), active=(), most=10):
+        self.index, self.prefetched, self.active_queries = object(), [], 0
+        self._cached, self.active_users, self._most = list(cached), active, most
+        self.is_trusted = True
 
     def active(self):
-        self.active_asked += 1
-        if isinstance(self._active, Exception):
-            raise self._active
-        return self._active
+        self.active_queries += 1
+        if isinstance(self.active_users, Exception):
+            raise self.active_users
+        return self.active_users
 
-    async def ahead(self, name: str) -> bool:
-        self.asked.append(name)
-        return True
+    async def prefetch(self, user_id: str) -> bool:
+        self.prefetched.append(user_id)
+        return self.is_trusted
 
-    def run(self, until, *then) -> list[str]:
-        """Let it run until something holds, for each of ``then`` do it and go on; who was asked."""
+    def run(self, *changes) -> list[str]:
+        """Runs until the index was checked once before, between and after the changes."""
+        waiting = list(changes)
 
-        async def main():
-            task = asyncio.create_task(self.warming.run())
-            async with asyncio.timeout(5):
-                for step in (until, *then):
-                    while not step():
-                        assert not task.done()
-                        await asyncio.sleep(0.001)
-                # A few looks more, in which nothing else may come.
-                await asyncio.sleep(0.02)
-            task.cancel()
+        async def sleep(seconds: float) -> None:
+            # The pause between two users is 0 with this timer; the one between checks is 5.
+            if seconds == 0:
+                return
+            if not waiting:
+                raise Stop
+            waiting.pop(0)()
 
-        asyncio.run(main())
-        return self.asked
-
-
-def test_those_held_come_first_and_nobody_twice():
-    shop = Shop(held=["b", "a"], active=["c", "a", "d"])
-    assert shop.run(lambda: len(shop.asked) >= 4) == ["b", "a", "c", "d"]
-    assert shop.active_asked == 1
-
-
-def test_the_lake_is_not_asked_if_enough_are_held_and_no_more_than_told_are_read():
-    shop = Shop(held=["a", "b", "c"], active=["d"], most=2)
-    assert shop.run(lambda: len(shop.asked) >= 2) == ["a", "b"]
-    assert shop.active_asked == 0
+        prefetch = Prefetch(
+            self.prefetch,
+            lambda: self.index,
+            lambda: self._cached,
+            self.active,
+            self._most,
+            5.0,
+            timer=lambda: 0.0,
+            sleep=sleep,
+        )
+        with pytest.raises(Stop):
+            asyncio.run(prefetch.run())
+        return self.prefetched
 
 
-def test_another_index_is_worked_through_from_the_start():
+def test_cached_users_come_first_and_no_user_twice():
+    shop = Shop(cached=["b", "a"], active=["c", "a", "d"])
+    assert shop.run(lambda: None) == ["b", "a", "c", "d"]
+    assert shop.active_queries == 1
+
+
+def test_lake_is_not_queried_if_enough_users_are_cached_and_the_limit_holds():
+    shop = Shop(cached=["a", "b", "c"], active=["d"], most=2)
+    assert shop.run(lambda: None) == ["a", "b"]
+    assert shop.active_queries == 0
+
+
+def test_another_index_is_prefetched_from_the_start():
     shop = Shop(active=["a", "b"])
-
-    def swap() -> bool:
-        shop.index = object()
-        return True
-
-    assert shop.run(lambda: len(shop.asked) == 2, swap) == ["a", "b"] * 2
+    assert shop.run(lambda: setattr(shop, "index", object())) == ["a", "b"] * 2
 
 
-def test_nothing_is_read_before_there_is_an_index():
+def test_nothing_is_prefetched_before_there_is_an_index():
     shop = Shop(active=["a"])
     shop.index = None
-    assert shop.run(lambda: True) == []
+    assert shop.run(lambda: None) == []
 
 
-def test_a_store_in_trouble_is_left_alone_until_the_next_index():
+def test_prefetching_stops_when_the_index_is_replaced_meanwhile():
     shop = Shop(active=["a", "b"])
 
-    async def refused(name: str) -> bool:
-        shop.asked.append(name)
-        return False
-
-    shop.warming = Prefetch(refused, lambda: shop.index, shop.held, shop.active, 10, seconds=0.001)
-    assert shop.run(lambda: len(shop.asked) >= 1) == ["a"]
-
-
-def test_a_lake_that_fails_is_said_and_asked_again_at_the_next_index(caplog):
-    shop = Shop(active=OSError("the disk is gone"))
-
-    def mend() -> bool:
-        shop.index, shop._active = object(), ["a"]
+    async def replacing(user_id: str) -> bool:
+        shop.prefetched.append(user_id)
+        if len(shop.prefetched) == 1:
+            shop.index = object()
         return True
 
-    with caplog.at_level(logging.WARNING):
-        shop.run(lambda: "the disk is gone" in caplog.text, mend)
+    shop.prefetch = replacing
+    assert shop.run(lambda: None) == ["a", "a", "b"]
 
-    assert shop.asked == ["a"] and caplog.text.count("the disk is gone") == 1
+
+def test_store_in_trouble_is_left_alone_until_the_next_index():
+    shop = Shop(active=["a", "b"])
+    shop.is_trusted = False
+    assert shop.run(lambda: None, lambda: setattr(shop, "index", object())) == ["a", "a"]
+
+
+def test_failing_lake_is_logged_and_queried_again_at_the_next_index(caplog):
+    shop = Shop(active=OSError("the disk is gone"))
+
+    def mend() -> None:
+        shop.index, shop.active_users = object(), ["a"]
+
+    with caplog.at_level(logging.WARNING):
+        shop.run(lambda: None, mend)
+
+    assert shop.prefetched == ["a"] and caplog.text.count("the disk is gone") == 1
+
+
+def test_prefetching_takes_a_fifth_of_the_time():
+    now, pauses = [0.0], []
+
+    async def prefetch(user_id: str) -> bool:
+        now[0] += 0.1
+        return True
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if seconds == 5.0:
+            raise Stop
+
+    index = object()
+    likely = Prefetch(
+        prefetch, lambda: index, lambda: ["a"], list, 1, 5.0, timer=lambda: now[0], sleep=sleep
+    )
+    with pytest.raises(Stop):
+        asyncio.run(likely.run())
+    assert pauses == [pytest.approx(0.4), 5.0]

@@ -1,4 +1,4 @@
-"""What was worked out of purchases is kept for the very same user, index and candidates."""
+"""The purchase cache is valid for one user object, one index and one set of rows."""
 
 from weakref import ref
 
@@ -7,7 +7,7 @@ import pytest
 
 from feature_repo.online.format.entity import Entity
 from serving.candidates.index import index_from_columns
-from serving.recommend.features import OneUser
+from serving.recommend.features import UserColumns
 from serving.recommend.purchase_cache import PurchaseCache
 from tests.support import serving_fakes
 from tests.support.serving_fakes import columns_of, coupon, entity
@@ -25,58 +25,56 @@ def index():
     return index_from_columns(COLUMNS)
 
 
-def asked(purchases: PurchaseCache, who: Entity, index, rows=ALL, name="900"):
-    return purchases.of(name, who, OneUser(who), index, rows)
+def read(cache: PurchaseCache, who: Entity, index, rows=ALL, name="900"):
+    return cache.purchases_of(name, who, UserColumns(who), index, rows)
 
 
-def test_same_user_index_and_candidates_are_worked_out_once(index):
-    purchases, who = PurchaseCache(), user()
-    assert asked(purchases, who, index) is asked(purchases, who, index, ALL.copy())
+def test_same_user_index_and_rows_are_computed_once(index):
+    cache, who = PurchaseCache(), user()
+    assert read(cache, who, index) is read(cache, who, index, ALL.copy())
 
 
-def test_another_object_of_the_user_another_index_or_other_candidates_are_worked_out_anew(index):
-    purchases, who = PurchaseCache(), user()
-    first = asked(purchases, who, index)
-    assert asked(purchases, user(), index) is not first
-    first = asked(purchases, who, index)
-    assert asked(purchases, who, index_from_columns(COLUMNS)) is not first
-    first = asked(purchases, who, index)
-    fewer = asked(purchases, who, index, ALL[:2])
+def test_another_user_object_index_or_rows_are_computed_again(index):
+    cache, who = PurchaseCache(), user()
+    first = read(cache, who, index)
+    assert read(cache, user(), index) is not first
+    first = read(cache, who, index)
+    assert read(cache, who, index_from_columns(COLUMNS)) is not first
+    first = read(cache, who, index)
+    fewer = read(cache, who, index, ALL[:2])
     assert fewer.bought.last.shape == (1, 2) and first.bought.last.shape == (1, 3)
 
 
-def test_who_was_worked_out_longest_ago_is_forgotten_once_the_memory_is_full(index):
+def test_oldest_entry_is_evicted_once_the_cache_is_full(index):
     one = PurchaseCache()
-    asked(one, user(), index)
-    (entry,) = one._kept.values()
-    purchases, people = PurchaseCache(2 * entry.size), {name: user() for name in "abc"}
-    found = {name: asked(purchases, who, index, name=name) for name, who in people.items()}
-    assert set(purchases._kept) == {"b", "c"} and purchases._bytes == 2 * entry.size
-    assert asked(purchases, people["c"], index, name="c") is found["c"]
-    assert asked(purchases, people["a"], index, name="a") is not found["a"]
+    read(one, user(), index)
+    cache, people = PurchaseCache(2 * one.bytes), {name: user() for name in "abc"}
+    found = {name: read(cache, who, index, name=name) for name, who in people.items()}
+    assert cache.user_ids == ["b", "c"] and cache.bytes == 2 * one.bytes
+    assert read(cache, people["c"], index, name="c") is found["c"]
+    assert read(cache, people["a"], index, name="a") is not found["a"]
 
 
-def test_nobody_is_kept_and_who_is_gone_keeps_nothing_of_the_reader_alive(index):
-    purchases, nobody = PurchaseCache(), serving_fakes.user()
-    asked(purchases, nobody, index)
-    assert not purchases._kept
+def test_user_that_is_no_entity_is_not_cached_and_an_entry_keeps_no_user_alive(index):
+    cache, plain = PurchaseCache(), serving_fakes.user()
+    read(cache, plain, index)
+    assert cache.user_ids == []
     who = user()
-    first, gone = asked(purchases, who, index), ref(who)
+    first, gone = read(cache, who, index), ref(who)
     del who
     assert gone() is None
-    assert asked(purchases, user(), index) is not first
+    assert read(cache, user(), index) is not first
 
 
-def test_memory_is_full_when_one_more_pushes_out_another_and_another_index_empties_it(index):
+def test_cache_is_full_when_one_more_entry_would_evict_and_another_index_empties_it(index):
     one = PurchaseCache()
-    asked(one, user(), index)
-    (entry,) = one._kept.values()
-    purchases = PurchaseCache(2 * entry.size)
-    assert not purchases.is_full
-    asked(purchases, user(), index, name="a")
-    assert not purchases.is_full
-    asked(purchases, user(), index, name="b")
-    assert purchases.is_full
-    asked(purchases, user(), index_from_columns(COLUMNS), name="c")
-    assert set(purchases._kept) == {"c"} and purchases._bytes == entry.size
-    assert not purchases.is_full
+    read(one, user(), index)
+    cache = PurchaseCache(2 * one.bytes)
+    assert not cache.is_full
+    read(cache, user(), index, name="a")
+    assert not cache.is_full
+    read(cache, user(), index, name="b")
+    assert cache.is_full
+    read(cache, user(), index_from_columns(COLUMNS), name="c")
+    assert cache.user_ids == ["c"] and cache.bytes == one.bytes
+    assert not cache.is_full

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 from feature_repo.instants import microseconds
-from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
+from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS, known_of
 from serving.errors import AsOfRefused, NotReady
-from serving.ledger.ledger import Redemption
+from serving.ledger.ledger import NoLedger, Redemption
 from serving.ledger.sqlite_ledger import SqliteLedger
 from serving.models.experiment import Experiment
 from serving.models.rankers import RuleRanker
 from serving.models.slot import Models
 from serving.policy.policies import Policies, Policy
-from serving.recommend import purchase_cache
-from serving.recommend.features import candidate_inputs
-from serving.recommend.recommender import Recommender
+from serving.recommend.decision import Records
+from serving.recommend.purchase_cache import PurchaseCache
+from serving.recommend.recommender import Limits, Rankers, Reads, Recommender
 from serving.rules.settings import RuleSettings
 from serving.runtime.clock import Clock
 from serving.schemas.degradation import COLD_START_FEATURES, ONLINE_STORE
@@ -42,15 +42,31 @@ INDEX = index_of(
 )
 
 
+class CountingCache(PurchaseCache):
+    """A cache that counts how often purchase features are computed."""
+
+    def __init__(self, is_full: bool | None = None) -> None:
+        super().__init__(compute=self._counted)
+        self.computed, self._full = 0, is_full
+
+    def _counted(self, *given):
+        self.computed += 1
+        return known_of(*given)
+
+    @property
+    def is_full(self) -> bool:
+        return super().is_full if self._full is None else self._full
+
+
 class Waiting:
-    """A recommender whose answers are waited for."""
+    """A recommender that answers synchronously."""
 
     def __init__(self, recommender: Recommender) -> None:
         self.recommender = recommender
         self.answered = lambda request: asyncio.run(recommender.recommend(request))
 
     def recommend(self, request: RecommendationRequest):
-        return self.answered(request).answer
+        return self.answered(request).body
 
 
 def recommender(
@@ -62,18 +78,24 @@ def recommender(
     ledger=None,
     rules=None,
     models=None,
+    cache=None,
+    policies=None,
+    departments=None,
+    experiment=None,
+    shadow=None,
     **more,
 ) -> Waiting:
     decides = Recommender(
-        users=online,
-        freshness=online,
-        index=lambda: index,
-        models=lambda: models or Models(ranker or RuleRanker()),
-        decisions=log if log is not None else FakeLog(),
+        reads=Reads(online, lambda: index, online, cache or PurchaseCache()),
+        rankers=Rankers(
+            lambda: models or Models(ranker or RuleRanker()), experiment or Experiment()
+        ),
+        records=Records(log if log is not None else FakeLog(), shadow),
         clock=Clock(lambda: WATERMARK, replay),
         new_id=lambda: "request-1",
-        ledger=ledger,
-        rules=rules,
+        limits=Limits(
+            rules or RuleSettings(), ledger or NoLedger(), policies or Policies(), departments
+        ),
         **more,
     )
     return Waiting(decides)
@@ -96,12 +118,8 @@ def test_user_sees_the_coupons_of_what_they_buy_first():
 
 
 @pytest.mark.parametrize("degraded", [(), (ONLINE_STORE, COLD_START_FEATURES)])
-def test_who_was_read_ahead_is_not_worked_out_again_and_nothing_is_logged(monkeypatch, degraded):
-    worked_out, log = [], FakeLog()
-    known_of = purchase_cache.known_of
-    monkeypatch.setattr(
-        purchase_cache, "known_of", lambda *of: worked_out.append(of) or known_of(*of)
-    )
+def test_prefetched_user_is_not_computed_again_and_nothing_is_logged(degraded):
+    cache, log = CountingCache(), FakeLog()
 
     class Online(FakeOnline):
         async def read(self, user_id: str):
@@ -111,25 +129,23 @@ def test_who_was_read_ahead_is_not_worked_out_again_and_nothing_is_logged(monkey
             return None if degraded else self.users[user_id]
 
     who = entity(buyer({"p-milk": 3}, campaign_ids=["1"]))
-    decides = recommender(Online({"900": who}), log=log)
+    decides = recommender(Online({"900": who}), log=log, cache=cache)
 
-    assert asyncio.run(decides.recommender.ahead("900")) is not bool(degraded)
-    assert len(worked_out) == (0 if degraded else 1) and log.decisions == []
+    assert asyncio.run(decides.recommender.prefetch("900")) is not bool(degraded)
+    assert cache.computed == (0 if degraded else 1) and log.decisions == []
     assert shown(decides.recommend(ask())) == ["milk", "welcome", "bread"]
-    assert len(worked_out) == 1
+    assert cache.computed == 1
 
 
 @pytest.mark.parametrize("full", [False, True])
-def test_nobody_more_is_read_ahead_once_the_memory_is_full(monkeypatch, full):
-    monkeypatch.setattr(purchase_cache.PurchaseCache, "is_full", full)
-
+def test_no_further_user_is_prefetched_once_the_cache_is_full(full):
     class Online(FakeOnline):
         async def ahead(self, user_id: str):
             return self.users[user_id]
 
     who = entity(buyer({"p-milk": 3}, campaign_ids=["1"]))
-    decides = recommender(Online({"900": who}))
-    assert asyncio.run(decides.recommender.ahead("900")) is not full
+    decides = recommender(Online({"900": who}), cache=CountingCache(full))
+    assert asyncio.run(decides.recommender.prefetch("900")) is not full
 
 
 def test_answer_carries_rank_score_propensity_and_validity():
@@ -319,11 +335,9 @@ def test_one_request_uses_one_ranker_even_if_it_is_swapped_meanwhile():
     rankers = [FakeRanker("7"), FakeRanker("8")]
     online, log = FakeOnline({"900": user(campaign_ids=["1"])}), FakeLog()
     decides = Recommender(
-        users=online,
-        freshness=online,
-        index=lambda: INDEX,
-        models=lambda: Models(rankers.pop(0)),
-        decisions=log,
+        reads=Reads(online, lambda: INDEX, online),
+        rankers=Rankers(lambda: Models(rankers.pop(0))),
+        records=Records(log),
         clock=Clock(lambda: WATERMARK),
         new_id=lambda: "request-1",
     )
@@ -498,18 +512,12 @@ def test_what_was_remembered_decides_nothing_once_the_store_says_something_else(
     assert shown(answer)[0] == "bread" and "soap" not in shown(answer) and len(log.decisions) == 1
 
 
-def test_who_is_the_same_as_before_is_worked_out_once(monkeypatch):
-    calls = []
-
-    def counted(*given):
-        calls.append(given)
-        return candidate_inputs(*given)
-
-    monkeypatch.setattr("serving.recommend.candidate_set.candidate_inputs", counted)
+def test_candidates_of_an_unchanged_user_are_built_once():
+    cache = CountingCache()
     online = Remembering({"900": buyer({"p-milk": 3}, campaign_ids=["1"])})
     online.before = online.users["900"]
-    assert shown(recommender(online).recommend(ask())) == ["milk", "welcome", "bread"]
-    assert len(calls) == 1
+    assert shown(recommender(online, cache=cache).recommend(ask())) == ["milk", "welcome", "bread"]
+    assert cache.computed == 1
     online.before = None
-    recommender(online).recommend(ask())
-    assert len(calls) == 2
+    recommender(online, cache=cache).recommend(ask())
+    assert cache.computed == 2

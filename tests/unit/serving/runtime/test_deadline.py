@@ -8,7 +8,8 @@ import pytest
 from serving.errors import OutOfTime
 from serving.models.rankers import RuleRanker
 from serving.models.slot import Models
-from serving.recommend.recommender import Recommender
+from serving.recommend.decision import Records
+from serving.recommend.recommender import Limits, Rankers, Reads, Recommender
 from serving.runtime.clock import Clock
 from serving.runtime.deadline import NEVER, Deadline, TimeLimit
 from serving.runtime.threads import StartedCoroutine, Threads
@@ -97,14 +98,12 @@ REQUEST = RecommendationRequest(user_id="900", placement="home")
 def recommender(ledger, log, timer, seconds: float, ranker=None) -> Recommender:
     online = FakeOnline({"900": user(campaign_ids=["1"])})
     return Recommender(
-        users=online,
-        freshness=online,
-        index=lambda: LIMITED,
-        models=lambda: Models(ranker or RuleRanker()),
-        decisions=log,
+        reads=Reads(online, lambda: LIMITED, online),
+        rankers=Rankers(lambda: Models(ranker or RuleRanker())),
+        records=Records(log),
         clock=Clock(lambda: WATERMARK),
         new_id=lambda: "request-1",
-        ledger=ledger,
+        limits=Limits(ledger=ledger),
         deadline=lambda: Deadline(seconds, timer),
     )
 
