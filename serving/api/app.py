@@ -45,9 +45,7 @@ def create_app(service: Service) -> FastAPI:
         service.background.start()
         await service.recommender.warm()
         service.started()
-        prefetching = (
-            None if service.prefetch is None else asyncio.create_task(service.prefetch.run())
-        )
+        prefetching = service.prefetch and asyncio.create_task(service.prefetch.run())
         yield
         if prefetching is not None:
             prefetching.cancel()
