@@ -1,4 +1,5 @@
-"""Candidate coupons in memory: index, terms, carts and quotes.
+"""Candidate coupons in memory: index, terms, discounts, carts and quotes.
 
-Arrays that are built once and read by every request. Imports `feature_repo` and the clock.
+Arrays that are built after each materialization and read by every request. `discounts` computes
+what a coupon takes off a cart, and applies its cap. Imports `feature_repo` alone.
 """

@@ -1,4 +1,4 @@
-"""A cart and the cost of its lines, in minor units."""
+"""The cart of a request, and the amount of each of its lines in minor units."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from feature_repo.transforms.request.affinity import CartLine
 
 @dataclass(frozen=True)
 class Cart:
-    """The lines of a cart: product, units, and int64 minor units that each line costs."""
+    """The lines of a cart: product, units, and amount in minor units (int64)."""
 
     product_ids: tuple[str, ...]
     quantities: tuple[float, ...]
@@ -23,12 +23,18 @@ class Cart:
 
     @cached_property
     def total(self) -> int:
-        """What all lines cost together, in minor units."""
+        """The sum of the amounts of all lines, in minor units."""
         return int(self.amounts.sum())
 
 
 def line_amount(quantity: float, unit_price: int) -> int:
-    """What a line costs: the exact product, rounded to the nearest minor unit, a half upward."""
+    """Returns quantity x unit price, rounded once to the nearest minor unit, a half upward.
+
+    The product is exact, and at most LARGEST.
+
+    >>> line_amount(1.5, 3), line_amount(0.25, 1)
+    (5, 0)
+    """
     units, parts = quantity.as_integer_ratio()
     return min((2 * units * unit_price + parts) // (2 * parts), LARGEST)
 
@@ -37,7 +43,12 @@ NO_AMOUNTS = np.empty(0, dtype=np.int64)
 
 
 def cart_of(lines: Sequence[CartLine]) -> Cart:
-    """The cart of these lines, whose unit prices are whole minor units."""
+    """Builds the cart of these lines, whose unit prices are whole minor units.
+
+    >>> cart = cart_of([CartLine("bread", 2, 249), CartLine("cheese", 0.35, 1_000)])
+    >>> cart.amounts.tolist(), cart.total
+    ([498, 350], 848)
+    """
     if not lines:
         return Cart((), (), NO_AMOUNTS)
     amounts = [line_amount(float(one.quantity), int(one.unit_price)) for one in lines]

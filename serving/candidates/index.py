@@ -1,4 +1,4 @@
-"""The candidate index: every coupon in memory as arrays, so that a request reads only its user."""
+"""The candidate index: all coupons in memory as arrays, so that a request reads only its user."""
 
 import logging
 import threading
@@ -26,9 +26,10 @@ _NEEDED = ("campaign_id", "valid_from_timestamp", "valid_to_timestamp")
 class CandidateIndex:
     """``n`` coupons as arrays of ``n``; a row is a position in them.
 
-    ``valid_from`` and ``valid_to`` are int64 microseconds since the epoch, UTC; ``ties`` orders
-    equal scores. ``closed_rows`` has, by campaign, the rows that reach only whom it is exposed to,
-    ``open_rows`` those that reach everybody.
+    ``valid_from`` and ``valid_to`` are int64 microseconds since the epoch, UTC. ``ties`` orders
+    equal scores. ``closed_rows`` has, by campaign, the rows for users exposed to that campaign.
+    ``open_rows`` are the rows for all users. ``products`` are the ids of all products, None if
+    they were not read.
     """
 
     coupons: Coupons
@@ -41,30 +42,31 @@ class CandidateIndex:
     row_of: Mapping[str, int]
     closed_rows: Mapping[str, np.ndarray]
     open_rows: np.ndarray
-    known_products: Collection[str] | None = None
+    products: Collection[str] | None = None
 
     def __len__(self) -> int:
         return len(self.campaign_id)
 
     @cached_property
-    def ends(self) -> np.ndarray:
-        """``valid_to`` as instants, UTC."""
+    def valid_to_instants(self) -> np.ndarray:
+        """``valid_to`` as datetimes, UTC."""
         instants = map(from_microseconds, self.valid_to.tolist())
         return np.fromiter(instants, dtype=object, count=len(self))
 
     @property
     def coupon_id(self) -> np.ndarray:
+        """The ids of the coupons."""
         return self.coupons.coupon_id
 
-    def lacks_any(self, product_ids: Iterable[str]) -> bool:
-        """Whether one of the products is known to nobody."""
-        known = self.known_products
-        return known is not None and any(one not in known for one in product_ids)
+    def has_unknown(self, product_ids: Iterable[str]) -> bool:
+        """True if one of the products is not in the lake."""
+        products = self.products
+        return products is not None and any(one not in products for one in product_ids)
 
     def candidates(self, campaigns: Iterable[str] | None) -> np.ndarray:
-        """Rows of the coupons that may reach a user who is exposed to ``campaigns``, each once.
+        """Returns the rows of coupons for a user who is exposed to ``campaigns``, each once.
 
-        Coupons with an open audience reach everybody; an unknown user (None) gets only them.
+        Coupons with an open audience are for all users; an unknown user (None) gets only those.
         Coupons outside their validity are among the rows: a rule removes and counts them.
         """
         closed = [self.closed_rows.get(one, _NO_ROWS) for one in dict.fromkeys(campaigns or ())]
@@ -75,15 +77,15 @@ class CandidateIndex:
 
 def index_from_columns(
     columns: Columns,
-    given: TermColumns = NO_TERMS,
-    known_products: Collection[str] | None = None,
+    terms: TermColumns = NO_TERMS,
+    products: Collection[str] | None = None,
 ) -> CandidateIndex:
-    """Arrange the coupon features that Feast returned, one entry a coupon, and the terms given.
+    """Builds the index from coupon features as Feast returned them, one entry a coupon.
 
-    ``known_products`` are the ids of all products, if anybody is to be told of others.
-
-    A coupon without a campaign or validity is not known to the store yet and is left out.
-    Raises KeyError if a column of the feature service is missing.
+    ``terms`` are those of coupons and products. ``products`` are the ids of all products, for the
+    detection of unknown ones in a cart. A coupon without a campaign or validity is not in the
+    online store yet, and is left out. Raises KeyError if a column of the feature service is
+    missing.
     """
     columns = _complete(columns)
     is_open = np.asarray(columns["audience"], dtype=object) == "open"
@@ -95,28 +97,29 @@ def index_from_columns(
         campaign_id=campaign_id,
         valid_from=np.asarray(columns["valid_from_timestamp"], dtype=np.int64),
         valid_to=np.asarray(columns["valid_to_timestamp"], dtype=np.int64),
-        terms=terms_from_columns(columns, coupons.products, given),
-        ties=tie_break(coupons.coupon_id),
+        terms=terms_from_columns(columns, coupons.products, terms),
+        ties=tie_break(coupons.coupon_id.tolist()),
         row_of={coupon_id: row for row, coupon_id in enumerate(coupons.coupon_id)},
-        closed_rows=_rows_of(campaign_id, np.flatnonzero(~is_open)),
+        closed_rows=_rows_by_campaign(campaign_id, np.flatnonzero(~is_open)),
         open_rows=np.flatnonzero(is_open),
-        known_products=known_products,
+        products=products,
     )
 
 
 def _complete(columns: Columns) -> Columns:
-    known = [
+    """Drops the rows in which one of the needed columns is null."""
+    kept = [
         row
         for row, values in enumerate(zip(*(columns[name] for name in _NEEDED), strict=True))
         if all(value is not None for value in values)
     ]
-    absent = len(columns[COUPON]) - len(known)
+    absent = len(columns[COUPON]) - len(kept)
     if absent:
-        log.warning("%d coupons have no features online and cannot be shown", absent)
-    return {name: [values[row] for row in known] for name, values in columns.items()}
+        log.warning("%d coupons have no features in the online store and cannot be shown", absent)
+    return {name: [values[row] for row in kept] for name, values in columns.items()}
 
 
-def _rows_of(campaign_id: np.ndarray, among: np.ndarray) -> dict[str, np.ndarray]:
+def _rows_by_campaign(campaign_id: np.ndarray, among: np.ndarray) -> dict[str, np.ndarray]:
     rows: dict[str, list[int]] = {}
     for row in among.tolist():
         rows.setdefault(campaign_id[row], []).append(row)
@@ -124,36 +127,36 @@ def _rows_of(campaign_id: np.ndarray, among: np.ndarray) -> dict[str, np.ndarray
 
 
 class IndexSlot:
-    """Holds the current index and rebuilds it when the online store was materialized again.
+    """Holds the current index, and rebuilds it after each materialization of the online store.
 
-    ``materialized`` gives a mark that is another one after each materialization, None before any.
-    The watermark alone would not do: what was learned late comes online without moving it.
+    ``read_mark`` returns a value that changes with each materialization, None before the first.
+    The watermark alone is not enough: late records come online without moving it.
     """
 
     def __init__(
         self,
         read_columns: Callable[[], Columns],
-        materialized: Callable[[], Hashable | None],
+        read_mark: Callable[[], Hashable | None],
         read_terms: Callable[[], TermColumns] = lambda: NO_TERMS,
         read_products: Callable[[], Collection[str] | None] = lambda: None,
     ) -> None:
         self._read_columns = read_columns
         self._read_terms = read_terms
         self._read_products = read_products
-        self._materialized = materialized
+        self._read_mark = read_mark
         self._built_at: Hashable | None = None
         self._index: CandidateIndex | None = None
         self._refreshing = threading.Lock()
 
     @property
     def current(self) -> CandidateIndex | None:
-        """The index, or None before anything was materialized."""
+        """The index, or None before the first materialization."""
         return self._index
 
     def refresh(self) -> None:
-        """Build the index anew after a materialization, and swap it in whole."""
+        """Rebuilds the index after a materialization, and replaces the old one in one step."""
         with self._refreshing:
-            mark = self._materialized()
+            mark = self._read_mark()
             if mark is None or mark == self._built_at:
                 return
             columns, terms = self._read_columns(), self._read_terms()

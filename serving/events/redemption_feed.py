@@ -8,7 +8,7 @@ from itertools import islice
 import numpy as np
 
 from serving.candidates.index import CandidateIndex
-from serving.candidates.offers import NO_LIMIT
+from serving.candidates.unstated import NO_LIMIT
 from serving.errors import StorageFailed
 from serving.ledger.ledger import Ledger, Redemption
 from serving.rules.usage import LIMITED
@@ -112,6 +112,6 @@ def _redemption(index: CandidateIndex, one: RedemptionSeen) -> Redemption:
     row = index.row_of.get(one.coupon_id)
     campaign, amount = "" if row is None else index.campaign_id[row], one.amount
     if amount is None:
-        most = 0 if row is None else int(index.terms.offers.most[row])
+        most = 0 if row is None else int(index.terms.discounts.max_per_use[row])
         amount = most if most < NO_LIMIT else 0
     return Redemption(one.redemption_id, one.user_id, one.coupon_id, campaign, one.at, amount)

@@ -74,7 +74,7 @@ def degradations(
     yield from of_store
     if answer.cold_start and not of_store:
         yield UNKNOWN_USER
-    if index.lacks_any(item.product_id for item in request.cart):
+    if index.has_unknown(item.product_id for item in request.cart):
         yield UNKNOWN_PRODUCT
     if UNKNOWN in answer.removed:
         yield LEDGER
@@ -95,7 +95,7 @@ def _recommendations(
         "rank": range(1, len(rows) + 1),
         "score": ranked.scores.tolist(),
         "propensity": ranked.propensities.tolist(),
-        "valid_to": index.ends[rows].tolist(),
+        "valid_to": index.valid_to_instants[rows].tolist(),
         "reasons": _reasons(ranked) if explain and len(rows) else [()] * len(rows),
         "quote": quotes(rows, candidates.context.coverage),
     }

@@ -11,8 +11,8 @@ from feature_repo.instants import microseconds
 from feature_repo.names import USER
 from feature_repo.online.format.entity import Entity
 from serving.candidates.cart import cart_of
+from serving.candidates.discounts import coverage
 from serving.candidates.index import CandidateIndex
-from serving.candidates.quotes import coverage
 from serving.errors import NotReady
 from serving.ledger.ledger import EVER, Ledger
 from serving.online.feast_reader import Freshness
@@ -108,7 +108,7 @@ class CandidateBuilder:
             index,
             microseconds(instant),
             redemption_counts(user),
-            coverage(index.terms.offers, cart_of(request.lines)),
+            coverage(index.terms.discounts, cart_of(request.lines)),
             request.user_id,
             request.placement,
             self._rules,

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from serving.candidates.index import CandidateIndex
-from serving.candidates.offers import NO_LIMIT
-from serving.candidates.terms import NO_GROUP
+from serving.candidates.unstated import NO_LIMIT, UNSTATED
 from serving.errors import StorageFailed
 from serving.ledger.ledger import Claim, Ledger
 from serving.policy.exploration import Draw, Quota, chance_of
@@ -154,7 +153,7 @@ def best_of_groups(groups: np.ndarray) -> np.ndarray:
     """True for the rows, best first, that lead their group or are in none."""
     first = np.zeros(len(groups), dtype=bool)
     first[np.unique(groups, return_index=True)[1]] = True
-    return first | (groups == NO_GROUP)
+    return first | (groups == UNSTATED)
 
 
 def _named(removed: Counter[str]) -> dict[str, int]:

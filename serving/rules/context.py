@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from serving.candidates.cart import Cart
+from serving.candidates.discounts import Coverage
 from serving.candidates.index import CandidateIndex
-from serving.candidates.quotes import Coverage
 from serving.ledger.ledger import Usage
 from serving.rules.settings import RuleSettings
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from serving.candidates.terms import ANY_MARGIN, placement_bit
+from serving.candidates.terms import placement_bit
+from serving.candidates.unstated import UNSTATED
 from serving.rules.context import RuleContext
 from serving.rules.margin import too_thin
 
@@ -37,7 +38,7 @@ def stock(context: RuleContext, rows: np.ndarray) -> np.ndarray:
 
 def min_spend(context: RuleContext, rows: np.ndarray) -> np.ndarray:
     """The cart that is about to be paid does not reach the coupon's minimum spend."""
-    short = context.index.terms.offers.min_spend[rows] > context.cart.total
+    short = context.index.terms.discounts.min_spend[rows] > context.cart.total
     return short & context.is_binding
 
 
@@ -45,7 +46,7 @@ def product_scope(context: RuleContext, rows: np.ndarray) -> np.ndarray:
     """The cart that is about to be paid has none of the products that the coupon covers."""
     if not context.is_binding:
         return np.zeros(len(rows), dtype=bool)
-    return ~context.coverage.touched[rows]
+    return ~context.coverage.has_covered_line[rows]
 
 
 def min_margin(context: RuleContext, rows: np.ndarray) -> np.ndarray:
@@ -55,4 +56,4 @@ def min_margin(context: RuleContext, rows: np.ndarray) -> np.ndarray:
         return np.zeros(len(rows), dtype=bool)
     least = terms.min_margin[rows]
     thin = too_thin(rows, context.coverage, terms.unit_cost, least)
-    return thin & (least != ANY_MARGIN)
+    return thin & (least != UNSTATED)

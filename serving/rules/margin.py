@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from serving.candidates.cart import Cart, line_amount
-from serving.candidates.quotes import Coverage, worth
+from serving.candidates.discounts import Coverage, discount_amounts
 
 
 def costs_of_lines(cart: Cart, unit_costs: Mapping[str, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -30,7 +30,7 @@ def too_thin(
     amount = cover.amounts[rows]
     judged = amount > 0
     if not known.all():
-        judged &= cover.total((~known).astype(np.int64))[rows] == 0
-    paid = amount - worth(cover, rows)
-    left = paid - cover.total(line_costs)[rows]
+        judged &= cover.covered_sums((~known).astype(np.int64))[rows] == 0
+    paid = amount - discount_amounts(cover, rows)
+    left = paid - cover.covered_sums(line_costs)[rows]
     return judged & (100 * left < least * paid)

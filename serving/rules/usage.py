@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from serving.candidates.offers import NO_LIMIT
+from serving.candidates.unstated import NO_LIMIT
 from serving.rules.context import RuleContext
 
 LIMITED = ("total_limit", "campaign_budget", "user_budget", "period_limit", "impression_limit")

@@ -18,7 +18,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from serving.candidates.offers import NO_LIMIT
+from serving.candidates.unstated import NO_LIMIT
 from serving.errors import StorageFailed
 from serving.ledger.ledger import CAMPAIGN, FREQUENCY, TOTAL, USER_BUDGET, Claim, Ledger, Redemption
 from serving.ledger.redis_ledger import RedisLedger, redis_client

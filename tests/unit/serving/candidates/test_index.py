@@ -13,7 +13,7 @@ INDEX = index_of(
 )
 
 
-def test_user_gets_the_coupons_of_the_campaigns_that_reached_them_and_open_ones():
+def test_user_gets_the_coupons_of_their_campaigns_and_open_ones():
     assert reached(INDEX, ["a"]) == ["a1", "a2", "o1"]
 
 
@@ -33,14 +33,14 @@ def test_campaign_without_coupons_adds_nothing():
     assert reached(INDEX, ["nowhere"]) == ["o1"]
 
 
-def test_coupon_that_the_store_does_not_know_yet_is_left_out():
+def test_coupon_without_features_in_the_store_is_left_out():
     unknown = dict.fromkeys(coupon("x", "a")) | {"coupon_id": "x"}
     index = index_of(unknown, coupon("a1", "a"))
     assert list(index.coupon_id) == ["a1"]
     assert index.row_of == {"a1": 0}
 
 
-def test_index_of_no_coupons_reaches_nobody():
+def test_index_of_no_coupons_has_no_candidates():
     empty = {name: [] for name in columns_of(coupon("a", "1"))}
     assert reached(index_from_columns(empty), ["a"]) == []
 
@@ -64,7 +64,7 @@ class Store:
         return columns_of(coupon("a", "1"))
 
 
-def test_index_is_built_once_something_was_materialized_and_again_when_more_was():
+def test_index_is_built_after_the_first_materialization_and_again_after_the_next():
     store = Store()
     slot = IndexSlot(store.columns, store.watermark)
     slot.refresh()

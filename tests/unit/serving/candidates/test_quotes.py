@@ -1,4 +1,4 @@
-"""Quotes are exact: what a coupon takes off, for every kind of discount and any cart."""
+"""Quotes are exact, for every kind of discount and any cart."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -13,28 +13,29 @@ from feature_repo.contract import DISCOUNT_TYPES, LARGEST
 from feature_repo.transforms.request.affinity import CartLine
 from feature_repo.transforms.request.scope import Scope
 from serving.candidates.cart import cart_of, line_amount
-from serving.candidates.offers import GIFT, NO_LIMIT, PERCENT, UNSTATED, Offers
-from serving.candidates.quotes import Quote, coverage, quotes
+from serving.candidates.discounts import GIFT, PERCENT, Discounts, coverage
+from serving.candidates.quotes import Quote, quotes
+from serving.candidates.unstated import NO_LIMIT, UNSTATED
 from serving.rules.margin import too_thin
 
 PRODUCTS = ("p1", "p2", "p3", "elsewhere")
 
 
-def offer(
-    kind: str | None, value: int = 0, min_spend: int = 0, most: int = NO_LIMIT, scope=("p1",)
+def discount(
+    kind: str | None, value: int = 0, min_spend: int = 0, cap: int = NO_LIMIT, scope=("p1",)
 ):
-    """One coupon; an empty scope covers the whole cart."""
+    """The discount of one coupon; an empty scope covers the whole cart."""
     position = UNSTATED if kind is None else DISCOUNT_TYPES.index(kind)
-    return Offers(
-        *(np.array([number], np.int64) for number in (position, value, min_spend, most)),
+    return Discounts(
+        *(np.array([number], np.int64) for number in (position, value, min_spend, cap)),
         whole_cart=np.array([not scope]),
         scope=Scope.from_lists([list(scope)]),
     )
 
 
-def quoted(offers: Offers, *lines: tuple[str, float, int]) -> Quote | None:
+def quoted(one: Discounts, *lines: tuple[str, float, int]) -> Quote | None:
     cart = cart_of([CartLine(*line) for line in lines])
-    return quotes(np.array([0]), coverage(offers, cart))[0]
+    return quotes(np.array([0]), coverage(one, cart))[0]
 
 
 CART = (("p1", 2, 500), ("p2", 1, 1_000))
@@ -55,54 +56,54 @@ CART = (("p1", 2, 500), ("p2", 1, 1_000))
     ],
 )
 def test_each_kind_of_discount(kind, value, min_spend, off, cashback, gift):
-    quote = quoted(offer(kind, value, min_spend), *CART)
+    quote = quoted(discount(kind, value, min_spend), *CART)
     assert (quote.amount_off, quote.cashback, quote.gift_value) == (off, cashback, gift)
     assert (quote.type, quote.value, quote.covered_amount) == (kind, value, 1_000)
     assert quote.applies_to == ("p1",) and not quote.missing_product
     assert quote.missing_spend == max(0, min_spend - 2_000)
 
 
-def test_threshold_is_of_the_whole_cart_and_the_discount_of_what_is_covered():
-    quote = quoted(offer("percent", 50, 2_000), *CART)
+def test_minimum_spend_is_of_the_whole_cart_and_the_discount_of_the_covered_lines():
+    quote = quoted(discount("percent", 50, 2_000), *CART)
     assert (quote.amount_off, quote.missing_spend) == (500, 0)
-    assert quoted(offer("percent", 50, 2_300), *CART).missing_spend == 300
+    assert quoted(discount("percent", 50, 2_300), *CART).missing_spend == 300
 
 
-def test_without_a_cart_the_quote_says_what_the_coupon_would_need():
-    quote = quoted(offer("amount_off_over_threshold", 150, 2_000))
+def test_quote_without_a_cart_states_what_the_coupon_would_need():
+    quote = quoted(discount("amount_off_over_threshold", 150, 2_000))
     assert (quote.amount_off, quote.missing_spend, quote.missing_product) == (0, 2_000, True)
     assert quote.applies_to == () and quote.covered_amount == 0
 
 
 def test_cart_without_a_covered_product_gets_nothing_off():
-    quote = quoted(offer("amount_off", 150), ("p2", 1, 1_000))
+    quote = quoted(discount("amount_off", 150), ("p2", 1, 1_000))
     assert (quote.amount_off, quote.missing_product) == (0, True)
 
 
 def test_gift_comes_with_a_covered_product_that_costs_nothing():
-    quote = quoted(offer("gift", 80), ("p1", 1, 0), ("p2", 1, 500))
+    quote = quoted(discount("gift", 80), ("p1", 1, 0), ("p2", 1, 500))
     assert (quote.gift_value, quote.applies_to, quote.missing_product) == (80, ("p1",), False)
-    assert quoted(offer("gift", 80), ("p2", 1, 500)).gift_value == 0
-    assert quoted(offer("gift", 80, scope=())).gift_value == 0
+    assert quoted(discount("gift", 80), ("p2", 1, 500)).gift_value == 0
+    assert quoted(discount("gift", 80, scope=())).gift_value == 0
 
 
 def test_coupon_without_a_scope_covers_the_whole_cart():
-    quote = quoted(offer("percent", 10, scope=()), *CART)
+    quote = quoted(discount("percent", 10, scope=()), *CART)
     assert (quote.amount_off, quote.applies_to) == (200, ("p1", "p2"))
 
 
 def test_product_on_two_lines_is_named_once_and_counts_with_both():
-    quote = quoted(offer("percent", 10), ("p1", 1, 100), ("p2", 1, 1), ("p1", 1, 200))
+    quote = quoted(discount("percent", 10), ("p1", 1, 100), ("p2", 1, 1), ("p1", 1, 200))
     assert (quote.applies_to, quote.covered_amount, quote.amount_off) == (("p1",), 300, 30)
 
 
-def test_nothing_is_quoted_where_nobody_says_what_the_coupon_gives():
-    assert quoted(offer(None), *CART) is None
+def test_coupon_without_a_stated_discount_has_no_quote():
+    assert quoted(discount(None), *CART) is None
 
 
-def test_one_use_takes_off_no_more_than_its_most():
-    assert quoted(offer("percent", 50, most=120), *CART).amount_off == 120
-    assert quoted(offer("cashback", 900, most=120), *CART).cashback == 120
+def test_discount_is_capped_at_the_max_discount_of_its_terms():
+    assert quoted(discount("percent", 50, cap=120), *CART).amount_off == 120
+    assert quoted(discount("cashback", 900, cap=120), *CART).cashback == 120
 
 
 @pytest.mark.parametrize(
@@ -115,8 +116,8 @@ def test_a_line_is_rounded_once_to_the_nearest_minor_unit_a_half_upward(quantity
 
 def test_percentage_is_of_the_sum_of_the_lines_and_a_half_goes_to_the_shopper():
     three = [("p1", 1, 5), ("p1", 1, 5), ("p1", 1, 5)]
-    assert quoted(offer("percent", 10), *three).amount_off == 2
-    assert quoted(offer("percent", 10), ("p1", 1, 4)).amount_off == 0
+    assert quoted(discount("percent", 10), *three).amount_off == 2
+    assert quoted(discount("percent", 10), ("p1", 1, 4)).amount_off == 0
 
 
 lines = st.tuples(
@@ -126,17 +127,17 @@ lines = st.tuples(
 )
 carts = st.lists(lines, max_size=8)
 limits = st.sampled_from((NO_LIMIT, 0, 1, 50, 10_000))
-offers = st.builds(
-    offer,
+discounts = st.builds(
+    discount,
     kind=st.sampled_from(DISCOUNT_TYPES),
     value=st.integers(0, 100) | st.integers(0, 10**6),
     min_spend=st.sampled_from((0, 1, 100, 10**6, 10**9)),
-    most=limits,
+    cap=limits,
     scope=st.lists(st.sampled_from(PRODUCTS[:3]), unique=True),
 ).map(lambda one: replace(one, value=np.where(one.kind == PERCENT, one.value % 101, one.value)))
 
 
-@given(offers, carts)
+@given(discounts, carts)
 def test_a_quote_is_never_negative_and_money_never_above_what_the_covered_lines_cost(one, cart):
     quote = quoted(one, *cart)
     assert min(quote.amount_off, quote.cashback, quote.gift_value, quote.missing_spend) >= 0
@@ -145,7 +146,7 @@ def test_a_quote_is_never_negative_and_money_never_above_what_the_covered_lines_
     assert max(quote.amount_off, quote.cashback) <= int(one.max_discount[0])
 
 
-@given(offers, carts, lines)
+@given(discounts, carts, lines)
 def test_a_larger_cart_never_gets_less(one, cart, more):
     before, after = quoted(one, *cart), quoted(one, *cart, more)
     for name in ("amount_off", "cashback", "gift_value", "covered_amount"):
@@ -156,18 +157,18 @@ def test_a_larger_cart_never_gets_less(one, cart, more):
 
 @given(st.integers(0, 100), carts)
 def test_a_percentage_is_exact(percent, cart):
-    quote = quoted(offer("percent", percent, scope=()), *cart)
+    quote = quoted(discount("percent", percent, scope=()), *cart)
     exact = Fraction(quote.covered_amount * percent, 100)
     assert quote.amount_off == floor(exact + Fraction(1, 2))
     amounts = [floor(Fraction(q) * p + Fraction(1, 2)) for _, q, p in cart]
     assert quote.covered_amount == sum(amounts)
 
 
-@given(st.lists(offers, min_size=2, max_size=4), carts)
+@given(st.lists(discounts, min_size=2, max_size=4), carts)
 def test_coupons_quoted_together_are_quoted_as_if_alone(several, cart):
     scopes = [[name for name in PRODUCTS if name in one.scope.index] for one in several]
     fields = ("kind", "value", "min_spend", "max_discount", "whole_cart")
-    together = Offers(
+    together = Discounts(
         *(np.concatenate([getattr(one, name) for one in several]) for name in fields),
         scope=Scope.from_lists(scopes),
     )
@@ -177,14 +178,14 @@ def test_coupons_quoted_together_are_quoted_as_if_alone(several, cart):
     assert quotes(np.array([1]), cover) == alone[1:2]
 
 
-@given(offers, carts)
-def test_what_is_set_aside_is_never_less_than_what_the_coupon_is_worth(one, cart):
+@given(discounts, carts)
+def test_reserved_amount_is_never_below_the_value_of_the_coupon(one, cart):
     quote = quoted(one, *cart)
     cover = coverage(one, cart_of([CartLine(*line) for line in cart]))
-    worth = quote.amount_off + quote.cashback + quote.gift_value
-    assert worth <= cover.costs[0]
+    value = quote.amount_off + quote.cashback + quote.gift_value
+    assert value <= cover.costs[0]
     is_open = one.kind[0] == PERCENT and one.max_discount[0] == NO_LIMIT
-    assert not is_open or cover.costs[0] == worth
+    assert not is_open or cover.costs[0] == value
 
 
 @pytest.mark.parametrize(
@@ -193,13 +194,13 @@ def test_what_is_set_aside_is_never_less_than_what_the_coupon_is_worth(one, cart
     [(0, 400, False), (0, 401, True), (50, 200, False), (51, 200, True), (100, 0, False)],
 )
 def test_margin_is_what_is_left_of_what_is_paid_after_unit_costs(least, unit_cost, thin):
-    cover = coverage(offer("percent", 20), cart_of([CartLine("p1", 2, 500)]))
+    cover = coverage(discount("percent", 20), cart_of([CartLine("p1", 2, 500)]))
     judged = too_thin(np.array([0]), cover, {"p1": unit_cost}, np.array([least]))
     assert judged.tolist() == [thin]
 
 
 def test_margin_is_not_judged_where_a_cost_is_not_known_or_nothing_is_covered():
-    one = offer("amount_off", 1_000, scope=("p1", "p2"))
+    one = discount("amount_off", 1_000, scope=("p1", "p2"))
     cover = coverage(one, cart_of([CartLine(*line) for line in CART]))
     assert not too_thin(np.array([0]), cover, {"p1": 10**6}, np.array([0])).any()
     cover = coverage(one, cart_of([CartLine("p3", 1, 500)]))
@@ -207,5 +208,5 @@ def test_margin_is_not_judged_where_a_cost_is_not_known_or_nothing_is_covered():
 
 
 def test_gift_may_be_worth_more_than_the_cart():
-    assert quoted(offer("gift", 10_000), ("p1", 1, 1)).gift_value == 10_000
+    assert quoted(discount("gift", 10_000), ("p1", 1, 1)).gift_value == 10_000
     assert DISCOUNT_TYPES[GIFT] == "gift"

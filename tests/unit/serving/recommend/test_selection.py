@@ -6,8 +6,8 @@ from scipy.stats import chisquare
 
 from feature_repo.instants import microseconds
 from serving.candidates.cart import cart_of
-from serving.candidates.offers import NO_LIMIT
-from serving.candidates.quotes import coverage
+from serving.candidates.discounts import coverage
+from serving.candidates.unstated import NO_LIMIT
 from serving.ledger.ledger import Claim
 from serving.policy.policies import Policy
 from serving.recommend.selection import Choice, best_of_groups, select
@@ -20,7 +20,7 @@ LIMITED = {"total_limit": 5}
 
 def chosen(index, k: int = 10, ledger: FakeLedger | None = None, choice=None):
     """Coupons shown, best first, where they are ranked as they stand in the index."""
-    context = RuleContext(index, NOW, {}, coverage(index.terms.offers, cart_of(())), "900")
+    context = RuleContext(index, NOW, {}, coverage(index.terms.discounts, cart_of(())), "900")
     rows = np.arange(len(index))
     scores = np.arange(len(rows), 0, -1.0)
     found = select(context, rows, scores, choice or Choice(k), ledger or FakeLedger())
@@ -106,7 +106,7 @@ def test_while_the_ledger_is_down_what_is_limited_makes_room():
 
 
 def drawn(index, choice: Choice, ledger=None):
-    context = RuleContext(index, NOW, {}, coverage(index.terms.offers, cart_of(())), "900")
+    context = RuleContext(index, NOW, {}, coverage(index.terms.discounts, cart_of(())), "900")
     rows = np.arange(len(index))
     scores = np.zeros(len(rows))
     return rows, select(context, rows, scores, choice, ledger or FakeLedger())
@@ -195,7 +195,7 @@ def test_lists_with_groups_departments_and_refusals_come_as_often_as_their_turns
         for one, group in zip(names, groups, strict=True)
     }
     index, policy = shelf(names, **terms), Policy("plackett_luce", department_limit=2)
-    context = RuleContext(index, NOW, {}, coverage(index.terms.offers, cart_of(())), "900")
+    context = RuleContext(index, NOW, {}, coverage(index.terms.discounts, cart_of(())), "900")
     ledger = FakeLedger(refused={names[one]: "usage_cap_total" for one in refused})
     for number in range(times):
         choice = Choice(3, policy, np.array(departments), (number,))

@@ -13,7 +13,8 @@ from feature_repo.instants import microseconds
 from feature_repo.names import PLACEMENTS
 from feature_repo.transforms.request.affinity import CartLine
 from serving.candidates.cart import cart_of
-from serving.candidates.quotes import coverage, quotes
+from serving.candidates.discounts import coverage
+from serving.candidates.quotes import quotes
 from serving.ledger.ledger import Usage
 from serving.rules.context import RuleContext
 from serving.rules.filter import before_scoring
@@ -202,7 +203,7 @@ class Plain:
 def test_any_shop_gets_what_each_rule_and_each_quote_says_by_itself(shop):
     every, terms, products, cart, usage, online, place = shop
     index = index_of(*every, terms=terms, products=products)
-    cover = coverage(index.terms.offers, cart_of([CartLine(*line) for line in cart]))
+    cover = coverage(index.terms.discounts, cart_of([CartLine(*line) for line in cart]))
     context = RuleContext(index, NOW, online, cover, "900", place)
     rows, removed = before_scoring(context, np.arange(len(index)), FakeLedger(usage))
     plain = [Plain(shop, one) for one in every]

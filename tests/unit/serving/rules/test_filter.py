@@ -7,8 +7,8 @@ from feature_repo.instants import microseconds
 from feature_repo.names import PLACEMENTS
 from feature_repo.transforms.request.affinity import CartLine
 from serving.candidates.cart import cart_of
+from serving.candidates.discounts import coverage
 from serving.candidates.index import CandidateIndex
-from serving.candidates.quotes import coverage
 from serving.ledger.ledger import EVER, NoLedger, Usage
 from serving.rules.context import RuleContext
 from serving.rules.filter import RULES, USAGE_RULES, Rule, apply_rules, before_scoring
@@ -20,7 +20,7 @@ DAY = 86_400_000_000
 
 
 def context(index: CandidateIndex, *cart: tuple[str, float, int], **more) -> RuleContext:
-    cover = coverage(index.terms.offers, cart_of([CartLine(*line) for line in cart]))
+    cover = coverage(index.terms.discounts, cart_of([CartLine(*line) for line in cart]))
     return replace(RuleContext(index, NOW, {}, cover, "900"), **more)
 
 
