@@ -148,7 +148,9 @@ class ResilientUsers:
 
         What holds up the event loop makes every read under way miss its deadline at once.
         """
-        return limit.expired and limit.late > _LATE_SHARE * self._settings.deadline_seconds
+        return (
+            limit.has_expired and limit.seconds_late > _LATE_SHARE * self._settings.deadline_seconds
+        )
 
     def _note(self, error: Exception) -> None:
         was_open = self._breaker.is_open

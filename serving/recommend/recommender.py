@@ -22,7 +22,7 @@ from serving.recommend.selection import DepartmentLabels, choice_for
 from serving.rules.filter import asks_ledger
 from serving.rules.settings import RuleSettings
 from serving.runtime.clock import Clock
-from serving.runtime.deadline import NEVER, Deadline
+from serving.runtime.deadline import Deadline, no_deadline
 from serving.runtime.threads import StartedCoroutine, Threads
 from serving.schemas.recommendation import RecommendationAnswer, RecommendationRequest
 from serving.telemetry.stages import NoTimer, StageTimer
@@ -97,7 +97,7 @@ class Recommender:
         new_id: Callable[[], str],
         limits: Limits | None = None,
         timer: Callable[[], StageTimer] = NoTimer,
-        deadline: Callable[[], Deadline] = NEVER,
+        deadline: Callable[[], Deadline] = no_deadline,
     ) -> None:
         self._reads = reads
         self._rankers = rankers
@@ -133,7 +133,7 @@ class Recommender:
         thread, so that other requests do not wait.
         """
         deadline = self._deadline()
-        with deadline.kept():
+        with deadline.time_limit():
             timer, users = self._timer(), self._users()
             self._candidates.instant(request.as_of)
             index = self._candidates.index()
@@ -165,7 +165,7 @@ class Recommender:
         that this service cannot decide for, and NotReady without a candidate index. Past the
         deadline nothing is reserved or logged, and OutOfTime is raised.
         """
-        timer, deadline = timer or self._timer(), deadline or NEVER()
+        timer, deadline = timer or self._timer(), deadline or no_deadline()
         if candidates is None or candidates.user is not user:
             candidates = self._candidates.build(request, user, timer)
         request_id, watermark = self._new_id(), self._reads.freshness.watermark()

@@ -1,4 +1,4 @@
-"""Clocks, deadlines, threads and the circuit breaker.
+"""Clocks, deadlines, threads, the circuit breaker and numbers from the environment.
 
-What any room may use, and knows nothing of coupons. It must not grow.
+Any room may use it. It imports `errors` and knows no coupon. Keep it small.
 """

@@ -1,25 +1,37 @@
-"""A circuit breaker."""
+"""A circuit breaker: stops calling a store that keeps failing."""
 
 from collections.abc import Callable
 
 
 class Breaker:
-    """Says whether to try. ``timer`` gives seconds that only grow."""
+    """Opens after ``failures`` in a row; then allows one call per ``pause_seconds``.
+
+    The first success closes it. ``timer`` returns seconds that never decrease.
+
+    >>> seconds = [0.0]
+    >>> breaker = Breaker(failures=1, pause_seconds=10.0, timer=lambda: seconds[0])
+    >>> breaker.failed()
+    >>> breaker.is_open, breaker.allows()
+    (True, False)
+    >>> seconds[0] = 10.0
+    >>> breaker.allows(), breaker.allows()
+    (True, False)
+    """
 
     def __init__(self, failures: int, pause_seconds: float, timer: Callable[[], float]) -> None:
-        self._most = failures
+        self._threshold = failures
         self._pause = pause_seconds
         self._timer = timer
-        self._failed = 0
+        self._failures = 0
         self._next_try = 0.0
 
     @property
     def is_open(self) -> bool:
-        """Whether what it guards counts as down."""
-        return self._failed >= self._most
+        """True while the guarded store counts as down."""
+        return self._failures >= self._threshold
 
     def allows(self) -> bool:
-        """Whether this caller may try; while it is open, one caller a pause."""
+        """True if the caller may call the store; while open, for one caller per pause."""
         if not self.is_open:
             return True
         now = self._timer()
@@ -29,9 +41,11 @@ class Breaker:
         return True
 
     def succeeded(self) -> None:
-        self._failed = 0
+        """Records a successful call, which closes the breaker."""
+        self._failures = 0
 
     def failed(self) -> None:
-        self._failed += 1
-        if self._failed == self._most:
+        """Records a failed call; the one that reaches the threshold opens the breaker."""
+        self._failures += 1
+        if self._failures == self._threshold:
             self._next_try = self._timer() + self._pause

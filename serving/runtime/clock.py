@@ -1,4 +1,4 @@
-"""The instant a request is decided for, and instants as the arrays carry them."""
+"""The clock of the service: the instant that a request is decided for."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,23 +10,23 @@ from serving.errors import AsOfRefused
 
 @dataclass(frozen=True)
 class Clock:
-    """Tells the time. In replay it stands still, and a request may name its own instant."""
+    """The current instant. In replay it is fixed, and a request may state its own ``as_of``."""
 
     now: Callable[[], datetime]
     replay: bool = False
 
     def instant(self, as_of: datetime | None, watermark: datetime | None) -> datetime:
-        """The instant to decide for: ``as_of`` if the service is in replay, else now.
+        """Returns ``as_of`` if a request in replay states it, else the current instant.
 
-        ``watermark`` is how far the online features go: before it they would show the future.
-        Raises AsOfRefused.
+        ``watermark`` is the end of the online features. An earlier ``as_of`` is refused: the
+        features would contain its future. Raises AsOfRefused.
         """
         if as_of is None:
             return self.now()
         if not self.replay:
             raise AsOfRefused(
-                "This service runs on the wall clock, and only one in replay accepts as_of; leave "
-                "it out, or start `clipwise serve --replay`."
+                "Expected no as_of, because this service runs on the wall clock; leave it out, or "
+                "start a service in replay by `clipwise serve --replay`."
             )
         if watermark is not None and as_of < watermark:
             raise AsOfRefused(
@@ -37,23 +37,36 @@ class Clock:
 
 
 def steady_wall_clock(wall: Callable[[], float], timer: Callable[[], float]) -> Callable[[], float]:
-    """The wall clock in seconds, held back where it runs ahead of a timer begun now.
+    """Returns a wall clock in seconds that ignores forward jumps, measured by ``timer``.
 
-    By it a clock that jumps ahead makes nothing old.
+    With it, a clock that is set forward makes nothing old, so no file is deleted too early.
+
+    >>> wall, timer = [1_000.0], [0.0]
+    >>> now = steady_wall_clock(lambda: wall[0], lambda: timer[0])
+    >>> wall[0], timer[0] = 9_000.0, 5.0
+    >>> now()
+    1005.0
     """
-    begun = wall() - timer()
-    return lambda: min(wall(), begun + timer())
+    start = wall() - timer()
+    return lambda: min(wall(), start + timer())
 
 
 def isoformat(instant: datetime) -> str:
-    """The instant in UTC as 2017-12-31T00:00:00Z."""
+    """Formats an instant in UTC.
+
+    >>> isoformat(datetime.fromisoformat("2017-12-30T19:00:00-05:00"))
+    '2017-12-31T00:00:00Z'
+    """
     return from_microseconds(microseconds(instant)).isoformat().replace("+00:00", "Z")
 
 
 def frozen_at(
     instant: datetime, watermark: Callable[[], datetime | None]
 ) -> Callable[[], datetime]:
-    """An instant, or where the online features end once they go further: they show up to there."""
+    """Returns a clock fixed at ``instant``, or at the online watermark once that is later.
+
+    The online features contain everything up to their watermark.
+    """
 
     def now() -> datetime:
         return max(instant, watermark() or instant)

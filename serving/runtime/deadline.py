@@ -1,20 +1,22 @@
-"""How long an answer may take: the request is told no, and what was begun for it comes to nothing.
+"""Request deadlines. A late request gets 503 and leaves no reservation and no log entry.
 
-A thread cannot be stopped. What runs in one looks at the deadline itself before it takes or records
-anything, so that nothing is reserved for an answer that nobody gets.
+A thread cannot be stopped. So code in a thread checks the deadline itself before it reserves or
+records anything.
 """
 
 import asyncio
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from serving.errors import OutOfTime
 
 
 class Deadline:
-    """The end of one request's time, ``seconds`` from now; ``timer`` gives seconds that grow."""
+    """The end of a request's time, ``seconds`` from now.
+
+    ``timer`` returns seconds that never decrease.
+    """
 
     def __init__(self, seconds: float, timer: Callable[[], float]) -> None:
         self._seconds = seconds
@@ -22,42 +24,45 @@ class Deadline:
         self._end = timer() + seconds
 
     def check(self) -> None:
-        """Raises OutOfTime if the time is over."""
+        """Raises OutOfTime if the deadline is over."""
         if self._timer() >= self._end:
-            raise self.missed()
+            raise self.error()
 
-    def kept(self) -> "TimeLimit":
-        """What is awaited inside is given up at the deadline. Raises OutOfTime then."""
-        return TimeLimit(self._end - self._timer(), self.missed)
+    def time_limit(self) -> "TimeLimit":
+        """Returns a context manager that cancels its body at the deadline with OutOfTime."""
+        return TimeLimit(self._end - self._timer(), self.error)
 
-    def missed(self) -> OutOfTime:
+    def error(self) -> OutOfTime:
+        """Returns the error of a late request."""
         return OutOfTime(
-            f"There was no answer within {self._seconds:g} seconds; send the request again."
+            f"No answer was ready within {self._seconds:g} seconds; send the request again."
         )
 
 
 class TimeLimit:
-    """Gives up what the current task awaits inside after ``seconds``; raises what ``missed`` makes.
+    """Cancels what the current task awaits inside it after ``seconds``.
 
-    Like ``asyncio.timeout``, whose two coroutines and states cost more than a request's rules do.
+    Then it raises the result of ``error``. Like ``asyncio.timeout``, whose two coroutines and
+    states cost more time than the rules of a request.
     """
 
-    __slots__ = ("_seconds", "_missed", "_task", "_others", "_timer", "_end", "expired")
+    __slots__ = ("_seconds", "_error", "_task", "_earlier", "_timer", "_end", "has_expired")
 
-    def __init__(self, seconds: float, missed: Callable[[], Exception] = TimeoutError) -> None:
+    def __init__(self, seconds: float, error: Callable[[], Exception] = TimeoutError) -> None:
         self._seconds = seconds
-        self._missed = missed
+        self._error = error
         self._timer: asyncio.TimerHandle | None = None
-        self.expired = False
+        self.has_expired = False
 
     @property
-    def late(self) -> float:
-        """How many seconds ago the time was over."""
+    def seconds_late(self) -> float:
+        """Seconds since the limit expired."""
         return asyncio.get_running_loop().time() - self._end
 
     def __enter__(self) -> "TimeLimit":
-        self._task = asyncio.current_task()
-        self._others = self._task.cancelling()
+        # Inside a coroutine there is always a current task, so the type needs no None.
+        self._task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]  # see above
+        self._earlier = self._task.cancelling()
         if self._seconds < math.inf:
             loop = asyncio.get_running_loop()
             self._end = loop.time() + self._seconds
@@ -67,16 +72,17 @@ class TimeLimit:
     def __exit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        if not self.expired:
+        if not self.has_expired:
             return
-        # Whoever cancels the task as well is not told that it was only late.
-        if self._task.uncancel() <= self._others and kind is asyncio.CancelledError:
-            raise self._missed() from error
+        # If another caller cancelled the task as well, its CancelledError wins over the timeout.
+        if self._task.uncancel() <= self._earlier and kind is asyncio.CancelledError:
+            raise self._error() from error
 
     def _expire(self) -> None:
-        self.expired = True
+        self.has_expired = True
         self._task.cancel()
 
 
-NEVER = partial(Deadline, math.inf, lambda: 0.0)
-"""Begins a time without an end."""
+def no_deadline() -> Deadline:
+    """Returns a deadline that never ends."""
+    return Deadline(math.inf, lambda: 0.0)

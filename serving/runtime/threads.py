@@ -1,4 +1,4 @@
-"""Work beside the event loop: a started coroutine, and a thread pool for long decisions."""
+"""Work beside the event loop: a coroutine that starts at once, and a pool for long decisions."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
@@ -8,19 +8,25 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 _THREADS = 32
-"""Beyond so many decisions at once the others wait, at most until their deadline."""
-
+"""Concurrent decisions in threads. Further ones wait, at most until their deadline."""
 
 Result = TypeVar("Result")
 
 
 class StartedCoroutine(Generic[Result]):
-    """A coroutine that runs at once up to where it first waits, and goes on when it is awaited.
+    """A coroutine that runs to its first wait when created, and continues when awaited.
 
-    Whoever begins one may do something else meanwhile, in the same task and the same turn.
+    So a request sends its read of the online store, computes from the cached user meanwhile, and
+    then awaits the read. The coroutine stays in the caller's task: time limits and context
+    variables apply to it as to a plain ``await``.
+
+    Not ``asyncio.create_task``: a task first runs when its creator waits, which is too late here.
+    Awaiting ``sleep(0)`` would start it, but costs 3 us more than a plain ``await`` on uvloop; this
+    class costs 1 us more. Python 3.12 has ``asyncio.eager_task_factory``, which can replace it when
+    3.11 is no longer supported.
     """
 
-    def __init__(self, coroutine: Coroutine[Any, None, Result]) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, Result]) -> None:
         self._coroutine = coroutine
         self._is_done = False
         self._advance(partial(coroutine.send, None))
@@ -36,7 +42,7 @@ class StartedCoroutine(Generic[Result]):
         return self._last
 
     def _advance(self, step: Callable[[], Any]) -> None:
-        """Go on to what it waits for next, or to what it comes to."""
+        """Runs to the next wait, or to the result."""
         try:
             self._last = step()
         except StopIteration as end:
@@ -44,16 +50,19 @@ class StartedCoroutine(Generic[Result]):
 
 
 class Threads:
-    """Threads of their own for what takes long, so that nothing else waits for one of them."""
+    """A thread pool for long decisions, apart from asyncio's own pool.
 
-    def __init__(self, most: int = _THREADS) -> None:
-        self._pool = ThreadPoolExecutor(most, "decide")
+    So no other work waits for a decision.
+    """
+
+    def __init__(self, size: int = _THREADS) -> None:
+        self._pool = ThreadPoolExecutor(size, "decide")
 
     async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        """Call a function in a thread; whoever awaits it may give up before it ends."""
+        """Calls a function in a thread. A cancelled caller leaves the call running."""
         call = partial(copy_context().run, function, *arguments)
         return await asyncio.get_running_loop().run_in_executor(self._pool, call)
 
     def close(self) -> None:
-        """Wait for the calls that run; those that wait are dropped."""
+        """Waits for running calls and drops queued ones."""
         self._pool.shutdown(cancel_futures=True)

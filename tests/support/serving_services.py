@@ -17,7 +17,7 @@ from serving.recommend.decision import Records
 from serving.recommend.recommender import Rankers, Reads, Recommender
 from serving.runtime.background import Background
 from serving.runtime.clock import Clock
-from serving.runtime.deadline import NEVER
+from serving.runtime.deadline import no_deadline
 from serving.schemas.event import EventReceipt
 from serving.telemetry.metrics import Metrics
 from serving.telemetry.stages import NoTimer
@@ -65,7 +65,7 @@ def service(
     traces=None,
     watch=NoTimer,
     experiment=None,
-    deadline=NEVER,
+    deadline=no_deadline,
     clock=None,
     **more,
 ) -> Service:

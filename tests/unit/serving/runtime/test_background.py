@@ -53,7 +53,7 @@ def test_failure_that_stays_the_same_is_logged_once(caplog):
 
 def test_task_that_hangs_holds_up_neither_the_start_nor_the_end(caplog):
     free, begun = threading.Event(), time.monotonic()
-    background = Background(60, free.wait, patience=0.05)
+    background = Background(60, free.wait, timeout=0.05)
     background.start()
     background.stop()
     assert time.monotonic() - begun < 5
