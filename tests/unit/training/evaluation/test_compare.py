@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
-from training.data.frame import NEVER, RankingFrame, take
+from tests.support.ranking_frames import numbered, ranking_frame
+from training.data.frame import take
 from training.evaluation import compare
 from training.models import baselines
 from training.registry.promotion_gate import Gate, Measured, decide
@@ -18,21 +18,13 @@ def _frame(seed=0):
     """300 exposures of 150 users with 12 candidates; more own purchases, likelier redeemed."""
     rng = np.random.default_rng(seed)
     count = GROUPS * SIZE
-    inputs = np.zeros((count, len(RANKER_INPUTS)), np.float32)
-    own = rng.poisson(1.0, count)
-    inputs[:, RANKER_INPUTS.index("own_purchase_count")] = own
-    inputs[:, RANKER_INPUTS.index("covered_buyer_count_all")] = rng.integers(0, 50, count)
-    label = (rng.random(count) < 0.02 + 0.08 * own).astype(np.int8)
-    return RankingFrame(
-        qid=np.repeat(np.array([f"q{n}" for n in range(GROUPS)], object), SIZE),
-        user_id=np.repeat(np.array([f"u{n // 2}" for n in range(GROUPS)], object), SIZE),
-        campaign_id=np.full(count, "c", object),
-        coupon_id=np.tile(np.array([f"k{n}" for n in range(SIZE)], object), GROUPS),
-        as_of=np.zeros(count, np.int64),
-        label=label,
-        open_until=np.ones(count, np.int64),
-        learned=np.where(label > 0, 1, NEVER),
-        inputs=inputs,
+    own, buyers = rng.poisson(1.0, count), rng.integers(0, 50, count)
+    return ranking_frame(
+        numbered("q", GROUPS, SIZE),
+        rng.random(count) < 0.02 + 0.08 * own,
+        user_id=numbered("u", GROUPS, SIZE, shared_by=2),
+        own_purchase_count=own,
+        covered_buyer_count_all=buyers,
     )
 
 
@@ -104,24 +96,10 @@ def test_comparison_without_any_redeemed_coupon_says_what_to_do():
 
 
 def test_own_purchases_outrank_popularity_and_unknown_popularity_is_none():
-    inputs = np.zeros((3, len(RANKER_INPUTS)), np.float32)
-    inputs[:, RANKER_INPUTS.index("own_purchase_count")] = [2, 1, 0]
-    inputs[:, RANKER_INPUTS.index("covered_buyer_count_all")] = [0, 900, np.nan]
-    frame = RankingFrame(*(getattr(FRAME, name)[:3] for name in _NAMES), inputs)
+    counts = {"own_purchase_count": [2, 1, 0], "covered_buyer_count_all": [0, 900, np.nan]}
+    frame = ranking_frame(["q"] * 3, [0, 0, 0], **counts)
     assert np.argsort(-baselines.own_purchases_scores(frame)).tolist() == [0, 1, 2]
     assert baselines.popularity_scores(frame).tolist() == [0.0, 900.0, 0.0]
-
-
-_NAMES = (
-    "qid",
-    "user_id",
-    "campaign_id",
-    "coupon_id",
-    "as_of",
-    "label",
-    "open_until",
-    "learned",
-)
 
 
 def test_random_rule_depends_on_its_seed_alone():

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
-from training.data.frame import NEVER, RankingFrame
+from tests.support.ranking_frames import numbered, ranking_frame
+from training.data.frame import RankingFrame
 from training.evaluation import fairness, group_metrics
 
 GROUPS, SIZE = 400, 4
@@ -12,20 +12,10 @@ YOUNG = np.arange(GROUPS) % 2 == 0
 
 
 def frame() -> RankingFrame:
-    """Every group redeemed its first coupon; two groups a user, of one age."""
-    count = GROUPS * SIZE
-    label = np.tile(np.array([1, 0, 0, 0], np.int8), GROUPS)
-    users = [f"u{n % 2}-{n // 4}" for n in range(GROUPS)]
-    return RankingFrame(
-        qid=np.repeat(np.array([f"q{n}" for n in range(GROUPS)], object), SIZE),
-        user_id=np.repeat(np.array(users, object), SIZE),
-        campaign_id=np.full(count, "c", object),
-        coupon_id=np.tile(np.array([f"k{n}" for n in range(SIZE)], object), GROUPS),
-        as_of=np.zeros(count, np.int64),
-        label=label,
-        open_until=np.ones(count, np.int64),
-        learned=np.where(label > 0, 1, NEVER),
-        inputs=np.zeros((count, len(RANKER_INPUTS)), np.float32),
+    """Builds groups that redeemed their first coupon; each user has two groups and one age."""
+    users = np.array([f"u{n % 2}-{n // 4}" for n in range(GROUPS)], object)
+    return ranking_frame(
+        numbered("q", GROUPS, SIZE), [1, 0, 0, 0] * GROUPS, user_id=np.repeat(users, SIZE)
     )
 
 

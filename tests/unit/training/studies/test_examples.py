@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
-from training.data.frame import NEVER, RankingFrame, take
+from tests.support.ranking_frames import numbered, ranking_frame
+from training.data.frame import RankingFrame, take
 from training.studies.examples import pick_examples
 
 GROUPS, SIZE = 30, 15
@@ -15,20 +16,11 @@ BOUGHT = RANKER_INPUTS.index("purchase_count_all")
 
 def frame(seed: int = 0, redeemed_share: float = 0.1) -> RankingFrame:
     rng = np.random.default_rng(seed)
-    count = GROUPS * SIZE
-    label = (rng.random(count) < redeemed_share).astype(np.int8)
-    inputs = np.zeros((count, len(RANKER_INPUTS)), np.float32)
-    inputs[:, BOUGHT] = np.repeat(rng.integers(0, 900, GROUPS), SIZE)
-    return RankingFrame(
-        qid=np.repeat(np.array([f"q{n}" for n in range(GROUPS)], object), SIZE),
-        user_id=np.repeat(np.array([f"u{n}" for n in range(GROUPS)], object), SIZE),
-        campaign_id=np.full(count, "c", object),
-        coupon_id=np.tile(np.array([f"k{n}" for n in range(SIZE)], object), GROUPS),
-        as_of=np.zeros(count, np.int64),
-        label=label,
-        open_until=np.ones(count, np.int64),
-        learned=np.where(label > 0, 1, NEVER),
-        inputs=inputs,
+    return ranking_frame(
+        numbered("q", GROUPS, SIZE),
+        rng.random(GROUPS * SIZE) < redeemed_share,
+        user_id=numbered("u", GROUPS, SIZE),
+        purchase_count_all=np.repeat(rng.integers(0, 900, GROUPS), SIZE),
     )
 
 
