@@ -95,7 +95,7 @@ def catalog(lake: Lake, state: State, scored: Scored) -> Catalog:
     """All coupons that were tested, by their scopes, and how many users there are."""
     last = purchases_before(lake, state, int(scored.fold.max()))
     users = lake.known("users", state).num_rows
-    return catalog_of(last.of_coupons(scored.frame.coupon_id), users)
+    return catalog_of(last.for_coupons(scored.frame.coupon_id), users)
 
 
 def write(home: Path, summary: dict, scored: Scored) -> Backtested:

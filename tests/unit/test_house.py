@@ -54,7 +54,9 @@ ROOMS: Mapping[str, str] = {
         "feature_repo.names feature_repo.transforms.history feature_repo.transforms.request"
     ),
     "validation": "feature_repo.contract feature_repo.lake feature_repo.sources",
-    "training.data": "feature_repo.lake feature_repo.names feature_repo.transforms.request",
+    "training.data": (
+        "feature_repo.instants feature_repo.lake feature_repo.names feature_repo.transforms.request"
+    ),
     "training.evaluation": "training.data feature_repo.transforms",
     "training.models": (
         "training.data feature_repo.names feature_repo.transforms.request serving.policy"

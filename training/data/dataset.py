@@ -1,12 +1,13 @@
-"""The point-in-time training frame: what Feast knew at every exposure, for every candidate.
+"""Builds the point-in-time training frame: one row for each exposure and candidate coupon.
 
-User features are read once an exposure, coupon features once a coupon and instant; the pairs are
-then formed by the function that also serves requests.
+User features are read once for each exposure, coupon features once for each coupon and instant.
+``ranker_inputs``, the function that also serves requests, then combines them into pairs.
 """
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,37 +22,46 @@ from feature_repo.transforms.request.ranker_inputs import (
 from training.data.frame import RankingFrame
 from training.data.labels import Pairs, instants, label_pairs
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 log = logging.getLogger(__name__)
 
-Columns = Mapping[str, Sequence]
+Columns = Mapping[str, Any]
+"""Values by column name: one array, or a list with one array for each row of a list column."""
+
 Read = Callable[[str, Sequence[str], np.ndarray], Columns]
-"""Reads the service's features for a join key, ids and instants (int64 us), one entry a row."""
+"""Reads the features of a feature service: (join key, ids, instants) -> columns.
+
+Instants are int64 microseconds. Each column has one value for each id.
+"""
 
 
 class DatasetError(Exception):
-    """No training frame can be built; the message says what is missing."""
+    """The training frame cannot be built; the message names the missing data."""
 
 
 @dataclass(frozen=True)
 class RawTables:
-    """Exposures, coupons and redemptions as they are known, as Arrow tables in the contract."""
+    """Exposures, coupons and redemptions in their current versions, in the contract's columns."""
 
-    exposures: object
-    coupons: object
-    redemptions: object
+    exposures: "pa.Table"
+    coupons: "pa.Table"
+    redemptions: "pa.Table"
 
 
 def raw_tables(lake: Lake, state: State) -> RawTables:
-    """What labels are made from, in one state of the lake."""
+    """Reads the tables that labels are made from, in one state of the lake."""
     return RawTables(*(lake.known(n, state) for n in ("exposures", "coupons", "redemptions")))
 
 
 def build_frame(
     raw: RawTables, read: Read, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> RankingFrame:
-    """The labelled pairs of all exposures with their inputs, ordered by time, then exposure.
+    """Builds the labeled pairs of all exposures with their inputs, by time, then exposure id.
 
-    Raises DatasetError if nobody was exposed to a coupon.
+    ``progress`` receives the pairs done and the total. Raises DatasetError if no exposure has a
+    candidate coupon.
     """
     exposures = raw.exposures.sort_by(
         [("event_timestamp", "ascending"), ("exposure_id", "ascending")]
@@ -59,8 +69,8 @@ def build_frame(
     pairs = label_pairs(exposures, raw.coupons, raw.redemptions)
     if not len(pairs):
         raise DatasetError(
-            "The lake has no exposure to a coupon, so there is nothing to learn from; ingest "
-            "exposures, coupons and redemptions first."
+            "Expected exposures with coupons in the lake, got none: ingest exposures, coupons and "
+            "redemptions first."
         )
     as_of = instants(exposures["event_timestamp"])
     users = read(USER, exposures["user_id"].to_pylist(), as_of)
@@ -68,32 +78,34 @@ def build_frame(
     for rows, matrix in _inputs(pairs, as_of, users, raw.coupons, read):
         inputs[rows] = matrix
         progress(int(rows.max()) + 1, len(pairs))
-    log.info("built %d pairs of %d exposures", len(pairs), len(exposures))
+    log.info("built %d pairs from %d exposures", len(pairs), len(exposures))
     return _frame(pairs, exposures, raw.coupons, as_of, inputs)
 
 
 def _inputs(
-    pairs: Pairs, as_of: np.ndarray, users: Columns, coupons, read: Read
+    pairs: Pairs, as_of: np.ndarray, users: Columns, coupons: "pa.Table", read: Read
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The inputs of the pairs, one instant at a time: rows of the pairs and their matrix."""
+    """Yields rows of ``pairs`` with their input matrix, one instant at a time."""
     coupon_ids = np.asarray(coupons["coupon_id"].to_pylist(), dtype=object)
-    moment = as_of[pairs.exposure]
-    keys, member = np.unique(np.stack([moment, pairs.coupon]), axis=1, return_inverse=True)
-    known = read(COUPON, coupon_ids[keys[1]].tolist(), keys[0])
+    instants_of_pairs = as_of[pairs.exposure]
+    keys, member = np.unique(
+        np.stack([instants_of_pairs, pairs.coupon]), axis=1, return_inverse=True
+    )
+    features = read(COUPON, coupon_ids[keys[1]].tolist(), keys[0])
     for instant in np.unique(keys[0]):
         here = np.flatnonzero(keys[0] == instant)
-        arranged = coupons_from_columns(_rows(known, here))
-        rows = np.flatnonzero(moment == instant)
-        # Users and coupons of one instant form a grid per campaign, so it is filled per campaign.
+        coupons_here = coupons_from_columns(_rows(features, here))
+        rows = np.flatnonzero(instants_of_pairs == instant)
+        # Only the users and coupons of one campaign form a full grid, so each has its own.
         for block in _blocks(pairs, rows):
             exposed, user = np.unique(pairs.exposure[block], return_inverse=True)
             candidate, column = np.unique(member[block] - here[0], return_inverse=True)
-            grid = ranker_inputs(_rows(users, exposed), arranged, candidate, as_of[exposed])
+            grid = ranker_inputs(_rows(users, exposed), coupons_here, candidate, as_of[exposed])
             yield block, grid[user, column]
 
 
 def _blocks(pairs: Pairs, rows: np.ndarray) -> Iterator[np.ndarray]:
-    """Rows of exposures that share their first coupon, and so their campaign."""
+    """Yields the rows of each campaign: exposures with the same first coupon share a campaign."""
     starts = np.concatenate([[True], np.diff(pairs.exposure[rows]) != 0])
     first = pairs.coupon[rows][starts]
     campaign = first[np.cumsum(starts) - 1]
@@ -108,15 +120,21 @@ def _rows(columns: Columns, rows: np.ndarray) -> Columns:
     }
 
 
-def _frame(pairs: Pairs, exposures, coupons, as_of: np.ndarray, inputs: np.ndarray) -> RankingFrame:
-    def of(table, column: str, rows: np.ndarray) -> np.ndarray:
+def _frame(
+    pairs: Pairs,
+    exposures: "pa.Table",
+    coupons: "pa.Table",
+    as_of: np.ndarray,
+    inputs: np.ndarray,
+) -> RankingFrame:
+    def values(table: "pa.Table", column: str, rows: np.ndarray) -> np.ndarray:
         return np.asarray(table[column].to_pylist(), dtype=object)[rows]
 
     return RankingFrame(
-        qid=of(exposures, "exposure_id", pairs.exposure),
-        user_id=of(exposures, "user_id", pairs.exposure),
-        campaign_id=of(exposures, "campaign_id", pairs.exposure),
-        coupon_id=of(coupons, "coupon_id", pairs.coupon),
+        qid=values(exposures, "exposure_id", pairs.exposure),
+        user_id=values(exposures, "user_id", pairs.exposure),
+        campaign_id=values(exposures, "campaign_id", pairs.exposure),
+        coupon_id=values(coupons, "coupon_id", pairs.coupon),
         as_of=as_of[pairs.exposure],
         label=pairs.label,
         open_until=pairs.open_until,
@@ -125,8 +143,8 @@ def _frame(pairs: Pairs, exposures, coupons, as_of: np.ndarray, inputs: np.ndarr
     )
 
 
-def feast_reader(store, service_name: str = RANKER_SERVICE) -> Read:
-    """Reads the service's features from a Feast store's offline side, point-in-time correct."""
+def feast_reader(store: Any, service_name: str = RANKER_SERVICE) -> Read:
+    """Returns a reader of point-in-time correct features from a Feast store's offline store."""
     by_key = features_by_key(store, service_name)
 
     def read(key: str, ids: Sequence[str], as_of: np.ndarray) -> Columns:
@@ -140,8 +158,8 @@ def feast_reader(store, service_name: str = RANKER_SERVICE) -> Read:
     return read
 
 
-def features_by_key(store, service_name: str = RANKER_SERVICE) -> dict[str, list[str]]:
-    """The feature references of a service, by the join key that they are read with."""
+def features_by_key(store: Any, service_name: str = RANKER_SERVICE) -> dict[str, list[str]]:
+    """Returns the feature references of a feature service by their join key."""
     by_key: dict[str, list[str]] = {USER: [], COUPON: []}
     for projection in store.get_feature_service(service_name).feature_view_projections:
         key = store.get_feature_view(projection.name).entity_columns[0].name
@@ -149,12 +167,15 @@ def features_by_key(store, service_name: str = RANKER_SERVICE) -> dict[str, list
     return by_key
 
 
-def columns_of(table) -> Columns:
-    """Arrow columns as arrays; a list column as one array (or None) a row, without copies."""
+def columns_of(table: "pa.Table") -> Columns:
+    """Converts Arrow columns to arrays; a list column to one array (or None) for each row.
+
+    Lists are not copied.
+    """
     return {name: _column(table[name].combine_chunks()) for name in table.column_names}
 
 
-def _column(column) -> Sequence:
+def _column(column: "pa.Array") -> Sequence | np.ndarray:
     import pyarrow as pa
 
     if pa.types.is_list(column.type):

@@ -1,4 +1,4 @@
-"""The frame that a ranker learns from: one row a pair of an exposure and a candidate coupon."""
+"""The frame that a ranker learns from: one row for each exposure and candidate coupon."""
 
 from dataclasses import dataclass, fields, replace
 
@@ -7,7 +7,7 @@ import numpy as np
 from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
 
 NEVER = np.iinfo(np.int64).max
-"""Stands in ``learned`` for a pair without a redemption."""
+"""The value of ``learned`` for a pair without a redemption."""
 
 COUPON_REQUIRED: tuple[str, ...] = (
     "scope_product_count",
@@ -17,21 +17,23 @@ COUPON_REQUIRED: tuple[str, ...] = (
     "covered_purchase_count_90d",
     "covered_coupon_purchase_count_90d",
 )
-"""Inputs that are known for every coupon, because its plan is announced before it is shown."""
+"""Inputs that every coupon must have: its scope is announced before its first exposure."""
 
 
 class FrameError(ValueError):
-    """The frame cannot be learned from; the message says which rule it breaks."""
+    """The frame is not fit for training; the message names the broken rule."""
 
 
 @dataclass(frozen=True)
 class RankingFrame:
-    """``n`` pairs, the pairs of one exposure in one run of rows.
+    """``n`` pairs of an exposure and a coupon; the pairs of one exposure are consecutive rows.
 
-    ``qid``, ``user_id``, ``campaign_id`` and ``coupon_id`` are object arrays of str. ``as_of`` is
-    the instant of the exposure, ``open_until`` that at which the coupon ends and ``learned`` that
-    at which a redemption became known (``NEVER`` without one): int64 microseconds, UTC. ``label``
-    is 1 for a redeemed coupon. ``inputs`` is float32 of shape ``(n, len(RANKER_INPUTS))``.
+    ``qid``, ``user_id``, ``campaign_id`` and ``coupon_id`` are object arrays of str. A ``qid`` is
+    one exposure, which is one group. ``label`` is 1 for a redeemed coupon, else 0.
+
+    Three columns are instants in int64 microseconds, UTC. ``as_of`` is the exposure,
+    ``open_until`` the end of the coupon. ``learned`` is when the redemption became known, or
+    ``NEVER``. ``inputs`` is float32 of shape ``(n, len(RANKER_INPUTS))``.
     """
 
     qid: np.ndarray
@@ -49,45 +51,54 @@ class RankingFrame:
 
 
 def groups(frame: RankingFrame) -> np.ndarray:
-    """The first row of every group, ascending."""
+    """Returns the first row of every group, ascending."""
     return group_starts(frame.qid)
 
 
 def group_starts(qid: np.ndarray) -> np.ndarray:
-    """The rows at which a run of equal qids begins."""
+    """Returns the rows at which a run of equal qids begins.
+
+    >>> group_starts(np.array(["a", "a", "b"])).tolist()
+    [0, 2]
+    """
     if len(qid) == 0:
         return np.empty(0, dtype=np.int64)
     return np.concatenate([[0], np.flatnonzero(qid[1:] != qid[:-1]) + 1])
 
 
 def group_sizes(starts: np.ndarray, row_count: int) -> np.ndarray:
-    """How many rows each group has."""
+    """Returns the number of rows of each group.
+
+    >>> group_sizes(np.array([0, 2]), row_count=3).tolist()
+    [2, 1]
+    """
     return np.diff(np.append(starts, row_count))
 
 
 def take(frame: RankingFrame, rows: np.ndarray) -> RankingFrame:
-    """The rows of a boolean mask or of ascending positions."""
+    """Selects rows by a Boolean mask or by ascending positions."""
     return replace(frame, **{f.name: getattr(frame, f.name)[rows] for f in fields(frame)})
 
 
 def concatenated(*frames: RankingFrame) -> RankingFrame:
-    """The rows of several frames, one after the other."""
+    """Concatenates the rows of several frames."""
     parts = {f.name: [getattr(one, f.name) for one in frames] for f in fields(RankingFrame)}
     return RankingFrame(**{name: np.concatenate(arrays) for name, arrays in parts.items()})
 
 
 def column(frame: RankingFrame, name: str) -> np.ndarray:
-    """One input by its name, one value a row. Raises KeyError for a name that is no input."""
+    """Returns the values of one input by its name. Raises KeyError for an unknown name."""
     if name not in RANKER_INPUTS:
         raise KeyError(f"Expected one of RANKER_INPUTS, got {name!r}.")
     return frame.inputs[:, RANKER_INPUTS.index(name)]
 
 
 def check_frame(frame: RankingFrame) -> None:
-    """Raise FrameError unless the frame can be learned from.
+    """Raises FrameError unless the frame is fit for training.
 
-    It needs rows of equal number in every column, groups in one run of rows with one user and one
-    instant each, a positive label, and values in every ``COUPON_REQUIRED`` input.
+    All columns must have the same number of rows. A group must be consecutive rows with one user
+    and one instant. At least one label must be positive. Every ``COUPON_REQUIRED`` input must have
+    a value in every row.
     """
     _check_shape(frame)
     _check_groups(frame)
@@ -100,7 +111,7 @@ def check_frame(frame: RankingFrame) -> None:
 
 
 def frame_problem(frame: RankingFrame) -> str | None:
-    """Why the frame cannot be learned from, as a sentence, or None if it can."""
+    """Returns the message of ``check_frame``'s error, or None if the frame is fit for training."""
     try:
         check_frame(frame)
     except FrameError as error:
@@ -118,13 +129,13 @@ def _check_shape(frame: RankingFrame) -> None:
     if frame.inputs.shape != expected:
         raise FrameError(
             f"Expected inputs of shape {expected}, got {frame.inputs.shape}: form them with "
-            "feature_repo.transforms.request.ranker_inputs, one row a pair."
+            "feature_repo.transforms.request.ranker_inputs, one row for each pair."
         )
     for field in fields(frame):
         if len(getattr(frame, field.name)) != len(frame):
             raise FrameError(
                 f"Expected {len(frame)} values of {field.name}, got "
-                f"{len(getattr(frame, field.name))}: give one value a pair."
+                f"{len(getattr(frame, field.name))}: pass one value for each pair."
             )
 
 
@@ -132,7 +143,7 @@ def _check_groups(frame: RankingFrame) -> None:
     starts = groups(frame)
     if len(set(frame.qid[starts])) != len(starts):
         raise FrameError(
-            f"Expected the pairs of each exposure in one run of rows, got {len(starts)} runs for "
+            f"Expected the pairs of each exposure in consecutive rows, got {len(starts)} runs for "
             f"{len(set(frame.qid[starts]))} exposures: sort the frame by qid."
         )
     first = np.repeat(starts, group_sizes(starts, len(frame)))
@@ -141,8 +152,8 @@ def _check_groups(frame: RankingFrame) -> None:
         mixed = np.flatnonzero(values != values[first])
         if len(mixed):
             raise FrameError(
-                f"Expected one {name} an exposure, got several for qid "
-                f"{frame.qid[mixed[0]]!r}: give each exposure a qid of its own."
+                f"Expected one {name} for each exposure, got several for qid "
+                f"{frame.qid[mixed[0]]!r}: use a different qid for each exposure."
             )
 
 

@@ -1,4 +1,4 @@
-"""Labels: which of the coupons that an exposure brought were redeemed, and when we learned it."""
+"""Labels: the coupons of an exposure that were redeemed, and when the redemption became known."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -13,12 +13,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Pairs:
-    """``n`` pairs of an exposure and a candidate coupon, the pairs of an exposure together.
+    """``n`` pairs of an exposure and a candidate coupon, ordered by exposure, then by coupon.
 
-    ``exposure`` and ``coupon`` are rows of the tables they were made from, in ascending order of
-    exposure, then of coupon. ``label`` is int8. ``learned`` is the instant at which the first
-    redemption became known, ``NEVER`` without one; ``open_until`` the coupon's ``valid_to``. Both
-    are int64 microseconds.
+    ``exposure`` and ``coupon`` are row numbers of the source tables. ``label`` is int8. ``learned``
+    is the instant at which the first redemption became known, or ``NEVER``. ``open_until`` is the
+    coupon's ``valid_to``. Both are int64 microseconds.
     """
 
     exposure: np.ndarray
@@ -36,14 +35,18 @@ def label_pairs(
     coupons: Mapping[str, Sequence],
     redemptions: Mapping[str, Sequence],
 ) -> Pairs:
-    """Pair every exposure with the coupons of its campaign and label the pairs.
+    """Pairs every exposure with the coupons of its campaign and labels the pairs.
 
-    The tables are Arrow tables or mappings of arrays in contract columns, one row a key: of
-    exposures ``user_id, campaign_id, event_timestamp``, of coupons ``coupon_id, campaign_id,
-    valid_to``, of redemptions ``user_id, coupon_id, event_timestamp, created_timestamp``. A label
-    is 1 if the user redeemed the coupon in ``[exposure, valid_to)``. A coupon that had already
-    ended at the exposure was no candidate and makes no pair. A user who was exposed to a campaign
-    twice has the redemption in both groups.
+    The tables are Arrow tables or mappings of arrays, with one row for each key. These columns are
+    read:
+
+    - exposures: ``user_id, campaign_id, event_timestamp``
+    - coupons: ``coupon_id, campaign_id, valid_to``
+    - redemptions: ``user_id, coupon_id, event_timestamp, created_timestamp``
+
+    A label is 1 if the user redeemed the coupon in the half-open interval ``[exposure, valid_to)``.
+    A coupon that ended at the exposure or before it is not a candidate and makes no pair. If a user
+    was exposed to a campaign twice, a redemption labels the pairs of both exposures.
     """
     grid = _Grid.of(_ids(exposures["campaign_id"]), _ids(coupons["campaign_id"]))
     exposed = instants(exposures["event_timestamp"])
@@ -55,14 +58,17 @@ def label_pairs(
     known = instants(redemptions["created_timestamp"])[row]
     np.minimum.at(learned, pair[in_time], known[in_time])
     pairs = _candidates(grid, exposed, closed, learned)
-    logger.info("labelled %d pairs, %d redeemed", len(pairs), int(pairs.label.sum()))
+    logger.info("labeled %d pairs, %d redeemed", len(pairs), int(pairs.label.sum()))
     return pairs
 
 
 def instants(values: Sequence) -> np.ndarray:
-    """Timestamps as int64 microseconds since the epoch.
+    """Converts timestamps to int64 microseconds since the epoch.
 
-    Takes Arrow or NumPy timestamps of any unit, or int64 microseconds. Raises TypeError else.
+    Takes Arrow or NumPy timestamps of any unit, or int64 microseconds. Raises TypeError for others.
+
+    >>> instants(np.array(["1970-01-01T00:00:01"], "datetime64[s]")).tolist()
+    [1000000]
     """
     array = np.asarray(values)
     if array.dtype.kind == "M":
@@ -77,10 +83,10 @@ def instants(values: Sequence) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Grid:
-    """Every exposure with every coupon of its campaign, as runs of one sorted coupon order.
+    """Every exposure with every coupon of its campaign, as slices of one sorted coupon order.
 
-    Exposure ``e`` has the coupons ``order[first[e]:first[e] + size[e]]`` and its pairs begin at
-    ``start[e]``; ``place[c]`` is where coupon ``c`` stands within its campaign.
+    Exposure ``e`` has the coupons ``order[first[e]:first[e] + size[e]]``. Its pairs begin at
+    ``start[e]``. ``place[c]`` is the position of coupon ``c`` within its campaign.
     """
 
     order: np.ndarray
@@ -112,10 +118,10 @@ def _matches(
     redemptions: Mapping[str, Sequence],
     grid: _Grid,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Each redemption with every exposure of its user to its campaign.
+    """Matches each redemption with every exposure of its user to the coupon's campaign.
 
-    Returns the redemption's row, the pair, the exposure's row and the coupon's row, one entry a
-    match. A redemption of an unknown coupon or by a user who was not exposed has none.
+    Returns for each match the redemption's row, the pair, the exposure's row and the coupon's row.
+    A redemption of an unknown coupon, or by a user without an exposure, has no match.
     """
     users = _codes(_ids(exposures["user_id"]))
     campaigns = _codes(_ids(exposures["campaign_id"]))
@@ -131,7 +137,7 @@ def _matches(
 
 
 def _join(wanted: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of every pair of equal keys."""
+    """Returns the positions of all pairs of equal keys: in ``wanted`` and in ``held``."""
     order = np.argsort(held, kind="stable")
     ordered = held[order]
     low, high = np.searchsorted(ordered, wanted, "left"), np.searchsorted(ordered, wanted, "right")
@@ -148,7 +154,7 @@ def _candidates(grid: _Grid, exposed: np.ndarray, closed: np.ndarray, learned: n
 
 
 def _runs(first: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Unfold runs: which run each element belongs to, and the element."""
+    """Expands runs of consecutive numbers: the run of each element, and the element."""
     run = np.repeat(np.arange(len(size)), size)
     offset = np.arange(len(run)) - np.repeat(np.cumsum(size) - size, size)
     return run, first[run] + offset
@@ -163,5 +169,5 @@ def _codes(values: np.ndarray) -> dict[str, int]:
 
 
 def _encode(values: np.ndarray, codes: Mapping[str, int]) -> np.ndarray:
-    """The code of every value; one past the last for a value that has none."""
+    """Returns the code of every value; a value without a code gets ``len(codes)``."""
     return np.fromiter((codes.get(value, len(codes)) for value in values), np.int64, len(values))

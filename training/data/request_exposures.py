@@ -1,18 +1,22 @@
-"""What a request would have ranked: the union of the campaigns that were open for a user."""
+"""The candidates of a request: the union of the campaigns that were open for a user."""
 
-from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
+from feature_repo.instants import from_microseconds
 from feature_repo.lake.duckdb_files import query
 
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-def request_exposures(exposures, first: int):
-    """One row a request and campaign, in the columns of exposures (Arrow).
 
-    Whenever a user is exposed, at ``first`` (int64 microseconds) or later, a request stands for
-    the user at that instant, with every campaign to which the user was exposed by then; coupons
-    that have ended by then make no pair. ``exposure_id`` names the request: it is one group.
+def request_exposures(exposures: "pa.Table", first: int) -> "pa.Table":
+    """Builds one row for each request and campaign, in the columns of exposures.
+
+    Each exposure at ``first`` (int64 microseconds) or later stands for one request of its user at
+    that instant. The request has every campaign to which the user was exposed by then. Coupons that
+    had ended make no pair. ``exposure_id`` is the id of the request, which is one group.
     """
-    start = (datetime.fromtimestamp(0, UTC) + timedelta(microseconds=first)).isoformat()
+    start = from_microseconds(first).isoformat()
     return query(
         "WITH request AS (SELECT user_id, event_timestamp, min(exposure_id) AS exposure_id "
         f"FROM exposures WHERE event_timestamp >= TIMESTAMPTZ '{start}' GROUP BY ALL) "

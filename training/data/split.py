@@ -1,26 +1,27 @@
-"""The split by time: who was exposed when, and what was known of it at the cutoff."""
+"""Splits a frame by time into train, valid and test, without outcomes from the future."""
 
 import logging
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import numpy as np
 
+from feature_repo.instants import DAY, microseconds
 from training.data.frame import RankingFrame, take
 
 logger = logging.getLogger(__name__)
 
 VALID_WEEKS = 8
-"""Long enough that a campaign of a month or two has been shown and mostly redeemed within it."""
+"""Long enough for a campaign of one or two months to run and to be mostly redeemed."""
 
 
 class SplitError(ValueError):
-    """The split cannot be made; the message says which part would be wrong."""
+    """The split is not possible; the message names the part that would be wrong."""
 
 
 @dataclass(frozen=True)
 class TimeSplit:
-    """The instants, in int64 microseconds UTC, from which exposures are valid and then test."""
+    """The starts of valid and of test, in int64 microseconds, UTC."""
 
     valid_start: int
     test_start: int
@@ -34,38 +35,40 @@ class TimeSplit:
 
     @classmethod
     def before(cls, test_start: datetime, valid_weeks: int = VALID_WEEKS) -> "TimeSplit":
-        """Test from an instant on, valid the weeks before it. Raises SplitError for naive time."""
+        """Returns a split with test from an instant on and valid in the weeks before it.
+
+        Raises SplitError for an instant without a time zone.
+        """
         if test_start.tzinfo is None:
             raise SplitError(
-                f"Expected test_start with a time zone, got {test_start.isoformat()}: say which, "
+                f"Expected test_start with a time zone, got {test_start.isoformat()}: add one, "
                 "as in 2017-10-01T00:00:00+00:00."
             )
-        epoch = datetime.fromtimestamp(0, test_start.tzinfo)
-        test = (test_start - epoch) // timedelta(microseconds=1)
-        week = timedelta(weeks=1) // timedelta(microseconds=1)
-        return cls(test - valid_weeks * week, test)
+        test = microseconds(test_start)
+        return cls(test - valid_weeks * 7 * DAY, test)
 
 
 def split(frame: RankingFrame, at: TimeSplit) -> tuple[RankingFrame, RankingFrame, RankingFrame]:
-    """Train, valid and test, each of whole exposures.
+    """Returns train, valid and test. Each exposure is in exactly one of them.
 
-    What train and valid know ends at ``test_start``. A redemption that was learned then or later
-    is not known yet, and a coupon still open then may yet be redeemed: such pairs are left out,
-    they are not zeros. Test keeps every pair. A group keeps its place even if pairs of it go.
-    On a history that begins after ``valid_start`` train takes what would be valid.
-    Raises SplitError if train or test would be empty, or if nothing was redeemed in test.
+    Train and valid contain only pairs whose outcome was final and known before ``test_start``.
+    Other pairs are left out and do not count as unredeemed: their redemption became known later,
+    or their coupon was still open. Test keeps every pair.
+
+    If no such pair is older than ``valid_start``, train takes the pairs of valid. Raises SplitError
+    if train or test would be empty, or if test has no redemption.
     """
     before = frame.as_of < at.test_start
-    known = before & known_at(frame, at.test_start)
+    settled = before & settled_before(frame, at.test_start)
     early = frame.as_of < at.valid_start
-    if not (early & known).any():
+    if not (early & settled).any():
         early = before
-    masks = {"train": early & known, "valid": known & ~early, "test": ~before}
+    masks = {"train": early & settled, "valid": settled & ~early, "test": ~before}
     for name, mask in masks.items():
         logger.info("%s: %d pairs, %d redeemed", name, mask.sum(), frame.label[mask].sum())
         if name != "valid" and not mask.any():
             raise SplitError(
-                f"Expected exposures for {name}, got none of {len(frame)} pairs: move test_start "
+                f"Expected exposures for {name}, got none in {len(frame)} pairs: move test_start "
                 "(--test-start), or ingest a longer period."
             )
     if not frame.label[masks["test"]].any():
@@ -73,12 +76,14 @@ def split(frame: RankingFrame, at: TimeSplit) -> tuple[RankingFrame, RankingFram
             f"Expected redemptions in test, got none in {masks['test'].sum()} pairs: move "
             "test_start (--test-start), or ingest a longer period."
         )
-    return tuple(take(frame, mask) for mask in masks.values())
+    train, valid, test = (take(frame, mask) for mask in masks.values())
+    return train, valid, test
 
 
-def known_at(frame: RankingFrame, cutoff: int) -> np.ndarray:
-    """Which pairs have an outcome that was settled and known strictly before an instant.
+def settled_before(frame: RankingFrame, cutoff: int) -> np.ndarray:
+    """Returns a Boolean mask of the pairs whose outcome was final and known before ``cutoff``.
 
-    ``cutoff`` is in microseconds. A coupon that ends at the cutoff can no longer be redeemed.
+    ``cutoff`` is in microseconds and exclusive. A coupon that ends at the cutoff can no longer be
+    redeemed, so its pair counts as settled.
     """
     return np.where(frame.label > 0, frame.learned < cutoff, frame.open_until <= cutoff)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from training.data.frame import RankingFrame, concatenated, take
-from training.data.split import known_at
+from training.data.split import settled_before
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ def fold_at(frame: RankingFrame, start: int) -> Fold:
     starts = _starts(frame)
     campaigns = tuple(sorted(name for name, begun in starts.items() if begun == start))
     tested = np.isin(frame.campaign_id, campaigns)
-    known = (frame.as_of < start) & known_at(frame, start)
+    known = (frame.as_of < start) & settled_before(frame, start)
     return Fold(start, campaigns, take(frame, known), take(frame, tested))
 
 

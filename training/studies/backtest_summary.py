@@ -7,7 +7,7 @@ from dataclasses import asdict
 import numpy as np
 
 from training.data.frame import column, groups
-from training.data.split import known_at
+from training.data.split import settled_before
 from training.evaluation import group_metrics
 from training.evaluation.compare import PRIMARY_CUTOFF, RANKER, compare
 from training.evaluation.list_metrics import Catalog, list_metrics
@@ -107,7 +107,7 @@ def _calibration_ahead(scored: Scored) -> list[dict]:
     frame = scored.frame
 
     def settled(start: int) -> np.ndarray:
-        return (frame.open_until <= start) & known_at(frame, start)
+        return (frame.open_until <= start) & settled_before(frame, start)
 
     scores = scored.scores[RANKER]
     return _bins(frame.label, calibrated(scored.fold, frame.label, scores, settled))

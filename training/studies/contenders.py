@@ -151,8 +151,8 @@ def _of_purchases(
     score: Callable[[PurchaseMatrix], np.ndarray],
     fold: Fold,
 ) -> np.ndarray:
-    then = known(fold.start).of_coupons(fold.test.coupon_id)
-    return then.pairs(fold.test.user_id, fold.test.coupon_id, score(then))
+    then = known(fold.start).for_coupons(fold.test.coupon_id)
+    return then.pair_scores(fold.test.user_id, fold.test.coupon_id, score(then))
 
 
 def _hybrid(parts: dict[str, Scorer], fold: Fold) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Nothing that came to be known at an exposure or later reaches what the ranker learns from."""
+"""No fact that became known at an exposure or later reaches the inputs of training."""
 
 import numpy as np
 import pytest
@@ -18,11 +18,11 @@ from tests.support.feature_logs import (
 )
 from training.data.dataset import Read, feast_reader
 
-# Feast warns while it is imported; its warnings are not ours to mend.
+# Feast warns at import; this project cannot fix those warnings.
 pytestmark = pytest.mark.filterwarnings("default")
 
 LOG = complete(hard_cases())
-# At each of them somebody buys something, so that a leak of one microsecond shows.
+# A user buys at each of these instants, so that a leak of one microsecond is visible.
 INSTANTS = [START + round(24 * days) * DAY // 24 for days in (9.5, 12, 25, 70)]
 
 
@@ -32,8 +32,8 @@ def store(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def as_it_was(store):
-    """The inputs at each instant from a lake that holds only what was known before it."""
+def with_past_facts(store):
+    """The inputs at each instant, from a lake with only the facts known before it."""
     found = {}
     for t in INSTANTS:
         before = {name: [row for row in rows if _known(row) < t] for name, rows in LOG.items()}
@@ -47,8 +47,8 @@ def _known(row: dict) -> int:
 
 
 @pytest.fixture(scope="module")
-def in_hindsight(store, as_it_was):
-    """The same from a lake that knows by now how it all went on, and perhaps by another reader."""
+def with_later_facts(store, with_past_facts):
+    """Reads the same inputs from a lake with all later facts, through any reader."""
     relanded(store, LOG, watermark=complete_until(LOG))
 
     def inputs(read: Read | None = None) -> dict[int, np.ndarray]:
@@ -58,7 +58,7 @@ def in_hindsight(store, as_it_was):
 
 
 def differing(before: dict[int, np.ndarray], after: dict[int, np.ndarray]) -> dict[int, list[str]]:
-    """The inputs that hindsight changed, by instant."""
+    """The names of the inputs that later facts changed, by instant."""
     found = {}
     for t, inputs in before.items():
         same = np.isclose(inputs, after[t], rtol=1e-6, atol=0, equal_nan=True).all(axis=0)
@@ -67,22 +67,22 @@ def differing(before: dict[int, np.ndarray], after: dict[int, np.ndarray]) -> di
     return found
 
 
-def test_hindsight_changes_no_input_of_an_earlier_exposure(as_it_was, in_hindsight):
-    assert differing(as_it_was, in_hindsight()) == {}
+def test_later_facts_change_no_input_of_an_earlier_exposure(with_past_facts, with_later_facts):
+    assert differing(with_past_facts, with_later_facts()) == {}
 
 
-def test_what_is_redeemed_after_an_exposure_changes_its_label_and_no_input(store, as_it_was):
+def test_later_redemption_changes_the_label_and_no_input(store, with_past_facts):
     relanded(store, LOG, watermark=complete_until(LOG))
     found = {t: frame_of(store, USERS, COUPONS, [t], redeemed=True) for t in INSTANTS}
     assert all(0 < one.label.sum() < len(one) for one in found.values())
-    assert differing(as_it_was, {t: one.inputs for t, one in found.items()}) == {}
+    assert differing(with_past_facts, {t: one.inputs for t, one in found.items()}) == {}
 
 
 @pytest.mark.parametrize("late", [1, DAY], ids=["a microsecond", "a day"])
-def test_a_leak_from_after_the_exposure_is_caught(store, as_it_was, in_hindsight, late):
+def test_leak_from_after_the_exposure_is_detected(store, with_past_facts, with_later_facts, late):
     honest = feast_reader(store)
 
     def leaking(key, ids, as_of):
         return honest(key, ids, as_of + late)
 
-    assert differing(as_it_was, in_hindsight(leaking))
+    assert differing(with_past_facts, with_later_facts(leaking))

@@ -1,9 +1,8 @@
-"""What was known of purchases and scopes before an instant, from a real lake."""
-
-from datetime import UTC, datetime
+"""Purchases and scopes as known before an instant, and requests, from a real lake."""
 
 import pytest
 
+from feature_repo.instants import microseconds
 from feature_repo.lake.reader import Lake
 from tests.support.landing_batches import day, land, purchase, rows, user
 from training.data.purchase_matrix import purchases_before
@@ -12,7 +11,8 @@ from training.models.collaborative import decayed_purchases
 
 
 def us(number: int) -> int:
-    return int((day(number) - datetime.fromtimestamp(0, UTC)).total_seconds()) * 1_000_000
+    """The start of a numbered day, in microseconds."""
+    return microseconds(day(number))
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def lake(tmp_path):
     lake = Lake(tmp_path)
     goods = [{"product_id": p, "name": "Oat milk", "brand": "Alpha"} for p in ("p1", "p2")]
     pairs = [{"coupon_id": "c1", "product_id": "p1"}, {"coupon_id": "c1", "product_id": "p2"}]
-    taken_back = purchase("e2", 10) | {"event_type": "view", "created_timestamp": day(30)}
+    correction = purchase("e2", 10) | {"event_type": "view", "created_timestamp": day(30)}
     land(
         lake,
         {
@@ -28,7 +28,7 @@ def lake(tmp_path):
             "products": rows("products", *goods),
             "coupon_products": rows("coupon_products", *pairs),
             "events": rows(
-                "events", purchase("e1", 0), purchase("e2", 10), purchase("e3", 20), taken_back
+                "events", purchase("e1", 0), purchase("e2", 10), purchase("e3", 20), correction
             ),
         },
     )
@@ -36,7 +36,7 @@ def lake(tmp_path):
 
 
 @pytest.mark.parametrize(("number", "count"), [(1, 1), (10, 1), (11, 2), (21, 3), (31, 2)])
-def test_purchases_count_as_they_were_known_strictly_before(lake, number, count):
+def test_only_purchases_known_before_the_instant_count(lake, number, count):
     known = purchases_before(lake, lake.state(), us(number))
     assert known.count.toarray().tolist() == [[count, 0]]
     assert (known.users, known.coupons) == ({"u1": 0}, {"c1": 0})
@@ -44,17 +44,17 @@ def test_purchases_count_as_they_were_known_strictly_before(lake, number, count)
     assert known.text == ["Oat milk Alpha"] * 2
 
 
-def test_before_the_first_purchase_every_pair_scores_zero(lake):
-    known = purchases_before(lake, lake.state(), us(0)).of_coupons(["c1"])
-    assert known.pairs(["u1"], ["c1"], decayed_purchases(known)).tolist() == [0.0]
+def test_every_pair_scores_zero_before_the_first_purchase(lake):
+    known = purchases_before(lake, lake.state(), us(0)).for_coupons(["c1"])
+    assert known.pair_scores(["u1"], ["c1"], decayed_purchases(known)).tolist() == [0.0]
 
 
-def test_a_purchase_is_worth_half_after_ninety_days(lake):
+def test_purchase_has_half_its_weight_after_ninety_days(lake):
     known = purchases_before(lake, lake.state(), us(90))
     assert known.decayed.toarray()[0, 0] == pytest.approx(0.5 + 0.5 ** (70 / 90))
 
 
-def test_a_request_holds_every_campaign_that_reached_the_user_by_then():
+def test_request_has_every_campaign_that_reached_the_user_before_it():
     made = [
         {"exposure_id": "x1", "campaign_id": "a", "event_timestamp": day(1)},
         {"exposure_id": "x2", "campaign_id": "b", "event_timestamp": day(5)},
@@ -76,7 +76,7 @@ def test_a_request_holds_every_campaign_that_reached_the_user_by_then():
 LATE = {"created_timestamp": day(7)}
 
 
-def test_coupons_announced_later_can_be_there_without_later_purchases(lake):
+def test_later_coupons_can_be_included_without_later_purchases(lake):
     late = [{"coupon_id": "c2", "product_id": "p1"} | {"event_timestamp": day(15)}]
     land(lake, {"coupon_products": rows("coupon_products", *late)})
     state = lake.state()

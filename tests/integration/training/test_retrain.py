@@ -61,7 +61,7 @@ def test_recommenders_know_nothing_after_the_first_campaign_of_their_run():
     for start, upto in ((100, 101), (102, 103), (104, 104)):
         here = (TEST.as_of >= start) & (TEST.as_of <= upto)
         then = purchases(start)
-        expected = then.pairs(TEST.user_id, TEST.coupon_id, then.decayed.toarray())
+        expected = then.pair_scores(TEST.user_id, TEST.coupon_id, then.decayed.toarray())
         np.testing.assert_allclose(found[here], expected[here])
 
 

@@ -1,4 +1,4 @@
-"""Labels against a slow reading of their definition, and the ends of the window."""
+"""Labels against a slow implementation of their definition, and the ends of the window."""
 
 import numpy as np
 import pytest
@@ -37,13 +37,13 @@ def _redemptions(rows):
 def _slow(exposures, coupons, redemptions):
     out = []
     for e, (user, campaign, start) in enumerate(exposures):
-        for c, (coupon, carrier, end) in enumerate(coupons):
-            if carrier != campaign or end <= start:
+        for c, (coupon, of_campaign, end) in enumerate(coupons):
+            if of_campaign != campaign or end <= start:
                 continue
             learned = [
                 known
-                for who, what, at, known in redemptions
-                if (who, what) == (user, coupon) and start <= at < end
+                for by_user, of_coupon, at, known in redemptions
+                if (by_user, of_coupon) == (user, coupon) and start <= at < end
             ]
             out.append((e, c, int(bool(learned)), min(learned, default=NEVER), end))
     return out
@@ -78,7 +78,7 @@ def _label(redeemed_at, user="u1", coupon="k"):
     ).label.tolist()
 
 
-def test_redemption_counts_from_the_exposure_and_no_longer_at_the_end():
+def test_redemption_counts_from_the_exposure_until_just_before_the_end():
     assert [_label(at) for at in (9, 10, 19, 20)] == [[0], [1], [1], [0]]
 
 
@@ -107,6 +107,6 @@ def test_instants_of_any_unit_become_microseconds():
     assert instants(np.array([7])).tolist() == [7]
 
 
-def test_instants_that_are_no_timestamps_are_refused():
+def test_values_that_are_no_timestamps_are_refused():
     with pytest.raises(TypeError, match="Expected timestamps or int64 microseconds, got float64"):
         instants(np.array([1.0]))

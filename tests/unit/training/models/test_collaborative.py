@@ -96,12 +96,12 @@ def test_other_similarities_are_refused():
 
 def test_pairs_of_unknown_users_and_coupons_score_nothing():
     scores = np.arange(USERS * COUPONS, dtype=float).reshape(USERS, COUPONS) + 1
-    found = KNOWN.pairs(["u1", "new", "u6"], ["c2", "c2", "new"], scores)
+    found = KNOWN.pair_scores(["u1", "new", "u6"], ["c2", "c2", "new"], scores)
     assert found.tolist() == [scores[1, 2], 0.0, 0.0]
 
 
 def test_of_some_coupons_the_scores_are_those_of_all():
-    some = KNOWN.of_coupons(["c3", "unknown", "c1", "c3"])
+    some = KNOWN.for_coupons(["c3", "unknown", "c1", "c3"])
     assert list(some.coupons) == ["c3", "c1"]
     assert collaborative.user_based(some) == pytest.approx(
         collaborative.user_based(KNOWN)[:, [3, 1]]

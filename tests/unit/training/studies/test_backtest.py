@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
+from tests.support.ranking_frames import ranking_frame
 from training.data.frame import NEVER, RankingFrame, take
 from training.studies.backtest import BacktestError, backtest, check_parts, fold_at, origins
 
@@ -13,17 +14,16 @@ SPRING, SUMMER, FALL = 100, 200, 300
 
 
 def frame(*pairs: tuple) -> RankingFrame:
-    """Pairs of (exposure, campaign, as_of, open_until, learned or NEVER), one coupon each."""
+    """Builds pairs from (exposure, campaign, as_of, open_until, learned), one coupon each."""
     qid, campaign, as_of, until, learned = (list(values) for values in zip(*pairs, strict=True))
-    return RankingFrame(
-        qid=np.array(qid, object),
-        user_id=np.array([f"of {one}" for one in qid], object),
-        campaign_id=np.array(campaign, object),
-        coupon_id=np.array([f"k{row}" for row in range(len(pairs))], object),
-        as_of=np.array(as_of, np.int64),
-        label=(np.array(learned) < NEVER).astype(np.int8),
-        open_until=np.array(until, np.int64),
-        learned=np.array(learned, np.int64),
+    return ranking_frame(
+        qid,
+        np.array(learned) < NEVER,
+        campaign_id=campaign,
+        coupon_id=[f"k{row}" for row in range(len(pairs))],
+        as_of=as_of,
+        open_until=until,
+        learned=learned,
         inputs=np.arange(len(pairs) * len(RANKER_INPUTS), dtype=np.float32).reshape(len(pairs), -1),
     )
 

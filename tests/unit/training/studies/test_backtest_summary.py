@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
-from training.data.frame import NEVER, RankingFrame
+from tests.support.ranking_frames import numbered, ranking_frame
+from training.data.frame import NEVER
 from training.evaluation.compare import RANKER
 from training.evaluation.list_metrics import Catalog
 from training.models.baselines import PLAIN_RULES, plain_rules
@@ -23,27 +24,25 @@ def scored(seed: int = 0) -> Scored:
     """120 exposures of 60 users in three folds; more own purchases, likelier redeemed."""
     rng = np.random.default_rng(seed)
     count = GROUPS * SIZE
-    inputs = np.full((count, len(RANKER_INPUTS)), np.nan, np.float32)
     own = rng.poisson(0.7, count)
-    for name, values in {
+    inputs = {
         "own_purchase_count": own,
         "covered_buyer_count_all": rng.integers(0, 50, count),
         "purchase_count_all": np.repeat(rng.choice([5, 300, 800], GROUPS), SIZE),
         "kids_count": np.repeat(np.where(rng.random(GROUPS) < 0.5, 0, 2), SIZE),
-    }.items():
-        inputs[:, RANKER_INPUTS.index(name)] = values
+    }
     label = (rng.random(count) < 0.03 + 0.06 * own).astype(np.int8)
     fold = np.repeat(np.sort(rng.choice([10, 20, 30], GROUPS)), SIZE)
-    frame = RankingFrame(
-        qid=np.repeat(np.array([f"q{n}" for n in range(GROUPS)], object), SIZE),
-        user_id=np.repeat(np.array([f"u{n // 2}" for n in range(GROUPS)], object), SIZE),
-        campaign_id=np.array([f"of {start}" for start in fold], object),
-        coupon_id=np.tile(np.array([f"k{n}" for n in range(SIZE)], object), GROUPS),
+    frame = ranking_frame(
+        numbered("q", GROUPS, SIZE),
+        label,
+        user_id=numbered("u", GROUPS, SIZE, shared_by=2),
+        campaign_id=[f"of {start}" for start in fold],
         as_of=fold,
-        label=label,
         open_until=fold + 5,
         learned=np.where(label > 0, fold + 1, NEVER),
-        inputs=inputs,
+        inputs=np.full((count, len(RANKER_INPUTS)), np.nan, np.float32),
+        **inputs,
     )
     guess = label * 0.5 + rng.random(count)
     return Scored(frame, fold, {RANKER: guess, **plain_rules(frame, seed)})
