@@ -1,4 +1,4 @@
-"""Puts the service together: the only place in serving that reads the environment and the clock."""
+"""Starts the service. With ``wiring``, the only place that reads the environment and the clock."""
 
 import os
 from collections.abc import Callable
@@ -9,6 +9,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
+from feature_repo.lake.reader import Lake
 from serving.access.api_keys import KeyFile
 from serving.api.app import create_app
 from serving.errors import CannotListen
@@ -31,30 +32,30 @@ _SERVER: dict[str, Any] = {
 }
 
 
-# The tools read these at their import, which is why that happens late.
+# MLflow, Arrow and OpenTelemetry read these when they are imported, so they are imported late.
 _DEFAULTS = {
-    # Without a network each of the two would cost time.
+    # No telemetry; without a network each of the two would also cost time.
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "1",
-    # A registry that is down must not hold up what serves meanwhile.
+    # A registry that is down must not block the ranker in use.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    # Arrow's own way of keeping memory holds on to some 40 MB of what files of decisions took.
+    # Arrow's own memory pool keeps some 40 MB after writing decision files.
     "ARROW_DEFAULT_MEMORY_POOL": "system",
-    # Whose traces these are.
+    # The name of this service in traces.
     "OTEL_SERVICE_NAME": "clipwise",
 }
 
 
-def load_settings(**overrides: object) -> Settings:
-    """The settings of this process's environment; ``overrides`` win."""
+def load_settings(**overrides: Any) -> Settings:
+    """Reads the settings from this process's environment; ``overrides`` win."""
     return settings_from_environment(os.environ, **overrides)
 
 
 def serve(settings: Settings, listening: Callable[[str], None]) -> None:
-    """Answer requests until the process is stopped; ``listening`` hears under which address.
+    """Answers requests until the process is stopped. Calls ``listening`` with the address first.
 
-    Raises CannotListen and KeysFailed before anything heavy is done.
+    Raises CannotListen and KeysFailed before any slow import.
     """
     keys = KeyFile(settings.home).read()
     if not len(keys) and not is_loopback(settings.host):
@@ -74,13 +75,11 @@ def serve(settings: Settings, listening: Callable[[str], None]) -> None:
 
 
 def build(settings: Settings) -> FastAPI:
-    """The application, ready to be run by an ASGI server.
+    """Builds the ASGI application.
 
-    Raises LakeError in replay if nothing was ingested yet; on the wall clock the service starts
-    without and says that it is not ready.
+    Raises LakeError in replay for an empty lake. On the wall clock the service starts without
+    data, and `/readyz` answers that it is not ready.
     """
-    from feature_repo.lake.reader import Lake
-
     prepare_environment(settings)
     lake = Lake(settings.home)
     online = FeastOnline(open_feature_store(settings.feature_repo))
@@ -88,7 +87,7 @@ def build(settings: Settings) -> FastAPI:
 
 
 def prepare_environment(settings: Settings) -> None:
-    """Set what the tools read from the environment, before any of them is imported."""
+    """Sets the variables of the tools, before any of them is imported."""
     os.environ["CLIPWISE_HOME"] = str(settings.home)
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)

@@ -1,9 +1,10 @@
-"""What a service needs to know about the machine it runs on."""
+"""The settings of the service, read from the environment."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from feature_repo.home import REPOSITORY, resolve_home
 from serving.decisions.settings import DecisionLogSettings
@@ -20,15 +21,13 @@ _COLLECTORS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOIN
 
 @dataclass(frozen=True)
 class Settings:
-    """Where state lives, where to listen, by how many processes, and which clock counts.
+    """Settings of one service.
 
-    A recommendation that takes more than ``deadline_seconds`` is given up.
-
-    ``replay`` fixes the clock at the lake's watermark. ``poll_seconds`` is how often the champion
-    and the online store are looked at for something newer. ``webhook_secret`` is what the registry
-    signs its notices with; without one the service takes none. ``traced`` says that the
-    environment names a collector of OpenTelemetry traces. In ``run_folder`` workers leave what one
-    that takes another's place has to know.
+    ``home`` is the folder of all state. ``replay`` fixes the clock at the lake's watermark. A
+    recommendation times out after ``deadline_seconds``. The champion and the online store are
+    checked for changes every ``poll_seconds``. ``webhook_secret`` verifies the registry's notices;
+    without it the service accepts none. ``traced`` is true if the environment names a collector of
+    OpenTelemetry traces. Workers leave files in ``run_folder`` for the worker that replaces one.
     """
 
     home: Path
@@ -55,8 +54,8 @@ class Settings:
         return REPOSITORY
 
 
-def settings_from_environment(environ: Mapping[str, str], **overrides: object) -> Settings:
-    """Settings from the variables that ``infra/.env.example`` lists; ``overrides`` win over all.
+def settings_from_environment(environ: Mapping[str, str], **overrides: Any) -> Settings:
+    """Reads the variables that ``infra/.env.example`` lists; ``overrides`` win over them.
 
     Raises SettingsRefused.
     """

@@ -88,7 +88,7 @@ class Champions:
 
 @dataclass(frozen=True)
 class Recorders:
-    """Where decisions, metrics and traces go."""
+    """The sinks of decisions, metrics and traces."""
 
     decisions: DecisionLog
     shadow: Shadow
@@ -211,8 +211,12 @@ def _service(
     recorders: Recorders,
     recommender: Recommender,
 ) -> Service:
-    of_champion = (champions.slot.refresh, champions.audit.look, recorders.metrics.look)
-    of_catalog = (
+    of_champion: tuple[Callable[[], None], ...] = (
+        champions.slot.refresh,
+        champions.audit.look,
+        recorders.metrics.look,
+    )
+    of_catalog: tuple[Callable[[], None], ...] = (
         catalog.online.refresh,
         catalog.terms.refresh,
         catalog.index.refresh,

@@ -1,4 +1,4 @@
-"""Work that nobody waits for: what the challenger would have shown, found out after the answer."""
+"""A thread for rankings in shadow, which run after the answer."""
 
 import logging
 import queue
@@ -9,9 +9,9 @@ log = logging.getLogger(__name__)
 
 
 class Shadow:
-    """Runs jobs on a thread of its own, at most ``capacity`` waiting.
+    """Runs jobs on one thread, with at most ``capacity`` waiting.
 
-    ``skipped`` counts those that found no room or failed.
+    ``skipped`` counts the jobs that found no room or failed.
     """
 
     def __init__(self, capacity: int = 256) -> None:
@@ -20,18 +20,19 @@ class Shadow:
         self.skipped = 0
 
     def start(self) -> None:
+        """Starts the thread."""
         self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
         self._thread.start()
 
     def submit(self, job: Callable[[], None]) -> None:
-        """Run a job soon, or skip it: it never holds up who asks."""
+        """Queues a job, or skips it when the queue is full; never blocks."""
         try:
             self._jobs.put_nowait(job)
         except queue.Full:
             self.skipped += 1
 
     def close(self) -> None:
-        """Do what waits, and stop."""
+        """Runs the waiting jobs and stops the thread."""
         if self._thread is not None:
             self._jobs.put(None)
             self._thread.join()
@@ -42,6 +43,6 @@ class Shadow:
             try:
                 job()
             except Exception:
-                # A challenger that fails is the reviewer's concern, not that of this thread.
+                # A failing challenger must not end the thread.
                 self.skipped += 1
                 log.exception("the challenger could not rank a request in shadow")

@@ -45,6 +45,8 @@ def candidate_inputs(
     if not len(rows):
         return NO_INPUTS
     columns = UserColumns(user)
-    cached = cache and cache.purchases_of(request.user_id, user, columns, index, rows)
+    cached = None
+    if cache is not None:
+        cached = cache.purchases_of(request.user_id, user, columns, index, rows)
     carts = [request.lines]
     return ranker_inputs(columns, index.coupons, rows, np.array([as_of]), carts, cached)[0]

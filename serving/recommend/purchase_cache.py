@@ -21,7 +21,7 @@ _ARRAY_OBJECT_BYTES = 120
 
 @dataclass(frozen=True)
 class _Entry:
-    """Features with the user object, index and rows that they are computed of; ``size`` in bytes."""
+    """Features, with the user object, index and rows that they are of; ``size`` is in bytes."""
 
     user: ReferenceType[Entity]
     index: CandidateIndex

@@ -96,7 +96,9 @@ def select(
 def _drawn(
     context: RuleContext, ranked: np.ndarray, draw: Draw, k: int, ledger: Ledger
 ) -> Selection:
-    drawn, shown, removed = [], [], Counter()
+    drawn: list[int] = []
+    shown: list[bool] = []
+    removed: Counter[str] = Counter()
     while sum(shown) < k and len(batch := draw.take(k - sum(shown))):
         kept, failed = _claimed(context, ranked[batch], ledger)
         drawn += batch.tolist()
@@ -123,7 +125,8 @@ def _best(
     terms = context.index.terms
     is_free = terms.stated.isdisjoint(LIMITED)
     groups = terms.group[ranked] if "group" in terms.stated else None
-    left, shown, removed = np.arange(len(ranked)), [], Counter()
+    left, removed = np.arange(len(ranked)), Counter[str]()
+    shown: list[int] = []
     while True:
         # A refused coupon is removed from ``left``, so another of its group can be the best.
         best = left if groups is None else left[best_of_groups(groups[left])]
