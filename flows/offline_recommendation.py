@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from feature_repo.lake.duckdb_files import query
+from feature_repo.lake.coupon_scopes import CoveredProducts, covered_products
 from feature_repo.lake.reader import Lake
-from feature_repo.lake.state import LakeError, State, instant
+from feature_repo.lake.state import LakeError, instant
 from feature_repo.names import COUPON, PRODUCT, TERMS_SERVICE, USER
 from flows.materialize import apply
 from flows.runtime import prepare_environment, tracking_uri
@@ -83,7 +83,7 @@ class Explained:
 
     answer: RecommendationAnswer
     as_of: datetime
-    covers: Mapping[str, tuple[int, list[str], list[str]]]
+    covers: Mapping[str, CoveredProducts]
 
 
 def recommend(user_id: str, as_of: str | None = None, k: int = 10) -> Explained:
@@ -106,10 +106,10 @@ def recommend(user_id: str, as_of: str | None = None, k: int = 10) -> Explained:
             f"{moment.isoformat()}; choose an instant no later than that."
         )
     features = OfflineFeatures(apply(), moment)
-    coupons = _known(lake, state, COUPON, "coupons", moment)
+    coupons = lake.known_ids("coupons", state, moment)
     terms = features.terms(
-        _known(lake, state, COUPON, "coupon_terms", moment),
-        _known(lake, state, PRODUCT, "product_terms", moment),
+        lake.known_ids("coupon_terms", state, moment),
+        lake.known_ids("product_terms", state, moment),
     )
     index = index_from_columns(features.coupons(coupons), terms)
     models = ModelSlot(MlflowRegistry(tracking_uri(home)))
@@ -125,56 +125,4 @@ def recommend(user_id: str, as_of: str | None = None, k: int = 10) -> Explained:
     request = RecommendationRequest(user_id=user_id, placement="home", k=k)
     answer = recommender.decide(request, features.user(user_id))
     ids = [one.coupon_id for one in answer.recommendations]
-    return Explained(answer, moment, covered_names(lake, state, user_id, ids, moment))
-
-
-def _known(lake: Lake, state: State, key: str, table: str, as_of: datetime) -> list[str]:
-    """The ids in a table that were known before an instant."""
-    found = query(
-        f"SELECT DISTINCT {key} FROM ({lake.scan(table, state)}) WHERE "
-        f"greatest(event_timestamp, created_timestamp) < '{as_of.isoformat()}' ORDER BY 1"
-    )
-    return found[key].to_pylist()
-
-
-def covered_names(
-    lake: Lake, state: State, user_id: str, coupon_ids: list[str], as_of: datetime
-) -> dict[str, tuple[int, list[str], list[str]]]:
-    """By coupon: how many kinds of product it covers, the most bought, and those the user bought.
-
-    Purchases count if they happened before ``as_of``.
-    """
-    bought = query(
-        f"""
-        WITH pairs AS (
-            SELECT DISTINCT coupon_id, product_id FROM ({lake.scan("coupon_products", state)})
-            WHERE coupon_id IN (SELECT coupon_id FROM wanted)),
-        names AS (SELECT product_id, coalesce(arg_max(name, created_timestamp), product_id) AS name
-            FROM ({lake.scan("products", state)}) GROUP BY product_id),
-        sold AS (SELECT product_id, count(*) AS times, count(*) FILTER (user_id = $user) AS own
-            FROM (SELECT * FROM ({lake.scan("events", state)})
-                WHERE greatest(event_timestamp, created_timestamp) < '{as_of.isoformat()}'
-                QUALIFY row_number() OVER (
-                    PARTITION BY event_id ORDER BY created_timestamp DESC) = 1)
-            WHERE event_type = 'purchase' GROUP BY 1),
-        named AS (SELECT coupon_id, product_id, name, coalesce(times, 0) AS times,
-            coalesce(own, 0) AS own
-            FROM pairs JOIN names USING (product_id) LEFT JOIN sold USING (product_id))
-        SELECT coupon_id, count(DISTINCT product_id) AS products,
-            list_distinct(list(name ORDER BY times DESC, name)) AS every,
-            list(name || ' x' || own ORDER BY own DESC, name) FILTER (own > 0) AS own
-        FROM (SELECT coupon_id, min(product_id) AS product_id, name, sum(times) AS times,
-            sum(own) AS own FROM named GROUP BY coupon_id, name) GROUP BY coupon_id
-        """.replace("$user", "'" + user_id.replace("'", "''") + "'"),
-        wanted=_table(coupon_ids),
-    )
-    return {
-        row["coupon_id"]: (row["products"], row["every"][:2], (row["own"] or [])[:2])
-        for row in bought.to_pylist()
-    }
-
-
-def _table(coupon_ids: list[str]):
-    import pyarrow as pa
-
-    return pa.table({"coupon_id": pa.array(coupon_ids, pa.string())})
+    return Explained(answer, moment, covered_products(lake, state, user_id, ids, moment, most=2))

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from feature_repo.lake.coupon_scopes import CoveredProducts, covered_products
 from feature_repo.lake.reader import Lake
 from feature_repo.names import RANKER_SERVICE
 from feature_repo.transforms.request.reasons import code_of, reasons
 from flows.champion import tracking
 from flows.experiment_data import ExperimentData
-from flows.offline_recommendation import covered_names
 from flows.runtime import git_commit
 from serving.models.mlflow_registry import ranker_of
 from serving.models.rankers import ChampionRanker
@@ -158,7 +158,7 @@ def _worked(
     rows = example.rows[np.array(example.ranks) - 1]
     user, when = test.user_id[rows[0]], at(test.as_of[rows[0]])
     ids = test.coupon_id[rows].tolist()
-    names = covered_names(lake, trial.state, user, ids, when)
+    names = covered_products(lake, trial.state, user, ids, when, most=2)
     effects = ranker.explain(test.inputs[rows]).by_input
     coupons = [
         ExampleCoupon(
@@ -184,7 +184,7 @@ def _worked(
     )
 
 
-def _named(covers: tuple[int, list[str], list[str]] | None) -> str:
+def _named(covers: CoveredProducts | None) -> str:
     """What a coupon covers, the most bought products first."""
     if covers is None:
         return "Products without a name"

@@ -5,7 +5,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from feature_repo.lake.landing import Sorted, commit, current, sort_rows, writing
+from feature_repo.lake.landing import (
+    ClassifiedRows,
+    Landing,
+    classify_rows,
+    commit,
+    current_state,
+    write_lock,
+)
 from feature_repo.lake.reader import Lake
 from feature_repo.lake.state import LakeError, State
 from feature_repo.sources import Batch
@@ -60,26 +67,27 @@ def ingest_batch(
     another ingest runs, BatchError for a batch that has not the contract's shape, and
     TooManyFailures above ``maximum_share`` failing rows.
     """
-    with writing(lake):
-        state = current(lake)
+    with write_lock(lake):
+        state = current_state(lake)
         landed = landed_parents(lake, state)
         waiting = may_land(lake, state, batch, landed)
         checked = check(
             _together(batch, waiting), landed, as_of, progress, batch.rejected, fresh_within
         )
         stop_if_too_many(checked, maximum_share)
-        rows = {name: sort_rows(lake, state, name, one) for name, one in checked.passed.items()}
+        rows = {name: classify_rows(lake, state, name, one) for name, one in checked.passed.items()}
+        watermark = complete_until or batch.watermark or _just_after(checked.passed, state, as_of)
         following = commit(
             lake,
             state,
-            {name: one.new for name, one in rows.items()},
-            _quarantined(checked, rows),
-            released(lake, state, rows),
-            source=batch.source,
-            watermark=complete_until
-            or batch.watermark
-            or _just_after(checked.passed, state, as_of),
-            learned=batch.learned,
+            Landing(
+                batch.source,
+                watermark,
+                {name: one.new for name, one in rows.items()},
+                _quarantined(checked, rows),
+                released(lake, state, rows),
+                batch.learned,
+            ),
         )
     waited = {name: one.num_rows for name, one in waiting.items()}
     changed = state is None or following.number != state.number
@@ -92,7 +100,7 @@ def discard(lake: Lake, start: str) -> State:
 
     Raises LakeError if no row or several fit, and LakeBusy while an ingest runs.
     """
-    with writing(lake):
+    with write_lock(lake):
         state = lake.state()
         held = lake.quarantine(state)
         ids = [] if held is None else held["quarantine_id"].to_pylist()
@@ -103,16 +111,7 @@ def discard(lake: Lake, start: str) -> State:
                 "`clipwise quarantine` lists them."
             )
         nothing = quarantine_schema().empty_table()
-        return commit(
-            lake,
-            state,
-            {},
-            nothing,
-            found,
-            source=state.source,
-            watermark=state.watermark,
-            learned={},
-        )
+        return commit(lake, state, Landing(state.source, state.watermark, {}, nothing, found))
 
 
 def _together(batch: Batch, waiting: Mapping[str, object]) -> dict[str, object]:
@@ -125,7 +124,7 @@ def _together(batch: Batch, waiting: Mapping[str, object]) -> dict[str, object]:
     return tables
 
 
-def _quarantined(checked: Checked, rows: Mapping[str, Sorted]):
+def _quarantined(checked: Checked, rows: Mapping[str, ClassifiedRows]):
     import pyarrow as pa
 
     conflicts = [contradicting(name, one.conflicting) for name, one in rows.items()]
@@ -133,7 +132,7 @@ def _quarantined(checked: Checked, rows: Mapping[str, Sorted]):
 
 
 def _counts(
-    checked: Checked, rows: Mapping[str, Sorted], waited: Mapping[str, int]
+    checked: Checked, rows: Mapping[str, ClassifiedRows], waited: Mapping[str, int]
 ) -> dict[str, Counts]:
     held = checked.quarantined["table"].to_pylist()
     return {

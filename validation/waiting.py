@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from feature_repo.contract import TABLES, Table, arrow_schema
 from feature_repo.lake.duckdb_files import query
-from feature_repo.lake.landing import Sorted
+from feature_repo.lake.landing import ClassifiedRows
 from feature_repo.lake.reader import Lake
 from feature_repo.lake.state import State
 from feature_repo.sources import Batch
@@ -99,7 +99,7 @@ def _numbered(rows, last: int):
     return rows.append_column(ROW, numbers)
 
 
-def released(lake: Lake, state: State | None, landing: Mapping[str, Sorted]) -> set[str]:
+def released(lake: Lake, state: State | None, landing: Mapping[str, ClassifiedRows]) -> set[str]:
     """The ids of quarantined rows that land now, or that a row of the same key repairs.
 
     A row that waits for its parent is not wrong, so that a correction of it repairs nothing: it

@@ -1,24 +1,32 @@
-"""Writing one Delta table of the lake: add rows, undo what was left behind, describe it."""
+"""Writes of one Delta table of the lake: append, roll back, describe."""
 
 import logging
-import os
 import shutil
-from collections.abc import Iterable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 from feature_repo.contract import Table
+from feature_repo.files import sync
+from feature_repo.instants import from_microseconds
 from feature_repo.lake.duckdb_files import connect, parquet
 from feature_repo.lake.reader import Lake
 from feature_repo.lake.state import TableState
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 log = logging.getLogger(__name__)
 
 
-def append(lake: Lake, before: TableState | None, table: Table, rows, learned: str) -> TableState:
-    """The table with new rows; one assumed instant of learning makes all of it "assumed"."""
-    rewind(lake, table.name, before)
+def append(
+    lake: Lake, before: TableState | None, table: Table, rows: "pa.Table", learned: str
+) -> TableState:
+    """Appends rows to a table and returns its state.
+
+    A table stays "assumed" once it has rows whose instant of learning is assumed.
+    """
+    roll_back(lake, table.name, before)
     if table.partitioned:
         write(lake, table.name, _with_month(rows), ["event_month"])
     else:
@@ -28,8 +36,8 @@ def append(lake: Lake, before: TableState | None, table: Table, rows, learned: s
     return replace(describe(lake, table.name, table.column_names), learned=learned)
 
 
-def rewind(lake: Lake, name: str, before: TableState | None) -> None:
-    """Undo what an ingest that did not finish left in a table."""
+def roll_back(lake: Lake, name: str, before: TableState | None) -> None:
+    """Removes from a table the rows of an ingest that did not finish."""
     path = lake.table_path(name)
     if before is None:
         if path.exists():
@@ -37,12 +45,12 @@ def rewind(lake: Lake, name: str, before: TableState | None) -> None:
         return
     table = lake.table(name)
     if table.version() != before.version:
-        log.warning("table %s: undoing an ingest that did not finish", name)
+        log.warning("table %s: rolling back an ingest that did not finish", name)
         table.restore(before.version)
 
 
-def write(lake: Lake, name: str, rows, partition_by: list[str] | None = None) -> None:
-    """Add Arrow rows to a table, which is made if it is not there."""
+def write(lake: Lake, name: str, rows: "pa.Table", partition_by: list[str] | None = None) -> None:
+    """Appends Arrow rows to a table, which is created if missing."""
     from deltalake import write_deltalake
 
     path = lake.table_path(name)
@@ -52,28 +60,28 @@ def write(lake: Lake, name: str, rows, partition_by: list[str] | None = None) ->
         rows,
         mode="append",
         partition_by=partition_by,
-        # Else Delta forgets versions after a month, and old states could not be read.
+        # Otherwise Delta deletes versions after a month, and old states could not be read.
         configuration={"delta.enableExpiredLogCleanup": "false"},
     )
 
 
-def _with_month(rows):
+def _with_month(rows: "pa.Table") -> "pa.Table":
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    # Without its zone, which is UTC, the system's time zone database is not needed.
+    # The zone is UTC. Without it, Arrow does not need the system's time zone database.
     months = pc.strftime(rows["event_timestamp"].cast(pa.timestamp("us")), format="%Y-%m")
     return rows.append_column("event_month", months)
 
 
 def describe(lake: Lake, name: str, columns: tuple[str, ...]) -> TableState:
-    """The newest version of a table as it goes into the manifest, with its files on the disk."""
+    """Returns the newest version of a table for the manifest, once its files are on the disk."""
     import pyarrow.compute as pc
 
     version, added = lake.table(name).version(), lake.added(name)
     files = added["path"].to_pylist()
-    # A manifest must not outlive its data when the power fails.
-    flush([*files, *lake.table_path(name).glob("_delta_log/*")])
+    # After a power loss a manifest must not name data that is not on the disk.
+    sync([*files, *lake.table_path(name).glob("_delta_log/*")])
     if not files:
         return TableState(version, 0, 0, f"{0:016x}", None, None)
     time = "event_timestamp" if "event_timestamp" in columns else "NULL::TIMESTAMPTZ"
@@ -83,24 +91,11 @@ def describe(lake: Lake, name: str, columns: tuple[str, ...]) -> TableState:
         f"epoch_us(min({time})), epoch_us(max({time})) FROM {parquet(files)}"
     )
     rows, total, first, last = connect().execute(sql).fetchall()[0]
-    # A sum does not depend on the order of the rows and, unlike xor, counts repeated ones.
+    # A sum does not depend on the order of the rows. Unlike xor, it counts repeated rows.
     digest = f"{int(total or 0) % 2**64:016x}"
     size = pc.sum(added["size_bytes"]).as_py()
-    return TableState(version, rows, size, digest, _utc(first), _utc(last))
+    return TableState(version, rows, size, digest, _optional(first), _optional(last))
 
 
-def _utc(microseconds: int | None) -> datetime | None:
-    if microseconds is None:
-        return None
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
-
-
-def flush(paths: Iterable[Path | str]) -> None:
-    """Wait until files and folders, with the folders they are in, are on the disk."""
-    paths = [Path(path) for path in paths]
-    for path in {*paths, *(path.parent for path in paths)}:
-        opened = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(opened)
-        finally:
-            os.close(opened)
+def _optional(microseconds: int | None) -> datetime | None:
+    return None if microseconds is None else from_microseconds(microseconds)

@@ -1,17 +1,21 @@
-"""Landing a checked batch in the lake: whole, once, by one writer at a time."""
+"""Landing of a checked batch in the lake: atomic, idempotent, by one writer at a time."""
 
-import fcntl
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from feature_repo.contract import SCHEMA_VERSION, TABLES, Table, arrow_schema
-from feature_repo.lake.delta_tables import append, describe, flush, rewind, write
+from feature_repo.files import locked, sync
+from feature_repo.lake.delta_tables import append, describe, roll_back, write
 from feature_repo.lake.duckdb_files import parquet, query
 from feature_repo.lake.reader import Lake
 from feature_repo.lake.state import QUARANTINE, LakeError, State, TableState
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class LakeBusy(LakeError):
@@ -19,25 +23,46 @@ class LakeBusy(LakeError):
 
 
 @dataclass(frozen=True)
-class Sorted:
-    """Checked rows of one table, sorted by what the lake already holds."""
+class ClassifiedRows:
+    """Checked rows of one table, compared with the lake.
 
-    new: object
+    ``new`` and ``conflicting`` are Arrow tables, ``present`` is the number of rows that the lake
+    or the batch already has.
+    """
+
+    new: "pa.Table"
     present: int
-    conflicting: object
+    conflicting: "pa.Table"
+
+
+@dataclass(frozen=True)
+class Landing:
+    """A checked batch, ready to be committed.
+
+    ``new`` holds the new rows of each table, ``quarantined`` the rows that enter the quarantine
+    and ``released`` the ids of the rows that leave it. ``watermark`` is the instant up to which
+    the lake is complete with it. ``learned`` is "stated" or "assumed", by table.
+    """
+
+    source: str
+    watermark: datetime
+    new: Mapping[str, "pa.Table"]
+    quarantined: "pa.Table"
+    released: set[str] = field(default_factory=set)
+    learned: Mapping[str, str] = field(default_factory=dict)
 
 
 @contextmanager
-def writing(lake: Lake) -> Iterator[None]:
-    """Hold the lake's write lock, which the system frees even if the process is killed.
+def write_lock(lake: Lake) -> Iterator[None]:
+    """Holds the lake's write lock, which the operating system frees if the process is killed.
 
     Raises LakeBusy at once if another process holds it, LakeError for a path with %, [ or ].
     """
-    _refuse_odd_path(lake)
+    _refuse_special_characters(lake)
     lake.root.mkdir(parents=True, exist_ok=True)
-    with open(lake.root / "ingest.lock", "a+") as lock:
+    with ExitStack() as held:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held.enter_context(locked(lake.root / "ingest.lock", wait=False))
         except BlockingIOError:
             raise LakeBusy(
                 f"Another ingest is writing to {lake.root}; wait until it has ended and run "
@@ -46,100 +71,92 @@ def writing(lake: Lake) -> Iterator[None]:
         yield
 
 
-def _refuse_odd_path(lake: Lake) -> None:
-    odd = sorted(set("%[]") & set(str(lake.root.absolute())))
-    if odd:
+def _refuse_special_characters(lake: Lake) -> None:
+    special = sorted(set("%[]") & set(str(lake.root.absolute())))
+    if special:
         raise LakeError(
-            f"The path {lake.root.absolute()} has {' and '.join(odd)} in it, which Delta tables "
-            "cannot be written to; set CLIPWISE_HOME to another folder."
+            f"The path {lake.root.absolute()} contains {' and '.join(special)}, and Delta tables "
+            "cannot be written to such a path; set CLIPWISE_HOME to another folder."
         )
 
 
-def current(lake: Lake) -> State | None:
-    """The current state, or None before the first batch."""
+def current_state(lake: Lake) -> State | None:
+    """Returns the newest state, or None before the first batch."""
     return lake.state() if lake.numbers() else None
 
 
-def sort_rows(lake: Lake, state: State | None, name: str, rows) -> Sorted:
-    """Sort the rows of one table into new ones, those already present, and conflicting ones.
+def classify_rows(lake: Lake, state: State | None, name: str, rows: "pa.Table") -> ClassifiedRows:
+    """Compares the rows of one table with the lake: new, present or conflicting.
 
-    A row is present if the version before it, landed or in the batch, has the same content. It
-    conflicts if one that has landed was learned at the same instant with other content. Anything
-    else, a correction included, is new; so is a return to what an earlier version said.
+    A row is present if the version before it, in the lake or in the batch, has the same content.
+    It conflicts if a row in the lake has the same instant of learning and other content. Any other
+    row is new. So a correction is new, and so is a correction back to the content of an earlier
+    version.
     """
     table = TABLES[name]
     if state is None or name not in state.tables or rows.num_rows == 0:
-        return Sorted(rows, 0, rows.slice(0, 0))
-    sorted_rows = query(
-        f"SELECT i.*, CASE WHEN {_newer('b', 'e')} THEN {_said(table, 'b', 'new')} "
-        f"WHEN i.created_timestamp = e.created_timestamp THEN {_said(table, 'e', 'conflict')} "
-        f"ELSE {_said(table, 'e', 'new')} END AS verdict FROM incoming i "
+        return ClassifiedRows(rows, 0, rows.slice(0, 0))
+    # i: incoming rows; e: the version before in the lake; b: the version before in the batch.
+    classified = query(
+        f"SELECT i.*, CASE WHEN {_is_later('b', 'e')} THEN {_verdict(table, 'b', 'new')} "
+        f"WHEN i.created_timestamp = e.created_timestamp THEN {_verdict(table, 'e', 'conflict')} "
+        f"ELSE {_verdict(table, 'e', 'new')} END AS verdict FROM incoming i "
         f"ASOF LEFT JOIN ({lake.scan(name, state)}) e "
         f"ON {_same_key(table, 'e')} AND i.created_timestamp >= e.created_timestamp "
         f"ASOF LEFT JOIN incoming b "
         f"ON {_same_key(table, 'b')} AND i.created_timestamp > b.created_timestamp",
         incoming=rows,
     )
-    return _by_verdict(table, sorted_rows)
+    return _by_verdict(table, classified)
 
 
 def _same_key(table: Table, other: str) -> str:
     return " AND ".join(f"i.{column} = {other}.{column}" for column in table.key)
 
 
-def _newer(one: str, than: str) -> str:
+def _is_later(one: str, than: str) -> str:
     one, than = f"{one}.created_timestamp", f"{than}.created_timestamp"
     return f"coalesce({one} > {than}, {one} IS NOT NULL)"
 
 
-def _said(table: Table, other: str, otherwise: str) -> str:
+def _verdict(table: Table, other: str, otherwise: str) -> str:
+    """Returns SQL for 'present' if a row has the content of the other one, else ``otherwise``."""
     content = [c for c in table.column_names if c not in (*table.key, "created_timestamp")]
     same = " AND ".join(f"i.{column} IS NOT DISTINCT FROM {other}.{column}" for column in content)
     there = f"{other}.created_timestamp IS NOT NULL"
     return f"CASE WHEN {' AND '.join([there, same])} THEN 'present' ELSE '{otherwise}' END"
 
 
-def _by_verdict(table: Table, rows) -> Sorted:
+def _by_verdict(table: Table, rows: "pa.Table") -> ClassifiedRows:
     import pyarrow.compute as pc
 
-    def pick(verdict: str):
+    def pick(verdict: str) -> "pa.Table":
         chosen = rows.filter(pc.equal(rows["verdict"], verdict)).select(table.column_names)
         return chosen.cast(arrow_schema(table))
 
     present = pc.sum(pc.equal(rows["verdict"], "present")).as_py() or 0
-    return Sorted(pick("new"), present, pick("conflict"))
+    return ClassifiedRows(pick("new"), present, pick("conflict"))
 
 
-def commit(
-    lake: Lake,
-    state: State | None,
-    new: Mapping[str, object],
-    quarantine,
-    released: set[str],
-    *,
-    source: str,
-    watermark: datetime,
-    learned: Mapping[str, str],
-) -> State:
-    """Append the new rows, update the quarantine and publish the next state.
+def commit(lake: Lake, state: State | None, batch: Landing) -> State:
+    """Appends the new rows, updates the quarantine and publishes the next state.
 
-    ``quarantine`` holds the rows now in quarantine in addition, ``released`` the ids of those that
-    left it. Must be called while ``writing``. If nothing changes, the state stays as it is. Until
-    the manifest appears nothing is visible, and what a killed run left behind is undone here.
+    Must be called under ``write_lock``. Returns the same state if nothing changes. No reader sees
+    anything before the manifest appears. Rows that a killed ingest left are rolled back here.
     """
     tables = dict(state.tables) if state else {}
-    for name, rows in new.items():
+    for name, rows in batch.new.items():
         if rows.num_rows:
-            known = learned.get(name, "stated")
-            tables[name] = append(lake, tables.get(name), TABLES[name], rows, known)
-    held = _update_quarantine(lake, tables.get(QUARANTINE), quarantine, released)
-    if held is not None:
-        tables[QUARANTINE] = held
-    watermark = max(watermark, state.watermark) if state else watermark
+            learned = batch.learned.get(name, "stated")
+            tables[name] = append(lake, tables.get(name), TABLES[name], rows, learned)
+    quarantine = _update_quarantine(lake, tables.get(QUARANTINE), batch)
+    if quarantine is not None:
+        tables[QUARANTINE] = quarantine
+    watermark = max(batch.watermark, state.watermark) if state else batch.watermark
     if state and tables == dict(state.tables) and watermark == state.watermark:
         return state
     number = state.number + 1 if state else 1
-    following = State(number, watermark, SCHEMA_VERSION, source, tables)
+    following = State(number, watermark, SCHEMA_VERSION, batch.source, tables)
     _publish(lake, following)
     return following
 
@@ -149,29 +166,27 @@ def _publish(lake: Lake, state: State) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_suffix(".draft")
     draft.write_text(state.to_json())
-    flush([draft])
+    sync([draft])
     os.replace(draft, target)
-    flush([target.parent])
+    sync([target.parent])
 
 
-def _update_quarantine(
-    lake: Lake, before: TableState | None, rows, released: set[str]
-) -> TableState | None:
-    """Add rows that are not in quarantine yet and drop the released ones; None if none ever were.
+def _update_quarantine(lake: Lake, before: TableState | None, batch: Landing) -> TableState | None:
+    """Adds rows that are not in quarantine yet and deletes released ones; None: no such table.
 
-    A row that is released and brought again stays.
+    A released row stays if the batch contains it again.
     """
     import pyarrow as pa
 
-    held = _held_ids(lake, before)
-    brought = rows["quarantine_id"].to_pylist()
-    rows = rows.filter(pa.array([one not in held for one in brought], pa.bool_()))
-    gone = (released & held) - set(brought)
-    if not rows.num_rows and not gone:
+    held, rows = _held_ids(lake, before), batch.quarantined
+    incoming = rows["quarantine_id"].to_pylist()
+    rows = rows.filter(pa.array([one not in held for one in incoming], pa.bool_()))
+    leaving = (batch.released & held) - set(incoming)
+    if not rows.num_rows and not leaving:
         return before
-    rewind(lake, QUARANTINE, before)
-    if gone:
-        listed = ", ".join(f"'{one}'" for one in sorted(gone))
+    roll_back(lake, QUARANTINE, before)
+    if leaving:
+        listed = ", ".join(f"'{one}'" for one in sorted(leaving))
         lake.table(QUARANTINE).delete(f"quarantine_id IN ({listed})")
     if rows.num_rows:
         write(lake, QUARANTINE, rows)

@@ -1,44 +1,52 @@
-"""The lake: Delta tables of the raw contract, read as of a numbered state.
+"""Reads of the lake: Delta tables of the contract, in numbered states.
 
-Delta makes one table atomic. A batch touches several, so a *state* names the Delta version of
-each: a small manifest that appears at once when the batch is complete. Readers go through a
-state and never see a half-landed batch; ``landing`` is the only writer.
+Delta makes a write to one table atomic. A batch writes to several tables, so a *state* names the
+Delta version of each. Its manifest is a small file that appears atomically when the batch is
+complete. Readers go through a state and never see part of a batch; ``landing`` is the only writer.
 """
 
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from feature_repo.contract import TABLES
+from feature_repo.instants import MICROSECOND
 from feature_repo.lake.duckdb_files import empty_query, parquet, query
 from feature_repo.lake.state import QUARANTINE, LakeError, State
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from deltalake import DeltaTable
 
 _MONTH = "partition.event_month"
 
 
 class Lake:
-    """Read access to the lake below ``home``; nothing is created by reading."""
+    """Read access to the lake below ``home``; a read creates no file or folder."""
 
     def __init__(self, home: Path):
         self.home = Path(home)
         self.root = self.home / "lake"
 
     def table_path(self, name: str) -> Path:
+        """Returns the folder of a Delta table."""
         return self.root / "tables" / name
 
     def state_path(self, number: int) -> Path:
+        """Returns the path of a state's manifest."""
         return self.root / "states" / f"{number:06d}.json"
 
     def numbers(self) -> list[int]:
-        """The numbers of all states, oldest first."""
+        """Returns the numbers of all states, oldest first."""
         found = (re.fullmatch(r"(\d{6})\.json", p.name) for p in self.root.glob("states/*.json"))
         return sorted(int(match[1]) for match in found if match)
 
     def state(self, number: int | None = None) -> State:
-        """The current state, or the numbered one.
+        """Reads the newest state, or the state with this number.
 
-        Raises LakeError if the lake is empty or has no such state.
+        Raises LakeError if the lake is empty, or has no such state, or its manifest is damaged.
         """
         numbers = self.numbers()
         if not numbers:
@@ -56,8 +64,8 @@ class Lake:
         except (ValueError, KeyError, TypeError) as error:
             raise LakeError(f"{path} is damaged ({error}); restore it from a backup.") from error
 
-    def table(self, name: str, version: int | None = None):
-        """A Delta table of the lake. Raises LakeError if it is damaged."""
+    def table(self, name: str, version: int | None = None) -> "DeltaTable":
+        """Opens a Delta table of the lake. Raises LakeError if it is damaged."""
         from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError
 
@@ -72,7 +80,7 @@ class Lake:
     def files(
         self, name: str, state: State, start: datetime | None = None, end: datetime | None = None
     ) -> list[str]:
-        """The Parquet files of a table; for ``[start, end)`` only those that can hold its rows."""
+        """Returns the Parquet files of a table that can hold rows in ``[start, end)``."""
         if name not in state.tables:
             return []
         added = self.added(name, state.tables[name].version)
@@ -82,12 +90,12 @@ class Lake:
         pairs = zip(added["path"].to_pylist(), added[_MONTH].to_pylist(), strict=True)
         return [path for path, month in pairs if first <= month <= last]
 
-    def added(self, name: str, version: int | None = None):
-        """The data files of a table's version: path, size_bytes and, if it has them, months."""
+    def added(self, name: str, version: int | None = None) -> "pa.Table":
+        """Lists a table's data files: path, size_bytes and, if it is partitioned, month."""
         import pyarrow as pa
 
         actions = pa.table(self.table(name, version).get_add_actions(flatten=True)).sort_by("path")
-        # Delta's own absolute paths are those of a URL, which is not where every file is.
+        # Delta can return absolute paths as URLs, which differ from paths for some characters.
         paths = [str(self.table_path(name) / path) for path in actions["path"].to_pylist()]
         place = actions.column_names.index("path")
         return actions.set_column(place, "path", pa.array(paths, pa.string()))
@@ -95,7 +103,7 @@ class Lake:
     def scan(
         self, name: str, state: State, start: datetime | None = None, end: datetime | None = None
     ) -> str:
-        """A DuckDB query for all row versions of a raw table, happening in ``[start, end)``."""
+        """Returns a query for all versions of a table's rows that happened in ``[start, end)``."""
         table = TABLES[name]
         files = self.files(name, state, start, end)
         columns = ", ".join(table.column_names)
@@ -111,35 +119,49 @@ class Lake:
         columns: Iterable[str] | None = None,
         start: datetime | None = None,
         end: datetime | None = None,
-    ):
-        """All row versions of a raw table in ``[start, end)`` as an Arrow table."""
+    ) -> "pa.Table":
+        """Reads all versions of a table's rows that happened in ``[start, end)``."""
         picked = ", ".join(columns) if columns else "*"
         return query(f"SELECT {picked} FROM ({self.scan(name, state, start, end)})")
 
-    def known(self, name: str, state: State):
-        """The version of every row that counts at the watermark: the one learned last.
+    def known(self, name: str, state: State) -> "pa.Table":
+        """Reads the rows known before the watermark, each in the version learned last.
 
-        What happens or takes effect later does not count yet.
+        A row is known from the later of ``event_timestamp`` and ``created_timestamp``.
         """
         return query(self.known_sql(name, state))
 
-    def known_sql(self, name: str, state: State) -> str:
-        """The DuckDB query behind ``known``."""
+    def known_sql(self, name: str, state: State, as_of: datetime | None = None) -> str:
+        """Returns the query of ``known``, for rows known before ``as_of`` (default: watermark)."""
         key = ", ".join(TABLES[name].key)
         return (
-            f"SELECT * FROM ({self.scan(name, state)}) "
-            f"WHERE greatest(event_timestamp, created_timestamp) < '{state.watermark.isoformat()}' "
+            f"{self._known_versions(name, state, as_of)} "
             f"QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY created_timestamp DESC) = 1"
         )
 
-    def quarantine(self, state: State):
-        """The rows in quarantine as an Arrow table, or None if there are none."""
+    def known_ids(self, name: str, state: State, as_of: datetime) -> list[str]:
+        """Reads the sorted ids (first key column) of a table's rows known before an instant."""
+        key = TABLES[name].key[0]
+        rows = query(
+            f"SELECT DISTINCT {key} FROM ({self._known_versions(name, state, as_of)}) ORDER BY 1"
+        )
+        return rows[key].to_pylist()
+
+    def _known_versions(self, name: str, state: State, as_of: datetime | None) -> str:
+        before = (state.watermark if as_of is None else as_of).isoformat()
+        return (
+            f"SELECT * FROM ({self.scan(name, state)}) "
+            f"WHERE greatest(event_timestamp, created_timestamp) < '{before}'"
+        )
+
+    def quarantine(self, state: State) -> "pa.Table | None":
+        """Reads the rows in quarantine; None if there are none."""
         files = self.files(QUARANTINE, state)
         return query(f"SELECT * FROM {parquet(files)}") if files else None
 
 
 def _months(start: datetime | None, end: datetime | None) -> tuple[str, str]:
-    """The first and the last UTC month, as in 2017-03, that ``[start, end)`` touches."""
+    """Returns the first and the last UTC month (as 2017-03) of ``[start, end)``."""
     first = f"{start.astimezone(UTC):%Y-%m}" if start else ""
-    last = f"{end.astimezone(UTC) - timedelta(microseconds=1):%Y-%m}" if end else "9999-12"
+    last = f"{end.astimezone(UTC) - MICROSECOND:%Y-%m}" if end else "9999-12"
     return first, last

@@ -9,12 +9,17 @@ QUARANTINE = "quarantine"
 
 
 class LakeError(Exception):
-    """The lake cannot give what was asked for; the message says what to do."""
+    """The lake cannot answer a request; the message states what to do."""
 
 
 @dataclass(frozen=True)
 class TableState:
-    """One table in one state: its Delta version, rows, bytes, order-free content hash and range."""
+    """One table in one state of the lake.
+
+    ``version`` is its Delta version. ``content_hash`` does not depend on the order of the rows.
+    ``first`` and ``last`` are its earliest and latest ``event_timestamp``. ``learned`` is "assumed"
+    if a row's ``created_timestamp`` repeats its ``event_timestamp``, else "stated".
+    """
 
     version: int
     rows: int
@@ -27,7 +32,7 @@ class TableState:
 
 @dataclass(frozen=True)
 class State:
-    """What the lake held after one batch. ``watermark`` is its latest complete instant, UTC."""
+    """The lake after one batch; ``watermark`` is its latest complete instant, UTC."""
 
     number: int
     watermark: datetime
@@ -36,10 +41,12 @@ class State:
     tables: Mapping[str, TableState] = field(default_factory=dict)
 
     def to_json(self) -> str:
+        """Returns the manifest of the state."""
         return json.dumps(asdict(self), indent=1, default=datetime.isoformat)
 
     @classmethod
     def from_json(cls, text: str) -> "State":
+        """Reads the manifest of a state."""
         raw = json.loads(text)
         tables = {name: _table_state(values) for name, values in raw.pop("tables").items()}
         return cls(**raw | {"watermark": instant(raw["watermark"]), "tables": tables})
@@ -51,9 +58,9 @@ def _table_state(raw: dict) -> TableState:
 
 
 def instant(text: str) -> datetime:
-    """An instant from ISO 8601 text.
+    """Parses ISO 8601 text into an instant in UTC.
 
-    Raises LakeError for text that is not an instant or does not name its zone.
+    Raises LakeError for text that is not an instant or has no time zone.
     """
     try:
         moment = datetime.fromisoformat(text)

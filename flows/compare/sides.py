@@ -49,12 +49,7 @@ class History:
         self.known = cache(self._known)
 
     def _known(self, kind: str) -> set[str]:
-        key, table = KINDS[kind]
-        rows = query(
-            f"SELECT DISTINCT {key} FROM ({self._lake.scan(table, self._state)}) WHERE "
-            f"greatest(event_timestamp, created_timestamp) < '{self._as_of.isoformat()}'"
-        )
-        return set(rows[key].to_pylist())
+        return set(self._lake.known_ids(KINDS[kind][1], self._state, self._as_of))
 
     def answer(self, ids: Sequence[str], views: Sequence[View]) -> Answer:
         import pandas as pd

@@ -74,22 +74,14 @@ def land(home: Path, log: dict[str, list[dict]], watermark: int = WATERMARK):
     lake = Lake(home)
     names = ("quarantine_id", "table", "row_id", "rule", "reason", "payload")
     nothing = pa.table({name: pa.array([], pa.string()) for name in names})
-    with landing.writing(lake):
-        state = landing.current(lake)
+    with landing.write_lock(lake):
+        state = landing.current_state(lake)
         new = {
-            name: landing.sort_rows(lake, state, name, arrow(name, rows)).new
+            name: landing.classify_rows(lake, state, name, arrow(name, rows)).new
             for name, rows in log.items()
         }
-        return landing.commit(
-            lake,
-            state,
-            new,
-            nothing,
-            set(),
-            source="test",
-            watermark=moment(watermark),
-            learned={},
-        )
+        batch = landing.Landing("test", moment(watermark), new, quarantined=nothing)
+        return landing.commit(lake, state, batch)
 
 
 def relanded(store, *batches: dict, watermark: int = WATERMARK) -> Path:

@@ -1,4 +1,4 @@
-"""Small batches in the contract, and how they land, for the tests of the lake."""
+"""Small batches in the contract for the tests of the lake, and a function that lands them."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -19,8 +19,8 @@ def day(number: int) -> datetime:
     return START + timedelta(days=number)
 
 
-def rows(name: str, *dicts: dict):
-    """An Arrow table of the contract; what a dict does not say is null, its times are day 0."""
+def rows(name: str, *dicts: dict) -> pa.Table:
+    """Builds an Arrow table of the contract; missing values are null, missing times are day 0."""
     table = TABLES[name]
     full = []
     for one in dicts:
@@ -54,7 +54,7 @@ def purchase(event_id: str, number: int = 0, amount: int = 350) -> dict:
 
 
 def whole_batch(number: int = 1) -> dict:
-    """A batch that brings new rows of every table."""
+    """Returns a batch with new rows in every table."""
     n, at = number, {"event_timestamp": day(0)}
     coupon = {"coupon_id": f"c{n}", "coupon_code": "x", "campaign_id": "k", "audience": "open"}
     validity = {"valid_from": day(1), "valid_to": day(30)}
@@ -76,7 +76,7 @@ def whole_batch(number: int = 1) -> dict:
 
 
 def small_batch(number: int = 1) -> dict:
-    """A batch that brings new rows of three tables."""
+    """Returns a batch with new rows in three tables."""
     batch = whole_batch(number)
     return {name: batch[name] for name in ("users", "events", "redemptions")}
 
@@ -94,26 +94,27 @@ def land(
     released: Iterable[str] = (),
     watermark: datetime = FINISH,
     learned: dict | None = None,
-) -> tuple[State, dict[str, landing.Sorted]]:
-    """The state after a batch, and how its rows were sorted."""
-    with landing.writing(lake):
-        state = landing.current(lake)
-        verdicts = {name: landing.sort_rows(lake, state, name, t) for name, t in tables.items()}
-        following = landing.commit(
-            lake,
-            state,
-            {name: one.new for name, one in verdicts.items()},
+) -> tuple[State, dict[str, landing.ClassifiedRows]]:
+    """Lands a batch; returns the state after it, and the classified rows of each table."""
+    with landing.write_lock(lake):
+        state = landing.current_state(lake)
+        classified = {
+            name: landing.classify_rows(lake, state, name, t) for name, t in tables.items()
+        }
+        batch = landing.Landing(
+            "test",
+            watermark,
+            {name: one.new for name, one in classified.items()},
             quarantined() if held is None else held,
             set(released),
-            source="test",
-            watermark=watermark,
-            learned=learned or {},
+            learned or {},
         )
-    return following, verdicts
+        following = landing.commit(lake, state, batch)
+    return following, classified
 
 
 def content(lake: Lake, state: State) -> dict[str, list]:
-    """Everything that a state holds, in an order of its own."""
+    """Returns the rows of a state by table, as sorted texts."""
     found = {name: lake.read(name, state).to_pylist() for name in TABLES}
     held = lake.quarantine(state)
     found["quarantine"] = [] if held is None else held.to_pylist()

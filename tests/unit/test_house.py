@@ -23,7 +23,7 @@ ROOMS: Mapping[str, str] = {
     "feature_repo.files": "",
     "feature_repo.home": "",
     "feature_repo.instants": "",
-    "feature_repo.lake": "feature_repo.contract",
+    "feature_repo.lake": "feature_repo.contract feature_repo.files feature_repo.instants",
     "feature_repo.materialization": "feature_repo.online.materialize",
     "feature_repo.names": "",
     "feature_repo.offline": (

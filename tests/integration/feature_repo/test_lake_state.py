@@ -1,4 +1,4 @@
-"""Reading a lake: states, versions, months, and lakes that are not as they should be."""
+"""Reads of a lake: states, versions, months, damaged and empty lakes."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,7 +22,7 @@ from tests.support.landing_batches import (
 
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory):
-    """Three states; the purchases are 20 days apart from 2025-01-30."""
+    """A lake with three states; its purchases are 20 days apart from 2025-01-30."""
     lake = Lake(tmp_path_factory.mktemp("lake"))
     for number in (1, 2):
         land(lake, whole_batch(number), quarantined(f"q{number}"))
@@ -37,31 +37,31 @@ def test_old_versions_stay_readable(lake):
     assert lake.state() == lake.state(3)
 
 
-def test_tables_keep_every_version_however_old(lake):
+def test_tables_keep_versions_of_any_age(lake):
     for name in (*whole_batch(), "quarantine"):
         settings = lake.table(name).metadata().configuration
         assert settings["delta.enableExpiredLogCleanup"] == "false"
 
 
-def test_a_version_that_is_not_there_is_named_beside_those_that_are(lake):
+def test_error_for_a_missing_version_names_it_and_the_existing_ones(lake):
     with pytest.raises(LakeError, match=r"has no version 9; it has 1 to 3\."):
         lake.state(9)
 
 
-def test_an_empty_lake_says_how_to_fill_it(tmp_path):
+def test_error_for_an_empty_lake_names_the_command_that_fills_it(tmp_path):
     with pytest.raises(LakeError, match="is empty; run `clipwise ingest"):
         Lake(tmp_path / "nothing").state()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_manifest_says_what_every_table_holds(lake):
+def test_manifest_has_rows_range_and_bytes_of_a_table(lake):
     events = lake.state(2).tables["events"]
     assert (events.rows, events.first, events.last) == (8, START, day(60))
     files = lake.files("events", lake.state(2))
     assert events.bytes == sum(Path(file).stat().st_size for file in files)
 
 
-def test_a_state_survives_its_manifest():
+def test_state_is_equal_after_writing_and_reading_its_manifest():
     tables = {
         "users": TableState(3, 10, 99, "00ff", START, day(1), "assumed"),
         "quarantine": TableState(0, 0, 0, "0" * 16, None, None),
@@ -82,7 +82,7 @@ def test_a_state_survives_its_manifest():
         (instant("2025-02-01T01:00:00+05:00"), instant("2025-02-01T05:00:00+05:00"), None, 0),
     ],
 )
-def test_a_time_range_reads_the_files_of_its_months_alone(lake, start, end, months, events):
+def test_time_range_reads_only_the_files_of_its_months(lake, start, end, months, events):
     state = lake.state()
     files = lake.files("events", state, start, end)
     months = {"2025-01"} if months is None else months
@@ -90,20 +90,20 @@ def test_a_time_range_reads_the_files_of_its_months_alone(lake, start, end, mont
     assert lake.read("events", state, start=start, end=end).num_rows == events
 
 
-def test_a_time_range_holds_its_start_and_not_its_end(lake):
+def test_time_range_includes_its_start_and_excludes_its_end(lake):
     state, microsecond = lake.state(1), timedelta(microseconds=1)
     assert lake.read("events", state, start=day(20), end=day(40)).num_rows == 1
     assert lake.read("events", state, start=day(20) + microsecond, end=day(40)).num_rows == 0
     assert lake.read("events", state, start=day(20), end=day(40) + microsecond).num_rows == 2
 
 
-def test_columns_are_read_in_the_order_asked_for(lake):
+def test_columns_are_read_in_the_requested_order(lake):
     table = lake.read("events", lake.state(), columns=["amount", "event_id"])
     assert table.column_names == ["amount", "event_id"]
 
 
 @pytest.mark.parametrize("name", ["a b", "Åsa's läke", "st*r?", "ha#sh"])
-def test_a_lake_may_live_in_a_folder_with_an_unusual_name(tmp_path, name):
+def test_lake_works_in_a_folder_with_special_characters(tmp_path, name):
     lake = Lake(tmp_path / name)
     land(lake, whole_batch(), quarantined("q1"))
     state, _ = land(lake, whole_batch(2), quarantined("q2"), released={"q1"})
@@ -113,13 +113,13 @@ def test_a_lake_may_live_in_a_folder_with_an_unusual_name(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["100%", "a[b]"])
-def test_a_folder_that_delta_cannot_write_to_is_refused(tmp_path, name):
+def test_folder_that_delta_cannot_write_to_is_refused(tmp_path, name):
     with pytest.raises(LakeError, match="set CLIPWISE_HOME to another folder"):
         land(Lake(tmp_path / name), whole_batch())
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_damaged_table_is_named(tmp_path):
+def test_error_names_a_damaged_table(tmp_path):
     lake = Lake(tmp_path)
     state, _ = land(lake, whole_batch())
     for log in (lake.table_path("users") / "_delta_log").iterdir():
@@ -128,7 +128,7 @@ def test_a_damaged_table_is_named(tmp_path):
         lake.read("users", state)
 
 
-def test_a_damaged_manifest_is_named(tmp_path):
+def test_error_names_a_damaged_manifest(tmp_path):
     lake = Lake(tmp_path)
     land(lake, whole_batch())
     lake.state_path(1).write_text('{"number": 1')
@@ -136,16 +136,16 @@ def test_a_damaged_manifest_is_named(tmp_path):
         lake.state()
 
 
-def test_a_draft_or_another_file_is_no_state(tmp_path):
+def test_draft_or_another_file_is_not_a_state(tmp_path):
     lake = Lake(tmp_path)
     land(lake, whole_batch())
     (lake.root / "states" / "000002.draft").write_text("{")
     (lake.root / "states" / "notes.json").write_text("{")
     assert lake.numbers() == [1]
-    assert landing.current(lake).number == 1
+    assert landing.current_state(lake).number == 1
 
 
-def test_a_reader_beside_a_home_that_is_a_text_path(tmp_path):
+def test_lake_accepts_a_home_given_as_text(tmp_path):
     state, _ = land(Lake(tmp_path), whole_batch())
     assert Lake(str(tmp_path)).read("users", state).num_rows == 1
 
@@ -157,7 +157,7 @@ def test_a_reader_beside_a_home_that_is_a_text_path(tmp_path):
         ("2017-12-01T00:00:00-05:00", "2017-12-01T05:00:00+00:00"),
     ],
 )
-def test_an_instant_is_read_in_utc(text, iso):
+def test_instant_is_converted_to_utc(text, iso):
     assert instant(text).isoformat() == iso
 
 
@@ -165,6 +165,6 @@ def test_an_instant_is_read_in_utc(text, iso):
     ("text", "message"),
     [("2017-12-01", "names no time zone"), ("yesterday", "Expected an instant such as")],
 )
-def test_what_is_no_instant_is_refused(text, message):
+def test_text_that_is_not_an_instant_is_refused(text, message):
     with pytest.raises(LakeError, match=message):
         instant(text)

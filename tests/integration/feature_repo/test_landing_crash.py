@@ -1,4 +1,4 @@
-"""Ingests that are killed, watched, or met by another one."""
+"""Ingests that are killed, that readers observe, or that run at the same time."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ from feature_repo.lake.state import LakeError
 from tests.support.landing_batches import content, hashes, land, quarantined, small_batch
 from tests.support.places import ROOT
 
-# Kills itself when landing calls, or returns from, a function for the nth time.
+# Kills itself at the nth call of a function of the landing, or at the nth return from it.
 KILLED = """
 import os, signal, sys
 from tests.support.landing_batches import Lake, land, quarantined, small_batch
@@ -26,7 +26,7 @@ left = int(nth)
 def watch(frame, happened, what):
     global left
     called = what.__name__ if happened == "c_call" else frame.f_code.co_name
-    ours = frame.f_code.co_filename.endswith(("landing.py", "delta.py"))
+    ours = frame.f_code.co_filename.endswith(("landing.py", "delta_tables.py"))
     if ours and (happened, called) == (event, name):
         left -= 1
         if not left:
@@ -40,17 +40,17 @@ BUSY = """
 import sys
 from tests.support.landing_batches import Lake, landing
 
-with landing.writing(Lake(sys.argv[1])):
+with landing.write_lock(Lake(sys.argv[1])):
     print("holding", flush=True)
     sys.stdin.read()
 """
 
 POINTS = [
-    ("call", "describe", 1),  # rows of one table are there, nothing else
-    ("return", "append", 2),  # two of three tables
-    ("call", "write", 4),  # the quarantine was pruned, not filled
-    ("call", "_publish", 1),  # all data, no manifest
-    ("c_call", "replace", 1),  # the manifest is a draft
+    ("call", "describe", 1),  # the rows of one table are written, nothing else
+    ("return", "append", 2),  # two of three tables are written
+    ("call", "write", 4),  # rows left the quarantine, none entered it
+    ("call", "_publish", 1),  # all data is written, no manifest
+    ("c_call", "replace", 1),  # the manifest is still a draft
 ]
 
 
@@ -95,7 +95,7 @@ def undisturbed(started, tmp_path_factory):
 
 
 @pytest.mark.parametrize(("event", "name", "nth"), POINTS)
-def test_a_killed_ingest_shows_nothing_and_ends_in_the_same_lake_when_run_again(
+def test_killed_ingest_shows_nothing_and_a_second_run_gives_the_same_lake(
     lake, started, undisturbed, event, name, nth
 ):
     killed(lake.home, event, name, nth)
@@ -110,16 +110,14 @@ def test_a_killed_ingest_shows_nothing_and_ends_in_the_same_lake_when_run_again(
     assert content(lake, lake.state(1)) == started[1]
 
 
-def test_an_ingest_killed_after_the_manifest_appeared_has_landed(lake, undisturbed):
+def test_ingest_killed_after_its_manifest_appeared_has_landed(lake, undisturbed):
     killed(lake.home, "return", "_publish", 1)
     assert content(lake, lake.state(2)) == undisturbed[1]
     assert second_landed(lake).number == 2
 
 
 @pytest.mark.parametrize(("event", "name", "nth"), [POINTS[1], POINTS[-1]])
-def test_a_first_ingest_that_is_killed_leaves_an_empty_lake_that_can_be_filled(
-    tmp_path, event, name, nth
-):
+def test_killed_first_ingest_leaves_an_empty_lake_that_accepts_a_batch(tmp_path, event, name, nth):
     lake = Lake(tmp_path / "killed")
     killed(lake.home, event, name, nth, number=1)
     with pytest.raises(LakeError, match="is empty"):
@@ -131,7 +129,7 @@ def test_a_first_ingest_that_is_killed_leaves_an_empty_lake_that_can_be_filled(
     assert content(lake, state) == content(other, expected)
 
 
-def test_an_ingest_killed_twice_and_followed_by_another_batch_leaves_no_trace(lake):
+def test_ingest_killed_twice_leaves_no_row_after_another_batch_lands(lake):
     killed(lake.home, "return", "append", 3)
     killed(lake.home, "return", "append", 2)
     only = {"users": small_batch(3)["users"]}
@@ -142,7 +140,7 @@ def test_an_ingest_killed_twice_and_followed_by_another_batch_leaves_no_trace(la
     assert sorted(lake.read("users", lake.state())["user_id"].to_pylist()) == ["u1", "u2", "u3"]
 
 
-def test_readers_see_the_old_state_whole_until_the_new_one_is_whole(lake, started):
+def test_readers_see_the_complete_old_state_until_the_new_one_is_complete(lake, started):
     held, before, seen = lake.state(), started[1], []
 
     def look(frame, event, _):
@@ -161,7 +159,7 @@ def test_readers_see_the_old_state_whole_until_the_new_one_is_whole(lake, starte
     assert content(lake, state) != before
 
 
-def test_a_second_ingest_at_the_same_time_is_refused_in_one_sentence(lake):
+def test_second_ingest_at_the_same_time_is_refused_with_one_sentence(lake):
     holder = python(BUSY, lake.home, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         assert holder.stdout.readline() == "holding\n"
@@ -174,12 +172,12 @@ def test_a_second_ingest_at_the_same_time_is_refused_in_one_sentence(lake):
     assert second_landed(lake).number == 2
 
 
-def test_an_ingest_that_fails_frees_the_lake(lake):
-    with pytest.raises(ZeroDivisionError), landing.writing(lake):
+def test_ingest_that_fails_frees_the_lock(lake):
+    with pytest.raises(ZeroDivisionError), landing.write_lock(lake):
         raise ZeroDivisionError
     assert second_landed(lake).number == 2
 
 
 def test_two_lakes_do_not_block_each_other(tmp_path):
-    with landing.writing(Lake(tmp_path / "one")):
+    with landing.write_lock(Lake(tmp_path / "one")):
         assert land(Lake(tmp_path / "other"), small_batch())[0].number == 1

@@ -1,4 +1,4 @@
-"""What becomes of a row that lands once, twice, corrected or contradicted."""
+"""Rows that land once, twice, as a correction or as a conflict."""
 
 from datetime import timedelta
 
@@ -31,31 +31,31 @@ def ages(lake, state, known=True):
 def test_the_same_batch_twice_changes_nothing(lake):
     first, _ = land(lake, whole_batch(), quarantined("q1"))
     files = sorted(lake.root.rglob("*"))
-    second, verdicts = land(lake, whole_batch(), quarantined("q1"))
+    second, classified = land(lake, whole_batch(), quarantined("q1"))
     assert second == first
     assert lake.numbers() == [1]
     assert sorted(lake.root.rglob("*")) == files
-    assert {name: one.present for name, one in verdicts.items()} == {
+    assert {name: one.present for name, one in classified.items()} == {
         name: table.num_rows for name, table in whole_batch().items()
     }
 
 
-def test_a_batch_that_overlaps_lands_only_what_is_new(lake):
+def test_overlapping_batch_lands_only_its_new_rows(lake):
     land(lake, {"users": rows("users", user("u1"), user("u2"))})
-    state, verdicts = land(lake, {"users": rows("users", user("u2"), user("u3"))})
-    assert (verdicts["users"].present, verdicts["users"].new.num_rows) == (1, 1)
+    state, classified = land(lake, {"users": rows("users", user("u2"), user("u3"))})
+    assert (classified["users"].present, classified["users"].new.num_rows) == (1, 1)
     assert state.tables["users"].rows == 3
 
 
-def test_a_correction_learned_later_is_kept_beside_the_first_and_counts(lake):
+def test_correction_learned_later_is_kept_beside_the_first_version_and_counts(lake):
     land(lake, {"users": rows("users", user(age=30))})
-    state, verdicts = land(lake, {"users": rows("users", user(age=31, created=5))})
-    assert verdicts["users"].new.num_rows == 1
+    state, classified = land(lake, {"users": rows("users", user(age=31, created=5))})
+    assert classified["users"].new.num_rows == 1
     assert ages(lake, state, known=False) == [("u1", 30), ("u1", 31)]
     assert ages(lake, state) == [("u1", 31)]
 
 
-def test_a_correction_is_not_known_before_it_was_learned(lake):
+def test_correction_does_not_count_before_it_was_learned(lake):
     batch = {"users": rows("users", user(age=30), user(age=31, created=5))}
     state, _ = land(lake, batch, watermark=day(5))
     assert ages(lake, state) == [("u1", 30)]
@@ -66,66 +66,69 @@ def test_a_correction_is_not_known_before_it_was_learned(lake):
 def test_a_correction_in_the_same_batch_is_present_the_second_time(lake):
     batch = {"users": rows("users", user(age=30), user(age=31, created=5))}
     land(lake, batch)
-    _, verdicts = land(lake, batch)
-    assert verdicts["users"].present == 2
+    _, classified = land(lake, batch)
+    assert classified["users"].present == 2
 
 
 def test_other_content_learned_at_the_same_instant_conflicts_and_does_not_land(lake):
     before, _ = land(lake, {"users": rows("users", user(age=30))})
-    after, verdicts = land(lake, {"users": rows("users", user(age=99))})
-    assert verdicts["users"].conflicting.to_pylist() == rows("users", user(age=99)).to_pylist()
+    after, classified = land(lake, {"users": rows("users", user(age=99))})
+    assert classified["users"].conflicting.to_pylist() == rows("users", user(age=99)).to_pylist()
     assert after == before
     assert ages(lake, after) == [("u1", 30)]
 
 
-def test_a_null_that_was_a_value_is_other_content(lake):
+def test_null_in_place_of_a_value_is_a_conflict(lake):
     land(lake, {"users": rows("users", user(age=30))})
-    _, verdicts = land(lake, {"users": rows("users", user(age=None))})
-    assert verdicts["users"].conflicting.num_rows == 1
+    _, classified = land(lake, {"users": rows("users", user(age=None))})
+    assert classified["users"].conflicting.num_rows == 1
 
 
-def test_an_older_version_that_comes_late_lands_but_does_not_count(lake):
+def test_older_version_in_a_later_batch_lands_but_does_not_count(lake):
     land(lake, {"users": rows("users", user(age=31, created=5))})
-    state, verdicts = land(lake, {"users": rows("users", user(age=30, created=0))})
-    assert verdicts["users"].new.num_rows == 1
+    state, classified = land(lake, {"users": rows("users", user(age=30, created=0))})
+    assert classified["users"].new.num_rows == 1
     assert ages(lake, state) == [("u1", 31)]
     assert ages(lake, state, known=False) == [("u1", 30), ("u1", 31)]
 
 
-def test_news_that_repeat_what_is_known_are_present(lake):
+def test_later_version_with_the_same_content_is_present(lake):
     land(lake, {"users": rows("users", user(age=30))})
-    _, verdicts = land(lake, {"users": rows("users", user(age=30, created=5))})
-    assert verdicts["users"].present == 1
+    _, classified = land(lake, {"users": rows("users", user(age=30, created=5))})
+    assert classified["users"].present == 1
 
 
 def test_a_correction_back_to_the_first_content_is_a_correction(lake):
     land(lake, {"users": rows("users", user(age=30), user(age=31, created=5))})
-    state, verdicts = land(lake, {"users": rows("users", user(age=30, created=9))})
-    assert verdicts["users"].new.num_rows == 1
+    state, classified = land(lake, {"users": rows("users", user(age=30, created=9))})
+    assert classified["users"].new.num_rows == 1
     assert ages(lake, state) == [("u1", 30)]
 
 
-def test_a_correction_and_its_return_in_one_batch_both_count(lake):
+def test_correction_and_its_reversal_in_one_batch_both_land(lake):
     land(lake, {"users": rows("users", user(age=30))})
-    news = {"users": rows("users", user(age=31, created=5), user(age=30, created=9))}
-    state, verdicts = land(lake, news)
-    assert verdicts["users"].new.num_rows == 2
+    corrections = {"users": rows("users", user(age=31, created=5), user(age=30, created=9))}
+    state, classified = land(lake, corrections)
+    assert classified["users"].new.num_rows == 2
     assert ages(lake, state) == [("u1", 30)]
-    _, verdicts = land(lake, news)
-    assert verdicts["users"].present == 2
+    _, classified = land(lake, corrections)
+    assert classified["users"].present == 2
 
 
-def test_what_a_batch_says_twice_of_a_new_row_is_present_once(lake):
+def test_repeated_content_of_a_new_row_in_one_batch_is_present_once(lake):
     land(lake, {"users": rows("users", user("u0"))})
-    state, verdicts = land(lake, {"users": rows("users", user(), user(created=5))})
-    assert (verdicts["users"].new.num_rows, verdicts["users"].present) == (1, 1)
+    state, classified = land(lake, {"users": rows("users", user(), user(created=5))})
+    assert (classified["users"].new.num_rows, classified["users"].present) == (1, 1)
 
 
-def test_rows_of_a_two_column_key_are_told_apart(lake):
+def test_rows_that_differ_in_one_of_two_key_columns_are_different(lake):
     pairs = [{"coupon_id": "c1", "product_id": p} for p in ("p1", "p2")]
     land(lake, {"coupon_products": rows("coupon_products", pairs[0])})
-    _, verdicts = land(lake, {"coupon_products": rows("coupon_products", *pairs)})
-    assert (verdicts["coupon_products"].present, verdicts["coupon_products"].new.num_rows) == (1, 1)
+    _, classified = land(lake, {"coupon_products": rows("coupon_products", *pairs)})
+    assert (classified["coupon_products"].present, classified["coupon_products"].new.num_rows) == (
+        1,
+        1,
+    )
 
 
 def test_the_content_hash_does_not_depend_on_the_order_of_rows(tmp_path):
@@ -146,7 +149,7 @@ def test_the_content_hash_does_not_depend_on_the_order_of_rows(tmp_path):
         ({"name": "a'"}, {"name": "a\\'"}),
     ],
 )
-def test_the_content_hash_tells_rows_apart_that_look_alike(tmp_path, left, right):
+def test_content_hash_differs_for_rows_that_look_alike(tmp_path, left, right):
     found = [
         land(Lake(tmp_path / side), {"products": rows("products", {"product_id": "p1"} | content)})
         for side, content in (("left", left), ("right", right))
@@ -154,7 +157,7 @@ def test_the_content_hash_tells_rows_apart_that_look_alike(tmp_path, left, right
     assert hashes(found[0][0]) != hashes(found[1][0])
 
 
-def test_a_table_that_assumes_when_it_was_learned_says_so_from_then_on(lake):
+def test_table_stays_assumed_after_one_assumed_batch(lake):
     state, _ = land(lake, {"users": rows("users", user("u1"))}, learned={"users": "stated"})
     assert state.tables["users"].learned == "stated"
     state, _ = land(lake, {"users": rows("users", user("u2"))}, learned={"users": "assumed"})
@@ -163,13 +166,13 @@ def test_a_table_that_assumes_when_it_was_learned_says_so_from_then_on(lake):
     assert state.tables["users"].learned == "assumed"
 
 
-def test_rows_that_are_present_do_not_change_what_the_table_says_of_itself(lake):
+def test_present_rows_do_not_change_the_state_of_the_table(lake):
     first, _ = land(lake, {"users": rows("users", user())}, learned={"users": "stated"})
     again, _ = land(lake, {"users": rows("users", user())}, learned={"users": "assumed"})
     assert again == first
 
 
-def test_the_watermark_moves_on_without_rows_but_never_back(lake):
+def test_watermark_advances_without_rows_and_never_goes_back(lake):
     land(lake, whole_batch(), watermark=day(50))
     later, _ = land(lake, whole_batch(), watermark=day(60))
     assert (later.number, later.watermark) == (2, day(60))
@@ -202,13 +205,13 @@ def test_the_quarantine_can_be_emptied_and_filled_again(lake):
     assert held_ids(lake, state) == ["q1"]
 
 
-def test_a_released_row_that_comes_again_stays_in_quarantine(lake):
+def test_released_row_that_the_batch_contains_again_stays_in_quarantine(lake):
     first, _ = land(lake, {}, quarantined("q1"))
     again, _ = land(lake, {}, quarantined("q1"), released={"q1"})
     assert again == first
 
 
-def test_a_release_of_nothing_changes_nothing(lake):
+def test_release_of_an_unknown_row_changes_nothing(lake):
     first, _ = land(lake, whole_batch())
     again, _ = land(lake, {}, released={"q1"})
     assert again == first
