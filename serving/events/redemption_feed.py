@@ -11,7 +11,7 @@ from serving.candidates.index import CandidateIndex
 from serving.candidates.unstated import NO_LIMIT
 from serving.errors import StorageFailed
 from serving.ledger.ledger import Ledger, Redemption
-from serving.rules.usage import LIMITED
+from serving.rules.usage import LEDGER_LIMITS
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ class RedemptionFeed:
 
 def tracked(index: CandidateIndex) -> frozenset[str]:
     """The coupons that have a limit which redemptions use up."""
-    limits = [getattr(index.terms, name) for name in (*LIMITED, "per_user_limit")]
+    limits = [getattr(index.terms, name) for name in (*LEDGER_LIMITS, "per_user_limit")]
     return frozenset(index.coupon_id[np.min(limits, axis=0) < NO_LIMIT])
 
 

@@ -9,7 +9,7 @@ from serving.candidates.quotes import quotes
 from serving.online.feast_reader import Freshness
 from serving.recommend.candidate_set import CandidateSet
 from serving.recommend.scoring import Ranked
-from serving.rules.filter import AUDIENCE, HOLDOUT, UNKNOWN
+from serving.rules.filter import AUDIENCE, HOLDOUT, LIMITS_UNKNOWN
 from serving.schemas.degradation import (
     LEDGER,
     NO_CANDIDATES,
@@ -76,7 +76,7 @@ def degradations(
         yield UNKNOWN_USER
     if index.has_unknown(item.product_id for item in request.cart):
         yield UNKNOWN_PRODUCT
-    if UNKNOWN in answer.removed:
+    if LIMITS_UNKNOWN in answer.removed:
         yield LEDGER
     if answer.stale_features:
         yield STALE_FEATURES

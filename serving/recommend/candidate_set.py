@@ -20,7 +20,7 @@ from serving.online.resilient_users import User
 from serving.recommend.features import candidate_inputs
 from serving.recommend.purchase_cache import PurchaseCache
 from serving.rules.context import RuleContext
-from serving.rules.filter import before_scoring
+from serving.rules.filter import filter_candidates
 from serving.rules.settings import RuleSettings
 from serving.runtime.clock import Clock
 from serving.schemas.recommendation import RecommendationRequest
@@ -116,7 +116,7 @@ class CandidateBuilder:
             # set back since. In replay the ledger may be ahead of the instant.
             until=None if self._clock.replay else EVER,
         )
-        rows, removed = before_scoring(context, reachable, self._ledger)
+        rows, removed = filter_candidates(context, reachable, self._ledger)
         timer.candidates(len(reachable))
         timer.lap("rules")
         inputs = candidate_inputs(request, user, index, rows, context.as_of, self._cache)

@@ -19,7 +19,7 @@ from serving.recommend.decision import Records, decision_of
 from serving.recommend.purchase_cache import PurchaseCache
 from serving.recommend.scoring import score_and_select
 from serving.recommend.selection import DepartmentLabels, choice_for
-from serving.rules.filter import asks_ledger
+from serving.rules.filter import needs_ledger
 from serving.rules.settings import RuleSettings
 from serving.runtime.clock import Clock
 from serving.runtime.deadline import Deadline, no_deadline
@@ -209,4 +209,4 @@ class Recommender:
 
 def is_decided_in_loop(index: CandidateIndex) -> bool:
     """True if other requests can wait for a decision: few coupons and no ledger to read."""
-    return len(index) <= _MOST_COUPONS_IN_LOOP and not asks_ledger(index)
+    return len(index) <= _MOST_COUPONS_IN_LOOP and not needs_ledger(index)

@@ -20,8 +20,8 @@ from serving.policy.order import certain
 from serving.policy.policies import Policies, Policy
 from serving.recommend.candidate_set import CandidateSet
 from serving.rules.context import RuleContext
-from serving.rules.filter import EXCLUSIVITY, UNKNOWN
-from serving.rules.usage import LIMITED
+from serving.rules.filter import EXCLUSIVITY, LIMITS_UNKNOWN
+from serving.rules.usage import LEDGER_LIMITS
 from serving.schemas.recommendation import RecommendationRequest
 
 log = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ def _best(
 ) -> tuple[np.ndarray, Counter[str]]:
     """The places of the ``k`` best, and the removed ones by rule."""
     terms = context.index.terms
-    is_free = terms.stated.isdisjoint(LIMITED)
+    is_free = terms.stated.isdisjoint(LEDGER_LIMITS)
     groups = terms.group[ranked] if "group" in terms.stated else None
     left, removed = np.arange(len(ranked)), Counter[str]()
     shown: list[int] = []
@@ -146,7 +146,7 @@ def _claimed(
     context: RuleContext, rows: np.ndarray, ledger: Ledger
 ) -> tuple[list[bool], dict[str, str]]:
     """Claims the rows: true for each that may be shown, and the failed rule of the others."""
-    if context.index.terms.stated.isdisjoint(LIMITED):
+    if context.index.terms.stated.isdisjoint(LEDGER_LIMITS):
         return [True] * len(rows), {}
     failed = _claim(context, rows, ledger)
     return [one not in failed for one in context.index.coupon_id[rows]], failed
@@ -172,7 +172,7 @@ def _claim(context: RuleContext, rows: np.ndarray, ledger: Ledger) -> dict[str, 
         return ledger.claim(context.user_id, claims, context.as_of)
     except StorageFailed as error:
         log.warning("%s", error)
-        return {claim.coupon_id: UNKNOWN for claim in claims}
+        return {claim.coupon_id: LIMITS_UNKNOWN for claim in claims}
 
 
 def _claims(context: RuleContext, rows: np.ndarray) -> Sequence[Claim]:

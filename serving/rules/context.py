@@ -10,16 +10,16 @@ from serving.ledger.ledger import Usage
 from serving.rules.settings import RuleSettings
 
 _BINDING = ("cart", "checkout")
-"""Where the cart is what the shopper is about to pay: a coupon must do something for it."""
+"""Placements where the shopper is about to pay: a coupon must apply to the cart."""
 
 
 @dataclass(frozen=True)
 class RuleContext:
-    """What rules may look at.
+    """Everything that rules read: index, instant, user, cart, placement, settings, usage.
 
-    ``as_of`` is in microseconds; ``coverage`` has the cart; ``redeemed`` counts the user's
-    redemptions so far by coupon id, as the online features know them; ``usage`` is what the ledger
-    knows until the instant ``until``, by default ``as_of``, read once cheap rules are done.
+    ``as_of`` is in microseconds. ``coverage`` has the cart. ``redeemed`` counts the user's
+    redemptions by coupon id, from the online features. ``usage`` comes from the ledger, up to the
+    instant ``until`` (by default ``as_of``). It is read once, after the rules that do not need it.
     """
 
     index: CandidateIndex
@@ -34,9 +34,10 @@ class RuleContext:
 
     @property
     def cart(self) -> Cart:
+        """The cart of the request."""
         return self.coverage.cart
 
     @property
     def is_binding(self) -> bool:
-        """Whether there is a cart and it is about to be paid."""
+        """True if there is a cart and the shopper is about to pay it."""
         return len(self.cart) > 0 and self.placement in _BINDING

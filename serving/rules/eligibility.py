@@ -1,59 +1,82 @@
-"""Rules that need no ledger: one function a rule."""
+"""Rules that need no ledger: validity, placement, stock, minimum spend, scope, margin.
+
+Each rule is a predicate: it returns one bool a candidate row, true where the coupon must go.
+"""
 
 import numpy as np
 
 from serving.candidates.terms import placement_bit
 from serving.candidates.unstated import UNSTATED
 from serving.rules.context import RuleContext
-from serving.rules.margin import too_thin
+from serving.rules.margin import is_below_margin
 
 
-def held_out(context: RuleContext, rows: np.ndarray) -> np.ndarray:
-    """The user is in the holdout."""
+def in_holdout(context: RuleContext, rows: np.ndarray) -> np.ndarray:
+    """True for all rows if the user is in the holdout."""
     settings = context.settings
-    if settings.holdout_share > 0 and settings.held_out(context.user_id):
+    if settings.holdout_share > 0 and settings.is_held_out(context.user_id):
         return np.ones(len(rows), dtype=bool)
     return np.zeros(len(rows), dtype=bool)
 
 
 def expired(context: RuleContext, rows: np.ndarray) -> np.ndarray:
-    """The coupon can no longer be used; ``valid_to`` itself is already too late."""
+    """True where the coupon has expired; ``valid_to`` itself is too late.
+
+    >>> from types import SimpleNamespace
+    >>> index = SimpleNamespace(valid_to=np.array([1_000, 1_001]))
+    >>> expired(SimpleNamespace(index=index, as_of=1_000), np.array([0, 1])).tolist()
+    [True, False]
+    """
     return context.index.valid_to[rows] <= context.as_of
 
 
 def not_yet_valid(context: RuleContext, rows: np.ndarray) -> np.ndarray:
-    """The coupon cannot be used yet; ``valid_from`` itself is early enough."""
+    """True where the coupon is not valid yet; ``valid_from`` itself is early enough.
+
+    >>> from types import SimpleNamespace
+    >>> index = SimpleNamespace(valid_from=np.array([1_000, 1_001]))
+    >>> not_yet_valid(SimpleNamespace(index=index, as_of=1_000), np.array([0, 1])).tolist()
+    [False, True]
+    """
     return context.index.valid_from[rows] > context.as_of
 
 
 def placement(context: RuleContext, rows: np.ndarray) -> np.ndarray:
-    """The coupon may not be shown here."""
+    """True where the coupon's terms do not allow this placement.
+
+    >>> from types import SimpleNamespace
+    >>> home, cart = placement_bit("home"), placement_bit("cart")
+    >>> terms = SimpleNamespace(placements=np.array([home, home | cart]))
+    >>> context = SimpleNamespace(index=SimpleNamespace(terms=terms), placement="cart")
+    >>> placement(context, np.array([0, 1])).tolist()
+    [True, False]
+    """
     return context.index.terms.placements[rows] & placement_bit(context.placement) == 0
 
 
 def stock(context: RuleContext, rows: np.ndarray) -> np.ndarray:
-    """Nothing that the coupon covers is in stock, or its gift is not."""
+    """True where no covered product is in stock, or the coupon's gift is not."""
     return context.index.terms.sold_out[rows]
 
 
 def min_spend(context: RuleContext, rows: np.ndarray) -> np.ndarray:
-    """The cart that is about to be paid does not reach the coupon's minimum spend."""
+    """True where a cart about to be paid does not reach the coupon's minimum spend."""
     short = context.index.terms.discounts.min_spend[rows] > context.cart.total
     return short & context.is_binding
 
 
 def product_scope(context: RuleContext, rows: np.ndarray) -> np.ndarray:
-    """The cart that is about to be paid has none of the products that the coupon covers."""
+    """True where a cart about to be paid has no product that the coupon covers."""
     if not context.is_binding:
         return np.zeros(len(rows), dtype=bool)
     return ~context.coverage.has_covered_line[rows]
 
 
 def min_margin(context: RuleContext, rows: np.ndarray) -> np.ndarray:
-    """The coupon would leave too little of what is paid for this cart."""
+    """True where the coupon would leave less than its minimum margin on this cart."""
     terms = context.index.terms
     if not len(context.cart) or not terms.unit_cost:
         return np.zeros(len(rows), dtype=bool)
     least = terms.min_margin[rows]
-    thin = too_thin(rows, context.coverage, terms.unit_cost, least)
-    return thin & (least != UNSTATED)
+    below = is_below_margin(rows, context.coverage, terms.unit_cost, least)
+    return below & (least != UNSTATED)

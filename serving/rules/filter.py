@@ -1,8 +1,8 @@
-"""Rules that keep a coupon from being shown, whatever its score.
+"""Applies the rules to candidates, in order, before they are scored.
 
-A rule is a function of the context that answers, for each candidate row, whether it must go.
-A new rule is one function and one line in ``RULES`` or, if it needs the ledger, ``USAGE_RULES``. A
-rule that names the terms it ``needs`` is not asked while no coupon has any.
+A rule is a function of the context. It returns one bool a candidate row, true where the coupon must
+go. A new rule is one function and one line in ``RULES`` or, if it needs the ledger,
+``USAGE_RULES``. A rule is skipped while no coupon has the terms that it ``needs``.
 """
 
 import logging
@@ -17,7 +17,7 @@ from serving.ledger.ledger import CAMPAIGN, FREQUENCY, TOTAL, USER_BUDGET, Ledge
 from serving.rules.context import RuleContext
 from serving.rules.eligibility import (
     expired,
-    held_out,
+    in_holdout,
     min_margin,
     min_spend,
     not_yet_valid,
@@ -26,10 +26,10 @@ from serving.rules.eligibility import (
     stock,
 )
 from serving.rules.usage import (
-    LIMITED,
+    LEDGER_LIMITS,
     campaign_budget,
     frequency_cap,
-    limited,
+    has_ledger_limit,
     usage_cap,
     usage_cap_period,
     usage_cap_total,
@@ -38,23 +38,22 @@ from serving.rules.usage import (
 
 log = logging.getLogger(__name__)
 
+AUDIENCE, HOLDOUT, EXCLUSIVITY, UNSCORED = "audience", "holdout", "exclusivity", "unscored"
 
-AUDIENCE, HOLDOUT, EXCLUSIVITY, UNKNOWN = "audience", "holdout", "exclusivity", "limits_unknown"
-
-
-UNSCORED = "unscored"
+LIMITS_UNKNOWN = "limits_unknown"
+"""Removes coupons that only the ledger can clear, while it cannot be read."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What answers for each candidate row whether it must go, and the terms it needs, if any."""
+    """A predicate on candidate rows, true for those to remove, and the terms that it needs."""
 
     removes: Callable[[RuleContext, np.ndarray], np.ndarray]
     needs: str | None = None
 
 
 RULES: Mapping[str, Rule] = {
-    HOLDOUT: Rule(held_out),
+    HOLDOUT: Rule(in_holdout),
     "expired": Rule(expired),
     "not_yet_valid": Rule(not_yet_valid),
     "placement": Rule(placement, "placements"),
@@ -63,7 +62,6 @@ RULES: Mapping[str, Rule] = {
     "product_scope": Rule(product_scope, "scope"),
     "min_margin": Rule(min_margin, "min_margin"),
 }
-
 
 USAGE_RULES: Mapping[str, Rule] = {
     "usage_cap": Rule(usage_cap, "per_user_limit"),
@@ -74,42 +72,39 @@ USAGE_RULES: Mapping[str, Rule] = {
     FREQUENCY: Rule(frequency_cap, "impression_limit"),
 }
 
-
 _USAGE_TERMS = frozenset(rule.needs for rule in USAGE_RULES.values())
+_LEDGER_TERMS = _USAGE_TERMS.union(LEDGER_LIMITS)
 
 
-_LEDGER_TERMS = _USAGE_TERMS.union(LIMITED)
-
-
-def asks_ledger(index: CandidateIndex) -> bool:
-    """Whether a decision may have to ask the ledger, and so to wait for it."""
+def needs_ledger(index: CandidateIndex) -> bool:
+    """True if a decision can need the ledger, and so wait for it."""
     return not index.terms.stated.isdisjoint(_LEDGER_TERMS)
 
 
-def before_scoring(
+def filter_candidates(
     context: RuleContext, rows: np.ndarray, ledger: Ledger
 ) -> tuple[np.ndarray, dict[str, int]]:
-    """The rows that every rule lets through, and how many each rule removed.
+    """Returns the rows that no rule removes, and the number of rows that each rule removed.
 
-    The ledger is read once, for what is left after the rules that do without it. While it cannot
-    be read, coupons that only it can clear are removed.
+    Reads the ledger once, for the rows that remain after the rules that do not need it. If it
+    cannot be read, removes the coupons that only the ledger can clear.
     """
     rows, removed = apply_rules(context, rows, RULES)
     stated = context.index.terms.stated
     if not len(rows) or stated.isdisjoint(_USAGE_TERMS):
         return rows, removed
     try:
-        context = replace(context, usage=_usage(context, rows, ledger))
+        context = replace(context, usage=_read_usage(context, rows, ledger))
     except StorageFailed as error:
         log.warning("%s", error)
-        rows, more = apply_rules(context, rows, {UNKNOWN: Rule(limited)})
+        rows, more = apply_rules(context, rows, {LIMITS_UNKNOWN: Rule(has_ledger_limit)})
         removed |= more
     rows, more = apply_rules(context, rows, USAGE_RULES)
     return rows, removed | more
 
 
-def _usage(context: RuleContext, rows: np.ndarray, ledger: Ledger) -> Usage:
-    """What the ledger knows, with impressions as far back as any of the coupons asks."""
+def _read_usage(context: RuleContext, rows: np.ndarray, ledger: Ledger) -> Usage:
+    """Reads the user's usage, with impressions back to the longest period of the coupons."""
     since = context.as_of - int(context.index.terms.impression_period[rows].max())
     until = context.as_of if context.until is None else context.until
     return ledger.usage(context.user_id, since, until)
@@ -118,10 +113,10 @@ def _usage(context: RuleContext, rows: np.ndarray, ledger: Ledger) -> Usage:
 def apply_rules(
     context: RuleContext, rows: np.ndarray, rules: Mapping[str, Rule]
 ) -> tuple[np.ndarray, dict[str, int]]:
-    """The rows that every rule lets through, and how many each rule removed.
+    """Returns the rows that no rule removes, and the number of rows that each rule removed.
 
-    Rules run in order; a coupon counts for the first rule that removes it, and a rule that removed
-    nothing is not named.
+    Rules run in order. A coupon counts for the first rule that removes it. Rules that removed
+    nothing are left out.
     """
     removed: dict[str, int] = {}
     stated = context.index.terms.stated

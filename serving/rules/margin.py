@@ -1,4 +1,4 @@
-"""The margin that a coupon would leave on a cart."""
+"""The retailer's margin on a cart after a coupon."""
 
 from collections.abc import Mapping
 
@@ -8,29 +8,40 @@ from serving.candidates.cart import Cart, line_amount
 from serving.candidates.discounts import Coverage, discount_amounts
 
 
-def costs_of_lines(cart: Cart, unit_costs: Mapping[str, int]) -> tuple[np.ndarray, np.ndarray]:
-    """What each line costs the retailer, in minor units, and whether that is known."""
+def line_costs(cart: Cart, unit_costs: Mapping[str, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the retailer's cost of each line, in minor units, and true where it is known.
+
+    An unknown cost is 0.
+
+    >>> from feature_repo.transforms.request.affinity import CartLine
+    >>> from serving.candidates.cart import cart_of
+    >>> cart = cart_of([CartLine("bread", 2, 249), CartLine("wine", 1, 1_250)])
+    >>> costs, known = line_costs(cart, {"bread": 120})
+    >>> costs.tolist(), known.tolist()
+    ([240, 0], [True, False])
+    """
     known = [one in unit_costs for one in cart.product_ids]
-    paid = [
+    costs = [
         line_amount(quantity, unit_costs.get(one, 0))
         for one, quantity in zip(cart.product_ids, cart.quantities, strict=True)
     ]
-    return np.array(paid, dtype=np.int64), np.array(known, dtype=bool)
+    return np.array(costs, dtype=np.int64), np.array(known, dtype=bool)
 
 
-def too_thin(
+def is_below_margin(
     rows: np.ndarray, cover: Coverage, unit_costs: Mapping[str, int], least: np.ndarray
 ) -> np.ndarray:
-    """Which coupons would leave a smaller part of what is paid than ``least``, in whole percent.
+    """True where a coupon would leave a margin below ``least``, in whole percent of what is paid.
 
-    Paid is what the covered lines cost after the coupon, left is that less their unit costs. Judged
-    only where the cart says so: something in it is covered, and the cost of all of that is known.
+    The shopper pays the covered lines less the discount. The margin is that less their unit costs.
+    False where the coupon covers nothing in the cart, or where the cost of a covered line is
+    unknown.
     """
-    line_costs, known = costs_of_lines(cover.cart, unit_costs)
+    costs, known = line_costs(cover.cart, unit_costs)
     amount = cover.amounts[rows]
-    judged = amount > 0
+    is_comparable = amount > 0
     if not known.all():
-        judged &= cover.covered_sums((~known).astype(np.int64))[rows] == 0
+        is_comparable &= cover.covered_sums((~known).astype(np.int64))[rows] == 0
     paid = amount - discount_amounts(cover, rows)
-    left = paid - cover.covered_sums(line_costs)[rows]
-    return judged & (100 * left < least * paid)
+    margin = paid - cover.covered_sums(costs)[rows]
+    return is_comparable & (100 * margin < least * paid)

@@ -4,20 +4,20 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import blake2b
 
 from serving.errors import SettingsRefused
 from serving.runtime.environment import number
+from serving.runtime.shares import share_of
 
 
 @dataclass(frozen=True)
 class RuleSettings:
-    """What a shop decides for all coupons.
+    """Settings of a shop for all coupons: holdout, reservations, the place of the ledger.
 
-    ``holdout_share`` of the users, from 0 to 1, gets nothing, so that what coupons do can be
-    measured; ``holdout_salt`` draws other users. A coupon with a limit is reserved for the user who
-    saw it for ``reservation_seconds``. ``ledger_redis``, as host:port, keeps the ledger in Redis
-    instead of a file. Raises SettingsRefused for what cannot be.
+    ``holdout_share`` of the users, from 0 to 1, gets no coupons, so that the effect of coupons can
+    be measured. Another ``holdout_salt`` selects other users. A coupon with a limit is reserved for
+    the user who saw it for ``reservation_seconds``. ``ledger_redis``, as host:port, keeps the
+    ledger in Redis instead of a file. Raises SettingsRefused for a value out of range.
     """
 
     holdout_share: float = 0.0
@@ -35,22 +35,20 @@ class RuleSettings:
             raise SettingsRefused(
                 f"Expected reservations of more than 0 seconds, got {self.reservation_seconds}."
             )
-
         if not re.fullmatch(r"[^:\s]+:\d{1,5}", self.ledger_redis or "localhost:6379"):
             raise SettingsRefused(
                 f"Expected the ledger's Redis as host:port, got {self.ledger_redis!r}; write it "
                 "like 127.0.0.1:6379."
             )
 
-    def held_out(self, user_id: str) -> bool:
-        """Whether the user is in the holdout; always the same for the same salt."""
-        digest = blake2b(f"{self.holdout_salt}\0{user_id}".encode(), digest_size=8).digest()
-        return int.from_bytes(digest, "big") < self.holdout_share * 2**64
+    def is_held_out(self, user_id: str) -> bool:
+        """True if the user is in the holdout; fixed for a user and a salt."""
+        return share_of(f"{self.holdout_salt}\0{user_id}") < self.holdout_share
 
 
 def rules_from_environment(environ: Mapping[str, str]) -> RuleSettings:
-    """From ``CLIPWISE_HOLDOUT_SHARE``, ``CLIPWISE_HOLDOUT_SALT``, ``CLIPWISE_RESERVATION_SECONDS``
-    and ``CLIPWISE_LEDGER_REDIS``.
+    """Reads ``CLIPWISE_HOLDOUT_SHARE``, ``CLIPWISE_HOLDOUT_SALT``,
+    ``CLIPWISE_RESERVATION_SECONDS`` and ``CLIPWISE_LEDGER_REDIS``.
 
     Raises SettingsRefused.
     """

@@ -16,7 +16,6 @@ from serving.candidates.cart import cart_of, line_amount
 from serving.candidates.discounts import GIFT, PERCENT, Discounts, coverage
 from serving.candidates.quotes import Quote, quotes
 from serving.candidates.unstated import NO_LIMIT, UNSTATED
-from serving.rules.margin import too_thin
 
 PRODUCTS = ("p1", "p2", "p3", "elsewhere")
 
@@ -186,25 +185,6 @@ def test_reserved_amount_is_never_below_the_value_of_the_coupon(one, cart):
     assert value <= cover.costs[0]
     is_open = one.kind[0] == PERCENT and one.max_discount[0] == NO_LIMIT
     assert not is_open or cover.costs[0] == value
-
-
-@pytest.mark.parametrize(
-    ("least", "unit_cost", "thin"),
-    # 1,000 less 20 percent is 800 paid; 2 units cost.
-    [(0, 400, False), (0, 401, True), (50, 200, False), (51, 200, True), (100, 0, False)],
-)
-def test_margin_is_what_is_left_of_what_is_paid_after_unit_costs(least, unit_cost, thin):
-    cover = coverage(discount("percent", 20), cart_of([CartLine("p1", 2, 500)]))
-    judged = too_thin(np.array([0]), cover, {"p1": unit_cost}, np.array([least]))
-    assert judged.tolist() == [thin]
-
-
-def test_margin_is_not_judged_where_a_cost_is_not_known_or_nothing_is_covered():
-    one = discount("amount_off", 1_000, scope=("p1", "p2"))
-    cover = coverage(one, cart_of([CartLine(*line) for line in CART]))
-    assert not too_thin(np.array([0]), cover, {"p1": 10**6}, np.array([0])).any()
-    cover = coverage(one, cart_of([CartLine("p3", 1, 500)]))
-    assert not too_thin(np.array([0]), cover, {"p3": 10**6}, np.array([0])).any()
 
 
 def test_gift_may_be_worth_more_than_the_cart():

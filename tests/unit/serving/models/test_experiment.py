@@ -55,7 +55,7 @@ def test_share_of_the_requests_is_seen_in_shadow():
 
 def test_holdout_says_nothing_of_the_arm():
     rules = RuleSettings(holdout_share=0.5)
-    held = [share_of(user, "") < 0.5 for user in USERS if rules.held_out(user)]
+    held = [share_of(user, "") < 0.5 for user in USERS if rules.is_held_out(user)]
     assert chisquare([sum(held), len(held) - sum(held)]).pvalue > 0.001
 
 

@@ -1,4 +1,4 @@
-"""Rules and quotes against the plainest reading of them: one coupon at a time, exact fractions."""
+"""Rules and quotes against a brute-force oracle: one coupon at a time, exact fractions."""
 
 from collections import Counter
 from fractions import Fraction
@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from feature_repo.contract import DISCOUNT_TYPES
-from feature_repo.instants import microseconds
+from feature_repo.instants import DAY, microseconds
 from feature_repo.names import PLACEMENTS
 from feature_repo.transforms.request.affinity import CartLine
 from serving.candidates.cart import cart_of
@@ -17,10 +17,10 @@ from serving.candidates.discounts import coverage
 from serving.candidates.quotes import quotes
 from serving.ledger.ledger import Usage
 from serving.rules.context import RuleContext
-from serving.rules.filter import before_scoring
+from serving.rules.filter import filter_candidates
 from tests.support.serving_fakes import WATERMARK, FakeLedger, coupon, index_of
 
-NOW, DAY = microseconds(WATERMARK), 86_400_000_000
+NOW = microseconds(WATERMARK)
 PRODUCTS, CAMPAIGNS = ("p1", "p2", "p3"), ("1", "2")
 NOTHING = st.none()
 instants = st.sampled_from((NOW, NOW - 1, NOW - DAY, NOW - DAY + 1, NOW - 2 * DAY, NOW - 3 * DAY))
@@ -68,7 +68,7 @@ carts = st.lists(
 
 @st.composite
 def shops(draw):
-    """Coupons, terms of coupons and products, a cart, what was used, and a placement."""
+    """Coupons, terms of coupons and products, a cart, usage, online counts, and a placement."""
     every = [
         coupon(f"c{number}", **one)
         for number, one in enumerate(draw(st.lists(coupons, min_size=1, max_size=5)))
@@ -97,8 +97,8 @@ def rounded(exact: Fraction) -> int:
     return floor(exact + Fraction(1, 2))
 
 
-class Plain:
-    """One coupon of a shop, judged by itself."""
+class Oracle:
+    """The rules and the quote of one coupon of a shop, without arrays."""
 
     def __init__(self, shop, one: dict):
         self.every, self.terms, self.products, cart, self.usage, self.online, self.place = shop
@@ -113,19 +113,19 @@ class Plain:
         self.kind, self.value = one["discount_type"], one["discount_value"]
         self.is_stated = self.kind is not None and self.value is not None
 
-    def bounded(self, amount: int) -> int:
+    def capped(self, amount: int) -> int:
         most = self.mine["max_discount"]
         return amount if most is None or self.kind == "gift" else min(amount, most)
 
     @property
-    def worth(self) -> int:
+    def discount(self) -> int:
         if not (self.is_stated and self.covered) or self.missing:
             return 0
         if self.kind == "gift":
             return self.value
         if self.kind == "percent":
-            return self.bounded(rounded(Fraction(self.amount * self.value, 100)))
-        return self.bounded(min(self.value, self.amount))
+            return self.capped(rounded(Fraction(self.amount * self.value, 100)))
+        return self.capped(min(self.value, self.amount))
 
     @property
     def cost(self) -> int:
@@ -133,18 +133,18 @@ class Plain:
             return 0
         if self.kind == "percent":
             most = self.mine["max_discount"]
-            return self.worth if most is None else most
-        return self.bounded(self.value)
+            return self.discount if most is None else most
+        return self.capped(self.value)
 
-    def is_gone(self, product: str) -> bool:
+    def is_missing(self, product: str) -> bool:
         return self.products[product]["stock"] == 0
 
     def is_out_of_stock(self) -> bool:
         scope, gift = self.one["scope_product_ids"], self.mine["gift_product_id"]
-        gone = bool(scope) and all(self.is_gone(one) for one in scope)
-        return gone or (gift is not None and self.is_gone(gift))
+        gone = bool(scope) and all(self.is_missing(one) for one in scope)
+        return gone or (gift is not None and self.is_missing(gift))
 
-    def is_thin(self) -> bool:
+    def is_below_margin(self) -> bool:
         costs = [self.products.get(name, {}).get("unit_cost") for name, *_ in self.covered]
         if self.mine["min_margin"] is None or not self.amount or None in costs:
             return False
@@ -152,7 +152,7 @@ class Plain:
             rounded(Fraction(line[1]) * cost)
             for line, cost in zip(self.covered, costs, strict=True)
         )
-        paid = self.amount - self.worth
+        paid = self.amount - self.discount
         return 100 * (paid - spent) < self.mine["min_margin"] * paid
 
     def happened(self, pairs, days: int | None = None) -> int:
@@ -174,7 +174,7 @@ class Plain:
         return bool(stated) and spent[campaign] - own + max(self.cost, 1) > min(stated)
 
     def removed_by(self) -> str | None:
-        """The first rule that holds, in the order of the rules."""
+        """The first rule that removes the coupon, in the order of the rules."""
         one, mine, usage = self.one, self.mine, self.usage
         used = max(self.happened(usage.redeemed), self.online.get(self.id, 0))
         in_period = self.happened(usage.redeemed, mine["period_days"])
@@ -187,7 +187,7 @@ class Plain:
             "stock": self.is_out_of_stock(),
             "min_spend": self.is_binding and self.missing > 0,
             "product_scope": self.is_binding and not self.covered,
-            "min_margin": self.is_thin(),
+            "min_margin": self.is_below_margin(),
             "usage_cap": self.reaches("per_user_limit", used, one),
             "usage_cap_period": self.reaches("period_limit", in_period),
             "usage_cap_total": self.reaches("total_limit", others),
@@ -200,21 +200,21 @@ class Plain:
 
 @given(shops())
 @settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
-def test_any_shop_gets_what_each_rule_and_each_quote_says_by_itself(shop):
+def test_rules_and_quotes_of_any_shop_are_those_of_the_oracle(shop):
     every, terms, products, cart, usage, online, place = shop
     index = index_of(*every, terms=terms, products=products)
     cover = coverage(index.terms.discounts, cart_of([CartLine(*line) for line in cart]))
     context = RuleContext(index, NOW, online, cover, "900", place)
-    rows, removed = before_scoring(context, np.arange(len(index)), FakeLedger(usage))
-    plain = [Plain(shop, one) for one in every]
-    reasons = [one.removed_by() for one in plain]
-    kept = [one.id for one, reason in zip(plain, reasons, strict=True) if reason is None]
+    rows, removed = filter_candidates(context, np.arange(len(index)), FakeLedger(usage))
+    oracles = [Oracle(shop, one) for one in every]
+    reasons = [one.removed_by() for one in oracles]
+    kept = [one.id for one, reason in zip(oracles, reasons, strict=True) if reason is None]
     assert list(index.coupon_id[rows]) == kept
     assert removed == dict(Counter(reason for reason in reasons if reason))
-    for one, quote in zip(plain, quotes(np.arange(len(index)), cover), strict=True):
+    for one, quote in zip(oracles, quotes(np.arange(len(index)), cover), strict=True):
         assert (quote is not None) == one.is_stated
         if quote is not None:
             given_away = quote.amount_off + quote.cashback + quote.gift_value
-            assert (quote.type, given_away) == (one.kind, one.worth)
+            assert (quote.type, given_away) == (one.kind, one.discount)
             assert (quote.covered_amount, quote.missing_spend) == (one.amount, one.missing)
             assert quote.missing_product == (not one.covered)
