@@ -7,9 +7,9 @@ from pathlib import Path
 from feature_repo.names import CHAMPION, RANKER_MODEL
 from flows.runtime import now, tracking_uri
 from serving.errors import AuditFailed, ModelError, NotPassed
-from serving.models.audit import FORCED, PROMOTE, ROLLBACK, AuditLog, before
-from serving.models.mlflow_registry import MlflowRegistry, ranker_of, sound_ranker_of
-from serving.models.registered_version import Registered, require_passed, require_servable
+from serving.models.audit import FORCED, PROMOTE, ROLLBACK, AuditLog, previous_champion
+from serving.models.mlflow_registry import MlflowRegistry, load_checked_ranker, load_ranker
+from serving.models.registered_version import RegisteredVersion, require_passed, require_servable
 from training.registry.mlflow_runs import Tracking
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def audit_log(home: Path) -> AuditLog:
 def present_champion(home: Path) -> str | None:
     """The version that the alias champion names, or None; a change unseen so far is recorded."""
     try:
-        audit_log(home).look()
+        audit_log(home).check()
     except AuditFailed as error:
         log.warning("%s", error)
     return registry(home).champion_version()
@@ -58,7 +58,7 @@ def promote(home: Path, version: str, reason: str, actor: str, force: bool = Fal
     _require_golden(registered)
     if overruled and not force:
         raise PromotionRefused(f"{overruled} With --force it serves all the same, on the record.")
-    with audit_log(home).change(version, actor, reason, FORCED if overruled else PROMOTE):
+    with audit_log(home).record_change(version, actor, reason, FORCED if overruled else PROMOTE):
         if overruled:
             tracking(home).force(version, _permit(registered, reason, actor, overruled))
         tracking(home).crown(version, reason, actor)
@@ -72,8 +72,8 @@ def rollback(home: Path, reason: str, actor: str) -> str:
     """
     _require_reason(reason)
     changes = audit_log(home)
-    changes.look()
-    version = before(changes.changes())
+    changes.check()
+    version = previous_champion(changes.changes())
     if version is None:
         raise PromotionRefused(
             "The audit log names no champion before the present one, so there is none to return "
@@ -82,25 +82,25 @@ def rollback(home: Path, reason: str, actor: str) -> str:
     try:
         registered = _sound(home, version)
         require_servable(registered)
-        sound_ranker_of(registered)
+        load_checked_ranker(registered)
     except ModelError as error:
         raise PromotionRefused(f"The previous champion may not serve any more: {error}") from error
-    with changes.change(version, actor, reason, ROLLBACK):
+    with changes.record_change(version, actor, reason, ROLLBACK):
         tracking(home).crown(version, reason, actor)
     return version
 
 
-def _sound(home: Path, version: str) -> Registered:
+def _sound(home: Path, version: str) -> RegisteredVersion:
     """A version whose model the service could load, whatever the gate said."""
     try:
         registered = registry(home).read(version)
-        ranker_of(registered)
+        load_ranker(registered)
     except ModelError as error:
         raise PromotionRefused(str(error)) from error
     return registered
 
 
-def _objection(registered: Registered) -> str | None:
+def _objection(registered: RegisteredVersion) -> str | None:
     """Why the gate does not let the version serve, or None; raises what cannot be overruled."""
     try:
         require_passed(registered)
@@ -111,15 +111,17 @@ def _objection(registered: Registered) -> str | None:
     return None
 
 
-def _require_golden(registered: Registered) -> None:
+def _require_golden(registered: RegisteredVersion) -> None:
     """Refuse what the service would refuse for its golden rows, forced or not."""
     try:
-        sound_ranker_of(registered)
+        load_checked_ranker(registered)
     except ModelError as error:
         raise PromotionRefused(str(error)) from error
 
 
-def _permit(registered: Registered, reason: str, actor: str, overruled: str) -> Mapping[str, str]:
+def _permit(
+    registered: RegisteredVersion, reason: str, actor: str, overruled: str
+) -> Mapping[str, str]:
     return {
         "version": registered.version,
         "sha256": registered.sha256,

@@ -15,8 +15,8 @@ from flows.champion import present_champion, registry, tracking
 from flows.experiment_data import ExperimentData, experiment_data_of
 from flows.runtime import git_commit, prepare_environment, step
 from flows.version_report import write_report
-from serving.models.mlflow_registry import ranker_of
-from serving.models.registered_version import Registered
+from serving.models.mlflow_registry import load_ranker
+from serving.models.registered_version import RegisteredVersion
 from training.data.frame import RankingFrame, frame_problem
 from training.evaluation.compare import (
     CHAMPION,
@@ -88,18 +88,18 @@ def judge(
 
 def measure(
     home: Path,
-    registered: Registered,
+    registered: RegisteredVersion,
     trial: ExperimentData,
     expected: np.ndarray,
     opponent: str | None,
 ) -> tuple[Evaluation, Measured, dict[str, np.ndarray]]:
     """All that the gate decides on, by the scores of the model that would serve, and the test
     scores of that model, the plain rules and the champion."""
-    ranker, test = ranker_of(registered), trial.test
+    ranker, test = load_ranker(registered), trial.test
     scores = ranker.score(test.inputs)
     champion = None
     if opponent is not None:
-        champion = ranker_of(registry(home).read(opponent)).score(test.inputs)
+        champion = load_ranker(registry(home).read(opponent)).score(test.inputs)
     found = evaluate(test, scores, trial.rules, champion)
     best = found.against_rule.other
     replaced = (best, trial.rules[best]) if champion is None else (CHAMPION, champion)
@@ -138,7 +138,7 @@ def latency(
     return 1000 * statistics.median(took)
 
 
-def _opponent(home: Path, registered: Registered) -> str | None:
+def _opponent(home: Path, registered: RegisteredVersion) -> str | None:
     """The champion to hold a version against: the present one, unless that is the version itself.
 
     Then it is the one that it was held against when it was not champion yet.
@@ -150,7 +150,7 @@ def _opponent(home: Path, registered: Registered) -> str | None:
 
 
 def _artifact(
-    registered: Registered,
+    registered: RegisteredVersion,
     trial: ExperimentData,
     opponent: str | None,
     gate: Gate,

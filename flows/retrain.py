@@ -18,7 +18,7 @@ from training.data.frame import concatenated
 from training.data.purchase_matrix import purchases_before
 from training.evaluation.compare import RANKER, Evaluation, predictions_table
 from training.models.ranker import RankerConfig, fit, predict
-from training.registry.golden_rows import write_golden
+from training.registry.golden_rows import write_golden_rows
 from training.registry.mlflow_runs import LEARNING, PREDICTIONS
 from training.registry.promotion_gate import Decision
 from training.registry.records import Learning, Lineage, TrainingRun
@@ -55,7 +55,7 @@ def retrain(
     learning = step(write_learning)(home, trial, config, scores, baselines)
     predictions = step(write_predictions)(home, trial, scores, baselines)
     params = asdict(config) | {"test_start": trial.test_start.isoformat()}
-    golden = step(write_golden)(
+    golden = step(write_golden_rows)(
         partial(predict, model), trial.test.inputs, _reports(home) / GOLDEN_FILE
     )
     run = TrainingRun(params, _lineage(trial.state), (predictions, learning, golden))

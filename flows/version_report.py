@@ -13,9 +13,9 @@ from feature_repo.transforms.request.reasons import code_of, reasons
 from flows.champion import tracking
 from flows.experiment_data import ExperimentData
 from flows.runtime import git_commit
-from serving.models.mlflow_registry import ranker_of
+from serving.models.mlflow_registry import load_ranker
 from serving.models.rankers import ChampionRanker
-from serving.models.registered_version import Registered
+from serving.models.registered_version import RegisteredVersion
 from training.data.frame import RankingFrame, column, groups
 from training.evaluation.compare import (
     CHAMPION,
@@ -59,7 +59,7 @@ class Written:
 
 def write_report(
     home: Path,
-    registered: Registered,
+    registered: RegisteredVersion,
     trial: ExperimentData,
     evaluation: Evaluation,
     sliced: Sequence[SliceComparison],
@@ -70,7 +70,7 @@ def write_report(
     the champion; those of the other baselines, and the learning curve, come from its run."""
     origin = tracking(home).origin(registered.version)
     kept = scores_of(tracking(home).predictions(registered.version), trial.test)
-    ranker = ranker_of(registered)
+    ranker = load_ranker(registered)
     opponent = CHAMPION if CHAMPION in scores else evaluation.against_rule.other
     moved = influence(trial.test, ranker.explain, origin.seed)
     report = Report(
@@ -111,7 +111,7 @@ def _write(folder: Path, report: Report) -> Written:
     return Written(page, files)
 
 
-def _facts(registered: Registered, trial: ExperimentData, origin: Origin) -> dict[str, str]:
+def _facts(registered: RegisteredVersion, trial: ExperimentData, origin: Origin) -> dict[str, str]:
     state = trial.state
     return {
         "Version": f"{registered.version}, model file {registered.sha256}",

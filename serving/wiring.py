@@ -158,7 +158,7 @@ def _ledger(settings: Settings) -> Ledger:
 
 def _champions(settings: Settings) -> Champions:
     registry = MlflowRegistry(settings.tracking_uri)
-    slot = ModelSlot(registry, challenges=settings.experiment.has_challenger)
+    slot = ModelSlot(registry, has_challenger=settings.experiment.has_challenger)
     return Champions(slot, AuditLog(settings.home, registry, _wall))
 
 
@@ -213,7 +213,7 @@ def _service(
 ) -> Service:
     of_champion: tuple[Callable[[], None], ...] = (
         champions.slot.refresh,
-        champions.audit.look,
+        champions.audit.check,
         recorders.metrics.look,
     )
     of_catalog: tuple[Callable[[], None], ...] = (

@@ -89,7 +89,7 @@ def audit() -> None:
 
     log = audit_log(prepare_environment())
     try:
-        log.look()
+        log.check()
     except ModelError as error:
         terminal.error(f"{error} What changed since the last entry is not shown.")
     terminal.audited(log.changes())

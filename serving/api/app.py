@@ -165,4 +165,4 @@ def _add_webhook(app: FastAPI, webhook: Webhook) -> None:
     )
     async def registry_webhook(request: Request) -> None:
         body = await request.body()
-        await run_in_threadpool(webhook.take, request.headers, body)
+        await run_in_threadpool(webhook.handle, request.headers, body)

@@ -1,5 +1,5 @@
-"""The rankers that serve, from the registry to the score.
+"""The rankers in use, from the model registry to the score.
 
-Loads and checks registered versions, swaps champions, assigns users to a challenger. The only room
-of the service that imports MLflow or XGBoost.
+Loads and checks registered versions, replaces champions, and assigns users to a challenger. No
+other room of the service imports MLflow or XGBoost.
 """

@@ -1,15 +1,15 @@
-"""The audit log: every change of the alias champion, one JSON line each, only ever added to."""
+"""The audit log: every change of the alias champion, one JSON line each, in an append-only file."""
 
-import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from feature_repo.files import locked, sync
 from serving.errors import AuditFailed
 
 PROMOTE, FORCED, ROLLBACK = "promote", "forced", "rollback"
@@ -18,21 +18,21 @@ NOT_RECORDED = "not recorded: the alias was set outside Clipwise, for example in
 
 
 class Aliases(Protocol):
-    """What the log compares itself with."""
+    """The registry's alias champion, which the log is compared with."""
 
     def champion_version(self) -> str | None:
-        """The version that the alias champion names, or None. Raises ModelError."""
+        """Returns the version of the alias champion, or None. Raises ModelError."""
 
     def promotion_reason(self, version: str) -> str | None:
-        """The version's tag promotion_reason, or None. Raises ModelError."""
+        """Returns the version's tag promotion_reason, or None. Raises ModelError."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """The alias went from ``previous`` to ``version``; None stands for no champion.
+    """A change of the alias from ``previous`` to ``version``; None stands for no champion.
 
-    ``at`` is when, None for a change that was only seen later; ``seen_at`` is when it was recorded.
-    ``how`` is promote, forced, rollback or outside clipwise.
+    ``at`` is the time of the change, None if Clipwise did not make it. ``seen_at`` is the time of
+    the record. ``how`` is promote, forced, rollback or outside clipwise.
     """
 
     at: datetime | None
@@ -43,8 +43,8 @@ class Change:
     how: str
     seen_at: datetime
 
-    def line(self) -> str:
-        """The change as one line of JSON; times are ISO 8601 in UTC."""
+    def json_line(self) -> str:
+        """Returns the change as one line of JSON; times are ISO 8601 in UTC."""
         record = {
             "at": self.at and self.at.isoformat(),
             "actor": self.actor,
@@ -58,9 +58,9 @@ class Change:
 
 
 class AuditLog:
-    """The log of one state folder, which knows the alias and so notices what nobody recorded.
+    """The audit log of a state folder. Also records changes made outside Clipwise.
 
-    ``now`` gives the wall clock. Writers, threads and processes alike, wait for each other.
+    ``now`` returns the time in UTC. A lock on the file lets one thread or process write at a time.
     """
 
     def __init__(self, home: Path, aliases: Aliases, now: Callable[[], datetime]) -> None:
@@ -69,34 +69,38 @@ class AuditLog:
         self._now = now
 
     def changes(self) -> list[Change]:
-        """All changes, oldest first. A line that a crash tore is left out. Raises AuditFailed."""
-        with _failing(self._file):
+        """Returns all changes, oldest first, without incomplete lines. Raises AuditFailed."""
+        with _os_errors_as_audit_failed(self._file):
             lines = self._file.read_bytes().split(b"\n") if self._file.exists() else []
-        return [change for change in map(_parsed, lines) if change is not None]
+        return [change for change in map(_parse, lines) if change is not None]
 
-    def look(self) -> None:
-        """Record a change of the alias that nobody recorded. Raises ModelError, AuditFailed."""
-        if self._aliases.champion_version() != _last(self.changes()):
-            with self._held() as file:
-                self._catch_up(file)
+    def check(self) -> None:
+        """Records a change of the alias that is not in the log yet.
+
+        Raises ModelError and AuditFailed.
+        """
+        if self._aliases.champion_version() != _last_version(self.changes()):
+            with self._locked_file() as file:
+                self._record_outside_change(file)
 
     @contextmanager
-    def change(self, version: str, actor: str, reason: str, how: str) -> Iterator[None]:
-        """Record that the block makes a version the champion; nothing if the block raises.
+    def record_change(self, version: str, actor: str, reason: str, how: str) -> Iterator[None]:
+        """Records that the block makes a version the champion; records nothing if it raises.
 
-        The log is held meanwhile, so that nobody takes the change for one made outside. Raises
-        ModelError and AuditFailed before the block, so that no change is made without a record.
+        The block runs under the log's lock, so that no check records its change as one made
+        outside. Raises ModelError and AuditFailed before the block, so that no change is made
+        without a record.
         """
-        with self._held() as file:
-            before = self._catch_up(file)
+        with self._locked_file() as file:
+            before = self._record_outside_change(file)
             yield
             at = self._now()
             self._append(file, Change(at, actor, before, version, reason, how, at))
 
-    def _catch_up(self, file: int) -> str | None:
-        """The present champion, recorded as a foreign change if it is not the last one recorded."""
-        # The alias is read under the lock: before it, another writer might still be changing it.
-        version, recorded = self._aliases.champion_version(), _last(self.changes())
+    def _record_outside_change(self, file: int) -> str | None:
+        """Returns the champion's version, recorded if it is not the last one in the log."""
+        # Read the alias under the lock: without it another writer may be changing the alias.
+        version, recorded = self._aliases.champion_version(), _last_version(self.changes())
         if version != recorded:
             reason = None if version is None else self._aliases.promotion_reason(version)
             change = Change(None, NOT_RECORDED, recorded, version, reason, OUTSIDE, self._now())
@@ -104,46 +108,44 @@ class AuditLog:
         return version
 
     def _append(self, file: int, change: Change) -> None:
-        with _failing(self._file):
-            # A line that a crash tore stays as it is, and ends here.
-            os.write(file, _line_break(file) + change.line().encode())
-            os.fsync(file)
+        with _os_errors_as_audit_failed(self._file):
+            # A line that a crash cut off stays unchanged, and is ended first.
+            os.write(file, _missing_line_break(file) + change.json_line().encode())
+            sync([self._file])
 
     @contextmanager
-    def _held(self) -> Iterator[int]:
-        """The file, opened to add to it, and locked until the system sees it closed."""
-        with _failing(self._file):
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            file = os.open(self._file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
+    def _locked_file(self) -> Iterator[int]:
+        """Opens the file for appending under an exclusive lock; yields its descriptor."""
+        with ExitStack() as stack:
+            with _os_errors_as_audit_failed(self._file):
+                self._file.parent.mkdir(parents=True, exist_ok=True)
+                file = stack.enter_context(locked(self._file))
             yield file
-        finally:
-            os.close(file)
 
 
-def before(changes: list[Change]) -> str | None:
-    """The champion before the present one, or None if there was none.
+def previous_champion(changes: list[Change]) -> str | None:
+    """Returns the version to roll back to: the champion before the present one, or None.
 
-    What a rollback left counts no more, so a second rollback goes one further back.
+    A rollback drops the versions that it left, so that the next one goes one step further back.
     """
-    held: list[str | None] = []
+    champions: list[str | None] = []
     for change in changes:
-        if change.how == ROLLBACK and change.version in held:
-            while held[-1] != change.version:
-                held.pop()
+        if change.how == ROLLBACK and change.version in champions:
+            while champions[-1] != change.version:
+                champions.pop()
         else:
-            held.append(change.version)
-    present = held[-1] if held else None
-    others = (version for version in reversed(held) if version not in (None, present))
+            champions.append(change.version)
+    present = champions[-1] if champions else None
+    others = (version for version in reversed(champions) if version not in (None, present))
     return next(others, None)
 
 
-def _last(changes: list[Change]) -> str | None:
+def _last_version(changes: list[Change]) -> str | None:
     return changes[-1].version if changes else None
 
 
-def _parsed(line: bytes) -> Change | None:
+def _parse(line: bytes) -> Change | None:
+    """Parses a line; returns None for one that a crash cut off."""
     try:
         record = json.loads(line)
         at, seen = record["at"], datetime.fromisoformat(record["seen_at"])
@@ -160,14 +162,14 @@ def _parsed(line: bytes) -> Change | None:
         return None
 
 
-def _line_break(file: int) -> bytes:
-    """A line break if the file does not end with one."""
+def _missing_line_break(file: int) -> bytes:
+    """Returns a line break if the file is not empty and does not end with one."""
     size = os.fstat(file).st_size
     return b"\n" if size and os.pread(file, 1, size - 1) != b"\n" else b""
 
 
 @contextmanager
-def _failing(file: Path) -> Iterator[None]:
+def _os_errors_as_audit_failed(file: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

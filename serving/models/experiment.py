@@ -1,34 +1,41 @@
-"""The experiment: which users the challenger ranks for, and which requests it only watches."""
+"""Experiments: assign users to the champion or the challenger, and requests to shadow ranking.
+
+``serving.settings`` imports this module, so it imports no ranker: only the types, for the checker.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import TYPE_CHECKING
 
 from feature_repo.names import CHALLENGER, CHAMPION
 from serving.errors import SettingsRefused
-from serving.models.rankers import Ranker
-from serving.models.slot import Models
 from serving.runtime.environment import number
+
+if TYPE_CHECKING:
+    from serving.models.rankers import Ranker
+    from serving.models.slot import Models
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """Who ranks for a request. ``arm`` is the alias that its user is ranked by.
+    """The rankers of one request. ``arm`` is the alias of ``ranker``: champion or challenger.
 
-    ``shadow`` ranks the same candidates beside it, for the log alone, if there is one.
+    ``shadow``, if not None, ranks the same candidates for the decision log only.
     """
 
-    ranker: Ranker
+    ranker: "Ranker"
     arm: str = CHAMPION
-    shadow: Ranker | None = None
+    shadow: "Ranker | None" = None
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Two shares from 0 to 1. Raises SettingsRefused for what cannot be.
+    """Settings of a comparison of challenger and champion. Raises SettingsRefused.
 
-    ``challenger_share`` of the users is ranked by the challenger, always the same ones for the same
-    ``name``. Of the requests of all others, ``shadow_share`` is ranked by it in shadow.
+    The challenger ranks for ``challenger_share`` of the users, the same users as long as ``name``
+    stays the same. For all other users it ranks ``shadow_share`` of the requests in shadow. Both
+    shares are from 0 to 1.
     """
 
     name: str = ""
@@ -36,38 +43,44 @@ class Experiment:
     shadow_share: float = 0.0
 
     def __post_init__(self) -> None:
-        for what, share in (("users", self.challenger_share), ("requests", self.shadow_share)):
+        for unit, share in (("users", self.challenger_share), ("requests", self.shadow_share)):
             if not 0 <= share <= 1:
                 raise SettingsRefused(
-                    f"Expected a share of the {what} for the challenger from 0 to 1, got "
+                    f"Expected a share of the {unit} for the challenger from 0 to 1, got "
                     f"{share:g}; 0.05 is one in twenty."
                 )
 
     @property
     def has_challenger(self) -> bool:
-        """Whether a challenger is looked for at all."""
+        """True if the experiment needs a challenger."""
         return self.challenger_share > 0 or self.shadow_share > 0
 
-    def assign(self, models: Models, user_id: str, request_id: str) -> Assignment:
-        """Who ranks for this user's request, of the rankers that there are."""
+    def assign(self, models: "Models", user_id: str, request_id: str) -> Assignment:
+        """Returns the rankers of a user's request; without a challenger, the champion."""
         challenger = models.challenger
         if challenger is None:
             return Assignment(models.champion)
         if share_of(user_id, self.name) < self.challenger_share:
             return Assignment(challenger, CHALLENGER)
-        watches = share_of(request_id, self.name) < self.shadow_share
-        return Assignment(models.champion, shadow=challenger if watches else None)
+        in_shadow = share_of(request_id, self.name) < self.shadow_share
+        return Assignment(models.champion, shadow=challenger if in_shadow else None)
 
 
 def share_of(name: str, salt: str) -> float:
-    """A number from 0 to below 1, even over names and always the same for a name and a salt."""
-    # Not the holdout's hash: who is in one must say nothing of who is in the other.
+    """Returns a number in [0, 1), uniform over names and fixed for a name and a salt.
+
+    >>> 0 <= share_of("user-1", "spring") < 1
+    True
+    >>> share_of("user-1", "spring") == share_of("user-1", "spring")
+    True
+    """
+    # Another hash than the holdout's: holdout and arm of a user must be independent.
     digest = blake2b(name.encode(), digest_size=8, key=salt.encode()[:64], person=b"experiment")
     return (int.from_bytes(digest.digest(), "big") >> 11) / 2**53
 
 
 def experiment_from_environment(environ: Mapping[str, str]) -> Experiment:
-    """From ``CLIPWISE_EXPERIMENT``, ``CLIPWISE_CHALLENGER_SHARE`` and ``CLIPWISE_SHADOW_SHARE``.
+    """Reads CLIPWISE_EXPERIMENT, CLIPWISE_CHALLENGER_SHARE and CLIPWISE_SHADOW_SHARE.
 
     Raises SettingsRefused.
     """

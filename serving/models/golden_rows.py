@@ -1,4 +1,7 @@
-"""Golden rows: inputs with the scores that training gave them, which a ranker must give again."""
+"""Golden rows: model inputs with their scores in training, which the service must reproduce.
+
+Reads the file that training writes, and compares its scores with those of a loaded ranker.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,42 +13,47 @@ from feature_repo.names import GOLDEN_FILE, RANKER_MODEL, SCORE
 from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
 from serving.errors import ModelError
 
-# The trees add up to the same bits everywhere. The logarithm that they start from does not: NumPy
-# takes the one of its build and processor, whose last bit differs.
+# The trees sum to the same bits everywhere. The logarithm in the rule's margin does not: its last
+# bit depends on the build of NumPy and on the processor.
 TOLERANCE = 1e-6
+"""Largest difference of a score, relative plus absolute."""
 
 
 @dataclass(frozen=True)
-class Golden:
+class GoldenRows:
     """``inputs`` is float32 of shape ``(n, len(RANKER_INPUTS))``, ``scores`` has ``n`` values."""
 
     inputs: np.ndarray
     scores: np.ndarray
 
 
-class Scores(Protocol):
-    """A ranker, as far as golden rows need it."""
+class Scorer(Protocol):
+    """The part of a ranker that golden rows need."""
 
-    version: str
+    @property
+    def version(self) -> str: ...
 
     def score(self, inputs: np.ndarray) -> np.ndarray: ...
 
 
-def read_golden(file: Path) -> Golden:
-    """The rows of a file that training wrote. Raises ValueError, KeyError or OSError."""
+def read_golden_rows(file: Path) -> GoldenRows:
+    """Reads the Parquet file that training wrote. Raises ValueError, KeyError or OSError."""
     import pyarrow.parquet as pq
 
     table = pq.read_table(file)
     inputs = [table[name].to_numpy() for name in RANKER_INPUTS]
-    return Golden(np.column_stack(inputs).astype(np.float32), table[SCORE].to_numpy())
+    return GoldenRows(np.column_stack(inputs).astype(np.float32), table[SCORE].to_numpy())
 
 
-def require_golden(ranker: Scores, golden: Golden | None) -> None:
-    """Refuse a ranker without golden rows, or one that scores them otherwise. Raises ModelError."""
+def require_golden_scores(ranker: Scorer, golden: GoldenRows | None) -> GoldenRows:
+    """Returns the golden rows if the ranker reproduces their scores within ``TOLERANCE``.
+
+    Raises ModelError if a score differs, or if there are no rows.
+    """
     if golden is None or not len(golden.scores):
         raise ModelError(
             f"{RANKER_MODEL} version {ranker.version} has no rows in the artifact {GOLDEN_FILE} of "
-            "its run to be checked on; train it again with `clipwise train`."
+            "its run, so its scores cannot be checked; train it again with `clipwise train`."
         )
     scores = ranker.score(golden.inputs)
     agree = np.isclose(scores, golden.scores, rtol=TOLERANCE, atol=TOLERANCE)
@@ -53,7 +61,8 @@ def require_golden(ranker: Scores, golden: Golden | None) -> None:
         row = int(np.argmin(agree))
         raise ModelError(
             f"{RANKER_MODEL} version {ranker.version} scores {int((~agree).sum())} of its "
-            f"{len(agree)} golden rows otherwise than in training, such as row {row} with "
+            f"{len(agree)} golden rows differently than in training, for example row {row}: "
             f"{scores[row]:g}, expected {golden.scores[row]:g}; train it again with `clipwise "
             "train`."
         )
+    return golden

@@ -1,12 +1,12 @@
-"""Champions and challengers in an MLflow model registry, logged in the native XGBoost flavor."""
+"""Reads champions and challengers from an MLflow model registry (XGBoost flavor)."""
 
 import json
 import logging
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -21,32 +21,39 @@ from feature_repo.names import (
 )
 from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
 from serving.errors import ModelError
-from serving.models.golden_rows import read_golden, require_golden
+from serving.models.golden_rows import read_golden_rows, require_golden_scores
 from serving.models.rankers import ChampionRanker, Ranker
-from serving.models.registered_version import Registered, require_servable, require_service
+from serving.models.registered_version import (
+    RegisteredVersion,
+    require_servable,
+    require_service,
+)
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
 
 log = logging.getLogger(__name__)
 
-Read = TypeVar("Read")
+Content = TypeVar("Content")
 
 
 class MlflowRegistry:
-    """The registry behind a tracking URI, as far as serving reads it."""
+    """The model registry at a tracking URI; reads only."""
 
     def __init__(self, tracking_uri: str, model: str = RANKER_MODEL) -> None:
         self._uri = tracking_uri
         self._model = model
-        self._client: Any = None
+        self._connected: MlflowClient | None = None
 
     def aliases(self) -> dict[str, str]:
-        """The version that each alias names; none without a model. Raises ModelError."""
+        """Returns the version of each alias; empty without a model. Raises ModelError."""
         from mlflow.exceptions import MlflowException
 
-        if self._is_not_there():
+        if self._is_missing_file():
             return {}
-        with self._answering():
+        with _mlflow_errors_as_model_error():
             try:
-                aliases = self._connected().get_registered_model(self._model).aliases
+                aliases = self._client().get_registered_model(self._model).aliases
             except MlflowException as error:
                 if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                     return {}
@@ -54,118 +61,123 @@ class MlflowRegistry:
         return {alias: str(version) for alias, version in aliases.items()}
 
     def champion_version(self) -> str | None:
-        """The version that the alias champion names, or None. Raises ModelError."""
+        """Returns the version of the alias champion, or None. Raises ModelError."""
         return self.aliases().get(CHAMPION)
 
     def promotion_reason(self, version: str) -> str | None:
-        """The version's tag promotion_reason, or None. Raises ModelError."""
-        with self._answering():
-            tags = self._connected().get_model_version(self._model, version).tags
+        """Returns the version's tag promotion_reason, or None. Raises ModelError."""
+        with _mlflow_errors_as_model_error():
+            tags = self._client().get_model_version(self._model, version).tags
         return tags.get(REASON_TAG)
 
     def load(self, version: str) -> Ranker:
-        """The ranker of a version that may serve, checked and warmed. Raises ModelError."""
+        """Returns the ranker of a servable version, checked and warmed. Raises ModelError."""
         registered = self.read(version)
         require_servable(registered)
-        return sound_ranker_of(registered)
+        return load_checked_ranker(registered)
 
-    def read(self, version: str) -> Registered:
-        """A version as it is now, whether or not it may serve. Raises ModelError."""
+    def read(self, version: str) -> RegisteredVersion:
+        """Reads a version and its artifacts, servable or not. Raises ModelError."""
         try:
             with tempfile.TemporaryDirectory() as folder:
                 return self._read(version, Path(folder))
         except Exception as error:
-            # Whatever a broken file makes of its reader, of YAML, JSON or Parquet, or an artifact
-            # store of its client: it is told like any other model that cannot be had.
-            raise _unloadable(version, error) from error
+            # A broken file or artifact store can raise almost any error of its reader (YAML, JSON,
+            # Parquet) or client. Each means the same here: the version cannot be loaded.
+            raise _load_error(version, error) from error
 
-    @contextmanager
-    def _answering(self) -> Iterator[None]:
-        from mlflow.exceptions import MlflowException
-        from sqlalchemy.exc import SQLAlchemyError
-
-        try:
-            yield
-        except (MlflowException, SQLAlchemyError, OSError) as error:
-            raise ModelError(f"The registry does not answer ({_first_line(error)}).") from error
-
-    def _is_not_there(self) -> bool:
-        """Whether the registry is a file that nobody made yet; a look into it would make it."""
+    def _is_missing_file(self) -> bool:
+        """True if the registry is a SQLite file that does not exist; connecting would create it."""
         path = self._uri.removeprefix("sqlite:///")
         return path != self._uri and not Path(path).exists()
 
-    def _connected(self) -> Any:
-        if self._client is None:
+    def _client(self) -> "MlflowClient":
+        if self._connected is None:
             from mlflow.tracking import MlflowClient
 
-            self._client = MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
-        return self._client
+            self._connected = MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
+        return self._connected
 
-    def _read(self, version: str, folder: Path) -> Registered:
+    def _read(self, version: str, folder: Path) -> RegisteredVersion:
         from mlflow.models import Model
 
-        found = self._connected().get_model_version(self._model, version)
-        # A models:/ address would be looked up in the process-wide registry, not in this one.
-        place = self._client.get_model_version_download_uri(self._model, version)
-        path = self._download(folder, artifact_uri=place)
+        client = self._client()
+        found = client.get_model_version(self._model, version)
+        # MLflow would resolve a models:/ URI in the process-wide registry, not in this one.
+        uri = client.get_model_version_download_uri(self._model, version)
+        path = self._download(folder, artifact_uri=uri)
         described = Model.load(str(path))
         signature = described.signature
-        return Registered(
+        return RegisteredVersion(
             version=version,
             tags=found.tags,
             model=(path / described.flavors["xgboost"]["data"]).read_bytes(),
             inputs=tuple(signature.inputs.input_names() if signature else ()),
             gate=self._own_artifact(version, found.run_id, GATE_FILE, folder),
             forced=self._own_artifact(version, found.run_id, FORCED_FILE, folder),
-            golden=self._artifact(found.run_id, GOLDEN_FILE, folder, read_golden),
+            golden=self._artifact(found.run_id, GOLDEN_FILE, folder, read_golden_rows),
         )
 
     def _own_artifact(
         self, version: str, run_id: str | None, file: str, folder: Path
-    ) -> dict | None:
-        """The version's own file, where its run made another version first, else the run's."""
+    ) -> Mapping[str, Any] | None:
+        """Returns the file of this version, or the run's if the run has no copy for the version.
+
+        A run that made several versions has one copy of the file for each later one.
+        """
         own = self._artifact(run_id, copy_name(file, version), folder, _json)
         return self._artifact(run_id, file, folder, _json) if own is None else own
 
     def _artifact(
-        self, run_id: str | None, file: str, folder: Path, reading: Callable[[Path], Read]
-    ) -> Read | None:
-        """What a file of the run holds, or None if there is no such file."""
-        if not run_id or file not in {one.path for one in self._client.list_artifacts(run_id)}:
+        self, run_id: str | None, file: str, folder: Path, read: Callable[[Path], Content]
+    ) -> Content | None:
+        """Returns the content of a file of the run, or None without such a file."""
+        if not run_id or file not in {one.path for one in self._client().list_artifacts(run_id)}:
             return None
-        return reading(self._download(folder, run_id=run_id, artifact_path=file))
+        return read(self._download(folder, run_id=run_id, artifact_path=file))
 
-    def _download(self, folder: Path, **what: str) -> Path:
+    def _download(self, folder: Path, **source: str) -> Path:
         import mlflow.artifacts
 
         return Path(
             mlflow.artifacts.download_artifacts(
-                **what, dst_path=str(folder), tracking_uri=self._uri, registry_uri=self._uri
+                **source, dst_path=str(folder), tracking_uri=self._uri, registry_uri=self._uri
             )
         )
 
 
-def _json(file: Path) -> dict:
+@contextmanager
+def _mlflow_errors_as_model_error() -> Iterator[None]:
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        raise ModelError(f"The registry does not answer ({_first_line(error)}).") from error
+
+
+def _json(file: Path) -> Mapping[str, Any]:
     found = json.loads(file.read_text())
     if not isinstance(found, dict):
         raise ValueError(f"expected one JSON object in {file.name}")
     return found
 
 
-def sound_ranker_of(registered: Registered) -> ChampionRanker:
-    """The ranker in a version's model file, warmed, if it scores as in training.
+def load_checked_ranker(registered: RegisteredVersion) -> ChampionRanker:
+    """Returns the warmed ranker of a version if it reproduces the golden rows.
 
     Raises ModelError.
     """
-    ranker = ranker_of(registered)
-    require_golden(ranker, registered.golden)
+    ranker = load_ranker(registered)
+    require_golden_scores(ranker, registered.golden)
     return ranker
 
 
-def ranker_of(registered: Registered) -> ChampionRanker:
-    """The ranker in a version's model file, warmed. Raises ModelError.
+def load_ranker(registered: RegisteredVersion) -> ChampionRanker:
+    """Returns the warmed ranker of a version, from the bytes that its SHA-256 covers.
 
-    It is read from the very bytes that the SHA-256 is of.
+    Does not check the golden rows. Raises ModelError.
     """
     import xgboost
 
@@ -173,26 +185,26 @@ def ranker_of(registered: Registered) -> ChampionRanker:
     require_inputs(registered.version, registered.inputs)
     booster = xgboost.Booster()
     try:
-        # Through a file: from memory XGBoost crashes the process on bytes that are no model.
+        # From a file: given invalid bytes in memory, XGBoost crashes the process.
         with tempfile.NamedTemporaryFile(suffix=".ubj") as file:
             file.write(registered.model)
             file.flush()
             booster.load_model(file.name)
         booster.set_param({"nthread": 1})
-        return _warmed(ChampionRanker(booster, registered.version))
+        return _warm_up(ChampionRanker(booster, registered.version))
     except (xgboost.core.XGBoostError, ValueError) as error:
-        # The second is that of trees which read another number of inputs than the signature says.
-        raise _unloadable(registered.version, error) from error
+        # ValueError: the trees read another number of inputs than the signature states.
+        raise _load_error(registered.version, error) from error
 
 
-def require_inputs(version: str, columns: Sequence[str] | None) -> None:
-    """Refuse a model whose signature is not, in order, the inputs that serving computes.
+def require_inputs(version: str, columns: Sequence[str] | None) -> Sequence[str]:
+    """Returns the columns of a signature if they are RANKER_INPUTS in the same order.
 
     Raises ModelError that names the first difference.
     """
     columns = list(columns or ())
     if columns == list(RANKER_INPUTS):
-        return
+        return columns
     pairs = zip([*columns, None], [*RANKER_INPUTS, None], strict=False)
     position, (came, expected) = next(
         (place, pair) for place, pair in enumerate(pairs) if pair[0] != pair[1]
@@ -203,20 +215,23 @@ def require_inputs(version: str, columns: Sequence[str] | None) -> None:
     )
 
 
-def _warmed(ranker: ChampionRanker) -> ChampionRanker:
-    """Score two rows, an unknown user's and an all-zero one, so that the first request need not."""
+def _warm_up(ranker: ChampionRanker) -> ChampionRanker:
+    """Scores a row of NaN and a row of zeros, so that lazy setup does not slow the first request.
+
+    Raises ModelError if a score is not finite.
+    """
     rows = np.zeros((2, len(RANKER_INPUTS)), dtype=np.float32)
     rows[0] = np.nan
     scores = ranker.score(rows)
     if scores.shape != (2,) or not np.isfinite(scores).all():
         raise ModelError(
-            f"{ranker.name} version {ranker.version} gave {scores!r} for two plain rows, "
+            f"{ranker.name} version {ranker.version} returned {scores!r} for two test rows, "
             "expected two finite scores; train it again."
         )
     return ranker
 
 
-def _unloadable(version: str, error: Exception) -> ModelError:
+def _load_error(version: str, error: Exception) -> ModelError:
     return ModelError(
         f"{RANKER_MODEL} version {version} cannot be loaded ({_first_line(error)}); train it again "
         "with `clipwise train`."

@@ -1,16 +1,15 @@
-"""The rankers that serve: the champion from the registry, or the plain rule while there is none,
-and beside it the challenger if an experiment asks for one."""
+"""Rankers: the boosted ranker of a registered version, and the rule without a model."""
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from feature_repo.names import RANKER_MODEL, RULE_NAME, RULE_VERSION
 from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
 from feature_repo.transforms.request.reasons import Effects
-from serving.models.xgboost_scorer import Trees
+from serving.models.xgboost_scorer import XGBoostScorer
 from serving.policy.scores import (
     boosted_scores,
     margin_effects,
@@ -20,23 +19,35 @@ from serving.policy.scores import (
     trees_start,
 )
 
+if TYPE_CHECKING:
+    from xgboost import Booster
+
 
 class Ranker(Protocol):
-    """Scores candidates; a higher score is a better one."""
+    """Scores candidates; the best candidate has the highest score."""
 
-    name: str
-    version: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> str: ...
 
     def score(self, inputs: np.ndarray) -> np.ndarray:
-        """Scores of shape ``(n,)`` for float32 inputs of shape ``(n, len(RANKER_INPUTS))``."""
+        """Returns scores of shape ``(n,)`` for float32 inputs of shape ``(n, len(RANKER_INPUTS))``.
+
+        Unknown inputs are NaN.
+        """
 
     def explain(self, inputs: np.ndarray) -> Effects:
-        """What each input has in the scores of the same rows; it sums to them."""
+        """Returns the contribution of each input to each score; with the base they sum to it."""
 
 
 @dataclass(frozen=True)
 class RuleRanker:
-    """What the user spent on the covered products, ties by purchases, then popularity."""
+    """The rule ``own_spend``: spend on the covered products, then purchases, then popularity.
+
+    Serves while there is no champion.
+    """
 
     name: str = RULE_NAME
     version: str = RULE_VERSION
@@ -50,32 +61,32 @@ class RuleRanker:
 
 @dataclass(frozen=True)
 class ChampionRanker:
-    """A boosted ranker: the rule's margin and what the trees add to it."""
+    """A boosted ranker: the rule's margin plus the trees. Also used for challengers."""
 
-    booster: Any
+    booster: "Booster"
     version: str
     name: str = RANKER_MODEL
 
     @cached_property
-    def _start(self) -> float:
+    def _base_score(self) -> float:
         return trees_start(self.booster)
 
     @cached_property
-    def _trees(self) -> Trees:
-        return Trees(self.booster, len(RANKER_INPUTS))
+    def _trees(self) -> XGBoostScorer:
+        return XGBoostScorer(self.booster, len(RANKER_INPUTS))
 
     def score(self, inputs: np.ndarray) -> np.ndarray:
-        # XGBoost is asked for the start by way of its own check that it reads as many inputs.
-        start = self._start
-        return boosted_scores(self._trees(inputs), start, inputs)
+        # First: reading the base score also makes XGBoost check the number of inputs.
+        base_score = self._base_score
+        return boosted_scores(self._trees(inputs), base_score, inputs)
 
     def explain(self, inputs: np.ndarray) -> Effects:
-        """SHAP values of the trees (Lundberg et al. 2020), and of the margin its own terms."""
+        """Returns SHAP values of the trees (Lundberg et al. 2020) plus the terms of the margin."""
         import xgboost
 
         data = xgboost.DMatrix(inputs, feature_names=list(RANKER_INPUTS))
         margin = rule_margin(inputs)
         data.set_base_margin(margin)
-        # The last column is what no input moves: what the trees say on average, and the margin.
+        # The last column is the bias: the mean prediction of the trees, plus the margin.
         found = self.booster.predict(data, pred_contribs=True).astype(np.float64)
         return Effects(found[:, :-1] + margin_effects(inputs), found[:, -1] - margin)

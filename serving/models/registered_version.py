@@ -1,7 +1,7 @@
-"""What a registered version has to show before it serves: the gate's artifact, of this very model.
+"""Checks of a registered version before it serves: gate, base margin, feature service.
 
-Tags are shown to people and can be set by anyone, so they can only refuse. What lets a version
-serve is an artifact of its run that names the version and the SHA-256 of its model file.
+A version may serve if an artifact of its run names the version and the SHA-256 of its model file.
+Anyone can set a tag, so a tag can refuse a version but never admit one.
 """
 
 import hashlib
@@ -21,15 +21,15 @@ from feature_repo.names import (
     SERVICE_TAG,
 )
 from serving.errors import ModelError, NotPassed
-from serving.models.golden_rows import Golden
+from serving.models.golden_rows import GoldenRows
 
 
 @dataclass(frozen=True)
-class Registered:
-    """A version as the registry holds it: tags, the bytes of its model file, and its artifacts.
+class RegisteredVersion:
+    """A version in the registry: its tags, the bytes of its model file, and its artifacts.
 
-    ``inputs`` are the columns of its signature. ``gate`` and ``forced`` are what the files of
-    these names hold, ``golden`` the rows of GOLDEN_FILE, or None where there is no such file.
+    ``inputs`` are the columns of its signature, in order. ``gate`` and ``forced`` are the contents
+    of GATE_FILE and FORCED_FILE, ``golden`` the rows of GOLDEN_FILE. None means no such file.
     """
 
     version: str
@@ -38,7 +38,7 @@ class Registered:
     inputs: tuple[str, ...]
     gate: Mapping[str, Any] | None = None
     forced: Mapping[str, Any] | None = None
-    golden: Golden | None = None
+    golden: GoldenRows | None = None
 
     @property
     def sha256(self) -> str:
@@ -46,69 +46,76 @@ class Registered:
         return hashlib.sha256(self.model).hexdigest()
 
 
-def require_servable(registered: Registered) -> None:
-    """Refuse a version that neither passed the gate nor was forced, as it is now.
+def require_servable(registered: RegisteredVersion) -> RegisteredVersion:
+    """Returns the version if it passed the gate or was forced, with this model file.
 
-    Raises ModelError; NotPassed if that is all that is wrong with it.
+    Raises NotPassed if the gate alone refuses it, else ModelError.
     """
     try:
-        require_passed(registered)
+        return require_passed(registered)
     except NotPassed:
         if registered.forced is None:
             raise
         _require_match(registered, FORCED_FILE, registered.forced)
+        return registered
 
 
-def require_passed(registered: Registered) -> None:
-    """Refuse a version without an artifact of the gate that says passed and is of this model file.
+def require_passed(registered: RegisteredVersion) -> RegisteredVersion:
+    """Returns the version if its gate artifact is for this model file and has ``gate=passed``.
 
-    Raises NotPassed for a missing artifact or a gate that was not passed, which a person may
-    overrule, and ModelError for an artifact of something else, which nobody may.
+    Raises NotPassed for a missing artifact or a failed gate, which a person may overrule. Raises
+    ModelError for an artifact of another version or model file, which cannot be overruled.
     """
     require_margin(registered)
     if registered.gate is None:
         raise NotPassed(
             f"{RANKER_MODEL} version {registered.version} has no artifact {GATE_FILE} in its run, "
-            f"expected one that says {GATE_TAG}={GATE_PASSED}; run `clipwise gate --version "
+            f"expected one with {GATE_TAG}={GATE_PASSED}; run `clipwise gate --version "
             f"{registered.version}`."
         )
     _require_match(registered, GATE_FILE, registered.gate)
-    said = (f"its artifact {GATE_FILE}", registered.gate), ("its tags", registered.tags)
-    for place, of in said:
-        if of.get(GATE_TAG) != GATE_PASSED:
+    sources = {f"its artifact {GATE_FILE}": registered.gate, "its tags": registered.tags}
+    for source, values in sources.items():
+        if values.get(GATE_TAG) != GATE_PASSED:
             raise NotPassed(
-                f"{RANKER_MODEL} version {registered.version} has {GATE_TAG}={of.get(GATE_TAG)} in "
-                f"{place}, expected {GATE_PASSED}; promote a version that passed."
+                f"{RANKER_MODEL} version {registered.version} has {GATE_TAG}={values.get(GATE_TAG)}"
+                f" in {source}, expected {GATE_PASSED}; promote a version that passed."
             )
+    return registered
 
 
-def require_margin(registered: Registered) -> None:
-    """Refuse trees that add to another rule than the one that serves. Raises ModelError."""
+def require_margin(registered: RegisteredVersion) -> RegisteredVersion:
+    """Returns the version if its trees add to the rule that serves. Raises ModelError."""
     margin = registered.tags.get(BASE_MARGIN_TAG)
     if margin != BASE_MARGIN:
         raise ModelError(
             f"{RANKER_MODEL} version {registered.version} has the tag {BASE_MARGIN_TAG}={margin}, "
             f"expected {BASE_MARGIN}; promote a version that `clipwise train` made."
         )
+    return registered
 
 
-def require_service(registered: Registered) -> None:
-    """Refuse a version that says it reads another feature service. Raises ModelError."""
+def require_service(registered: RegisteredVersion) -> RegisteredVersion:
+    """Returns the version if its tag names this feature service or is missing.
+
+    Raises ModelError.
+    """
     service = registered.tags.get(SERVICE_TAG, RANKER_SERVICE)
     if service != RANKER_SERVICE:
         raise ModelError(
             f"{RANKER_MODEL} version {registered.version} has the tag {SERVICE_TAG}={service}, "
             f"expected {RANKER_SERVICE}, which this service computes; train it again."
         )
+    return registered
 
 
-def _require_match(registered: Registered, file: str, found: Mapping[str, Any]) -> None:
-    """Whether an artifact is of this version and of its model file as it is now."""
+def _require_match(registered: RegisteredVersion, file: str, artifact: Mapping[str, Any]) -> None:
+    """Raises ModelError if an artifact names another version or another model file."""
     expected = {"version": registered.version, "sha256": registered.sha256}
     for name, value in expected.items():
-        if found.get(name) != value:
+        if artifact.get(name) != value:
             raise ModelError(
                 f"{RANKER_MODEL} version {registered.version} has an artifact {file} with {name} "
-                f"{found.get(name)}, expected {value}, that of the model that would serve; run "
+                f"{artifact.get(name)}, expected {value}, as in the model that would serve; run "
                 f"`clipwise gate --version {registered.version}`, or train it again."
             )

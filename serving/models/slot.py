@@ -1,4 +1,4 @@
-"""The rankers in use, and their replacement by newer ones."""
+"""The rankers in use, and their replacement when an alias of the registry changes."""
 
 import logging
 import threading
@@ -14,35 +14,39 @@ log = logging.getLogger(__name__)
 
 
 class Registry(Protocol):
-    """Where champions and challengers come from."""
+    """The source of champions and challengers."""
 
     def aliases(self) -> Mapping[str, str]:
-        """The version that each alias names. Raises ModelError."""
+        """Returns the version of each alias. Raises ModelError."""
 
     def load(self, version: str) -> Ranker:
-        """The checked and warmed ranker of a version. Raises ModelError."""
+        """Returns the checked and warmed ranker of a version. Raises ModelError."""
 
 
 @dataclass(frozen=True)
 class Models:
-    """The rankers of one moment. ``champion`` is the rule while there is no champion.
+    """An immutable set of rankers, replaced as a whole.
 
-    ``previous`` is the champion before, which an alias set back finds in memory. ``challenger`` is
-    there if it is wanted, named by its alias, sound, and not champion itself.
+    ``champion`` is the rule while there is no champion. ``previous`` is the champion before it,
+    kept so that a rollback needs no file of the registry. ``challenger`` is None if no experiment
+    needs one, without the alias, while it fails a check, and while it is the champion.
     """
 
     champion: Ranker
     previous: Ranker | None = None
     challenger: Ranker | None = None
 
-    def kept(self, version: str) -> Ranker | None:
-        """The ranker of a version of the registry, if it is one of these."""
-        every = (self.champion, self.previous, self.challenger)
-        named = (one for one in every if one is not None and one.name != RULE_NAME)
-        return next((one for one in named if one.version == version), None)
+    def loaded(self, version: str) -> Ranker | None:
+        """Returns the ranker of a registered version if it is in memory, else None."""
+        rankers = (self.champion, self.previous, self.challenger)
+        models = (one for one in rankers if one is not None and one.name != RULE_NAME)
+        return next((one for one in models if one.version == version), None)
 
-    def promoted(self, ranker: Ranker) -> "Models":
-        """The same with another champion."""
+    def with_champion(self, ranker: Ranker) -> "Models":
+        """Returns a copy with another champion; the present one becomes ``previous``.
+
+        The rule never becomes ``previous``.
+        """
         if ranker is self.champion:
             return self
         before = self.previous if self.champion.name == RULE_NAME else self.champion
@@ -50,18 +54,19 @@ class Models:
 
 
 class ModelSlot:
-    """Holds the rankers in use and swaps in a new one, whole and only if it is sound.
+    """Holds the rankers in use and replaces them as a whole, only by checked ones.
 
-    ``problem`` is a sentence on why the newest champion does not serve, or None, and
-    ``challenger_problem`` the like of the challenger, which is looked at only if ``challenges``.
+    ``problem`` is a sentence on why the newest champion does not serve, or None.
+    ``challenger_problem`` is the same for the challenger, which is loaded only with
+    ``has_challenger``.
     """
 
     def __init__(
-        self, registry: Registry, rule: Ranker | None = None, challenges: bool = False
+        self, registry: Registry, rule: Ranker | None = None, has_challenger: bool = False
     ) -> None:
         self._registry = registry
-        self._rule = rule or RuleRanker()
-        self._challenges = challenges
+        self._rule: Ranker = rule or RuleRanker()
+        self._has_challenger = has_challenger
         self._models = Models(self._rule)
         self._refreshing = threading.Lock()
         self.problem: str | None = None
@@ -69,43 +74,44 @@ class ModelSlot:
 
     @property
     def models(self) -> Models:
-        """All rankers of this moment; a swap never shows half done."""
+        """The rankers in use; read once per request, so that a request sees one set."""
         return self._models
 
     @property
     def current(self) -> Ranker:
+        """The champion, or the rule while there is no champion."""
         return self._models.champion
 
     @property
     def has_champion(self) -> bool:
-        """Whether a model that a person promoted is in use, not the rule."""
+        """True if a promoted model is in use, not the rule."""
         return self.current is not self._rule
 
     def refresh(self) -> None:
-        """Look at the aliases; serve what they name, or go on with what is there and say why.
+        """Loads the versions that the aliases name; on failure keeps the present rankers.
 
-        Without the alias champion the rule serves: taking it away is a person's decision too. A
-        challenger that is not sound is none; it never holds up a champion.
+        The reason for a failure is in ``problem``. Without the alias champion the rule serves:
+        a person removed the alias. A challenger that fails a check never delays a champion.
         """
         with self._refreshing:
             try:
                 aliases = self._registry.aliases()
             except ModelError as error:
-                self._complain(str(error))
+                self._set_problem(str(error))
                 return
             self._refresh_champion(aliases.get(CHAMPION))
-            if self._challenges:
+            if self._has_challenger:
                 self._refresh_challenger(aliases.get(CHALLENGER))
 
     def _refresh_champion(self, version: str | None) -> None:
         try:
             ranker = self._rule if version is None else self._ranker(version)
         except ModelError as error:
-            self._complain(str(error))
+            self._set_problem(str(error))
             return
         self.problem = None
         if ranker is not self.current:
-            self._models = self._models.promoted(ranker)
+            self._models = self._models.with_champion(ranker)
             log.info("ranking by %s %s from now on", ranker.name, ranker.version)
 
     def _refresh_challenger(self, version: str | None) -> None:
@@ -123,10 +129,10 @@ class ModelSlot:
             log.info("the challenger is %s from now on", ranker and ranker.version)
 
     def _ranker(self, version: str) -> Ranker:
-        """A version that is in memory as it was found sound, else one from the registry."""
-        return self._models.kept(version) or self._registry.load(version)
+        """Returns a version from memory, where it was checked before, else from the registry."""
+        return self._models.loaded(version) or self._registry.load(version)
 
-    def _complain(self, problem: str) -> None:
+    def _set_problem(self, problem: str) -> None:
         if problem != self.problem:
             log.warning("still ranking by %s: %s", self.current.version, problem)
         self.problem = problem

@@ -1,4 +1,4 @@
-"""The registry's notices of a changed alias: whether one comes from who holds the secret.
+"""Notices from the model registry that an alias changed, accepted only with a valid signature.
 
 MLflow signs as Standard Webhooks does: HMAC-SHA256 over ``delivery.timestamp.body``, in base64.
 """
@@ -17,48 +17,50 @@ SIGNATURE, DELIVERY, TIMESTAMP = (
     "x-mlflow-timestamp",
 )
 TOLERANCE = 300
-"""Seconds by which a notice may be older or newer than now: a recorded one is no use later."""
+"""Largest difference between a notice's timestamp and now, in seconds; limits replays."""
 
 
 @dataclass(frozen=True)
 class Webhook:
-    """Where the registry's notices come in: the secret, and what to do on one.
+    """The receiver of the registry's notices.
 
-    ``now`` gives Unix time in seconds.
+    ``secret`` is shared with the registry, ``on_notice`` runs for each accepted notice, ``now``
+    returns Unix time in seconds.
     """
 
     secret: str
-    notified: Callable[[], None]
+    on_notice: Callable[[], None]
     now: Callable[[], float]
 
-    def take(self, headers: Mapping[str, str], body: bytes) -> None:
-        """Act on a signed notice. Raises SignatureRefused.
+    def handle(self, headers: Mapping[str, str], body: bytes) -> None:
+        """Runs ``on_notice`` if the notice is signed and recent. Raises SignatureRefused.
 
-        What it says is not used: the alias is looked at instead, which no old notice can change.
+        The body is not used. ``on_notice`` reads the alias instead, so that a replayed notice has
+        no effect.
         """
-        if not _signed(self.secret, headers, body):
+        if not _is_signed(self.secret, headers, body):
             raise SignatureRefused(
                 "The notice is not signed with this service's secret; create the webhook with "
                 "the secret in CLIPWISE_WEBHOOK_SECRET."
             )
-        if not _fresh(headers.get(TIMESTAMP, ""), self.now()):
+        if not _is_recent(headers.get(TIMESTAMP, ""), self.now()):
             raise SignatureRefused(
                 f"The notice was signed more than {TOLERANCE} seconds from now; set both clocks."
             )
-        self.notified()
+        self.on_notice()
 
 
 def sign(secret: str, delivery: str, timestamp: str, body: bytes) -> str:
-    """The signature of a notice, as MLflow sends it."""
+    """Returns the value of MLflow's signature header for a notice."""
     content = f"{delivery}.{timestamp}.".encode() + body
     digest = hmac.new(secret.encode(), content, hashlib.sha256).digest()
     return f"v1,{base64.b64encode(digest).decode()}"
 
 
-def _signed(secret: str, headers: Mapping[str, str], body: bytes) -> bool:
+def _is_signed(secret: str, headers: Mapping[str, str], body: bytes) -> bool:
     expected = sign(secret, headers.get(DELIVERY, ""), headers.get(TIMESTAMP, ""), body)
     return hmac.compare_digest(expected.encode(), headers.get(SIGNATURE, "").encode())
 
 
-def _fresh(timestamp: str, now: float) -> bool:
+def _is_recent(timestamp: str, now: float) -> bool:
     return timestamp.isascii() and timestamp.isdigit() and abs(int(timestamp) - now) <= TOLERANCE

@@ -11,7 +11,7 @@ from feature_repo.names import GOLDEN_FILE, RANKER_MODEL
 from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
 from serving.models.mlflow_registry import MlflowRegistry
 from training.models.ranker import predict
-from training.registry.golden_rows import write_golden
+from training.registry.golden_rows import write_golden_rows
 from training.registry.mlflow_runs import Tracking
 from training.registry.promotion_gate import Check, Decision
 from training.registry.records import Judgment, Lineage, TrainingRun
@@ -46,7 +46,7 @@ def registered(home: Path, decision: Decision | None = PASSED, seed: int = 7) ->
     """A version with the gate's decision, or one whose training ended before the gate."""
     tracking, model = store(home), fitted(seed)
     rows = np.random.default_rng(seed).random((9, len(RANKER_INPUTS)), dtype=np.float32)
-    golden = write_golden(partial(predict, model), rows, home / GOLDEN_FILE)
+    golden = write_golden_rows(partial(predict, model), rows, home / GOLDEN_FILE)
     version = tracking.log(model, TrainingRun({}, LINEAGE, (golden,)))
     if decision is not None:
         found = MlflowRegistry(tracking.uri).read(version)

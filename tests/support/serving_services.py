@@ -74,7 +74,7 @@ def service(
     columns = columns_of(coupon("milk", "1"), coupon("old", "1", valid_to_timestamp=0))
     index = IndexSlot(lambda: columns, online.watermark)
     experiment = experiment or Experiment()
-    models = ModelSlot(registry or FakeRegistry(), challenges=experiment.has_challenger)
+    models = ModelSlot(registry or FakeRegistry(), has_challenger=experiment.has_challenger)
     return Service(
         recommender=Recommender(
             reads=Reads(online, lambda: index.current, None if broken else online),

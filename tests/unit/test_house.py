@@ -51,8 +51,7 @@ ROOMS: Mapping[str, str] = {
     "feature_repo.transforms.history": "feature_repo.transforms.request",
     "feature_repo.transforms.request": "feature_repo.contract feature_repo.transforms",
     "feature_repo.views": (
-        "feature_repo.names feature_repo.transforms.history "
-        "feature_repo.transforms.request"
+        "feature_repo.names feature_repo.transforms.history feature_repo.transforms.request"
     ),
     "validation": "feature_repo.contract feature_repo.lake feature_repo.sources",
     "training.data": (
@@ -63,8 +62,7 @@ ROOMS: Mapping[str, str] = {
         "training.data feature_repo.names feature_repo.transforms.request serving.policy"
     ),
     "training.registry": (
-        "training.evaluation training.studies feature_repo.names "
-        "feature_repo.transforms.request"
+        "training.evaluation training.studies feature_repo.names feature_repo.transforms.request"
     ),
     "training.report": (
         "training.data training.evaluation training.models training.registry "
@@ -93,17 +91,15 @@ ROOMS: Mapping[str, str] = {
         "feature_repo.contract feature_repo.instants"
     ),
     "serving.http": "serving.errors serving.runtime serving.telemetry",
-    "serving.lake_queries": (
-        "serving.candidates serving.events serving.online feature_repo.lake"
-    ),
+    "serving.lake_queries": ("serving.candidates serving.events serving.online feature_repo.lake"),
     "serving.ledger": "serving.errors serving.runtime",
     "serving.main": (
         "serving.access serving.api serving.errors serving.http serving.online "
         "serving.settings serving.wiring feature_repo.lake"
     ),
     "serving.models": (
-        "serving.errors serving.policy serving.runtime feature_repo.names "
-        "feature_repo.transforms.request"
+        "serving.errors serving.policy serving.runtime feature_repo.files "
+        "feature_repo.names feature_repo.transforms.request"
     ),
     "serving.online": (
         "serving.candidates serving.errors serving.runtime serving.schemas "
@@ -151,8 +147,7 @@ ROOMS: Mapping[str, str] = {
         "serving.errors serving.main serving.telemetry validation"
     ),
     "flows.compare": (
-        "flows feature_repo.contract feature_repo.lake feature_repo.names "
-        "feature_repo.publication"
+        "flows feature_repo.contract feature_repo.lake feature_repo.names feature_repo.publication"
     ),
 }
 SEAMS = {

@@ -25,7 +25,7 @@ from tests.support.signal_frames import frame
 from training.data.frame import NEVER, RankingFrame, concatenated
 from training.models.baselines import plain_rules
 from training.models.ranker import RankerConfig, fit, predict
-from training.registry.golden_rows import write_golden
+from training.registry.golden_rows import write_golden_rows
 from training.registry.mlflow_runs import TrackingError
 from training.registry.records import Learning, Lineage, TrainingRun
 from training.studies.contenders import Baselines
@@ -79,7 +79,7 @@ def logged(home, model) -> tuple[str, np.ndarray]:
     scores = predict(model, TEST.inputs)
     params = asdict(CONFIG) | {"test_start": START.isoformat()}
     lineage = Lineage(STATE.number, STATE.watermark, "coupon_ranker_v1", None)
-    golden = write_golden(partial(predict, model), TEST.inputs, home / GOLDEN_FILE)
+    golden = write_golden_rows(partial(predict, model), TEST.inputs, home / GOLDEN_FILE)
     files = (write_predictions(home, TRIAL, scores), golden)
     return store(home).log(model, TrainingRun(params, lineage, files)), scores
 

@@ -9,14 +9,14 @@ import pytest
 
 from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
 from serving.errors import ModelError
-from serving.models.mlflow_registry import MlflowRegistry, ranker_of
+from serving.models.mlflow_registry import MlflowRegistry, load_ranker
 from serving.models.slot import ModelSlot
-from serving.models.xgboost_scorer import Trees
+from serving.models.xgboost_scorer import XGBoostScorer
 from serving.policy.scores import own_spend_scores
 from training.models.ranker import predict
-from training.registry.golden_rows import write_golden
+from training.registry.golden_rows import write_golden_rows
 
-# MLflow warns while it is imported; its warnings are not ours to mend.
+# MLflow emits warnings when imported; we cannot fix them.
 pytestmark = pytest.mark.filterwarnings("default")
 
 MODEL = "coupon_ranker"
@@ -29,16 +29,16 @@ class Tracking:
     versions: dict[str, str]
     rankers: dict[str, object]
 
-    def crown(self, name: str) -> str:
+    def promote(self, name: str) -> str:
         self.client.set_registered_model_alias(MODEL, "champion", self.versions[name])
         return self.versions[name]
 
-    def dethrone(self) -> None:
+    def remove_champion(self) -> None:
         self.client.delete_registered_model_alias(MODEL, "champion")
 
 
 def fitted(width: int, seed: int = 7):
-    """Trees that add to a margin, as training makes them."""
+    """Trains a booster of 30 trees that add to a base margin, as training does."""
     import xgboost
 
     random = np.random.default_rng(seed)
@@ -80,7 +80,7 @@ def registered(
 def golden_file(ranker, folder: Path, columns: list[str]) -> Path:
     folder.mkdir()
     rows = np.random.default_rng(7).random((9, len(columns)), dtype=np.float32)
-    return write_golden(partial(predict, ranker), rows, folder / "golden.parquet")
+    return write_golden_rows(partial(predict, ranker), rows, folder / "golden.parquet")
 
 
 def model_file(version: str) -> Path:
@@ -105,26 +105,28 @@ def tracking(tmp_path_factory) -> Tracking:
     columns, width = list(RANKER_INPUTS), len(RANKER_INPUTS)
     rankers = {"sound": fitted(width)}
     golden = golden_file(rankers["sound"], home / "golden", columns)
-    strange = golden_file(fitted(width, seed=8), home / "strange", columns)
+    other = golden_file(fitted(width, seed=8), home / "other", columns)
     versions = {
         "sound": registered(client, rankers["sound"], columns, "passed", golden),
-        "adrift": registered(client, rankers["sound"], columns, "passed", golden, "popularity"),
+        "wrong margin": registered(
+            client, rankers["sound"], columns, "passed", golden, "popularity"
+        ),
         "ungated": registered(client, rankers["sound"], columns, "failed", golden),
         "reordered": registered(client, rankers["sound"], columns[::-1], "passed", golden),
-        "torn": registered(client, rankers["sound"], columns, "passed", golden),
-        "unproven": registered(client, rankers["sound"], columns, "passed", None),
-        "strange": registered(client, rankers["sound"], columns, "passed", strange),
-        "narrow": registered(client, fitted(5), columns, "passed", golden),
-        "undescribed": registered(client, rankers["sound"], columns, "passed", golden),
+        "truncated": registered(client, rankers["sound"], columns, "passed", golden),
+        "no golden rows": registered(client, rankers["sound"], columns, "passed", None),
+        "other scores": registered(client, rankers["sound"], columns, "passed", other),
+        "five inputs": registered(client, fitted(5), columns, "passed", golden),
+        "broken MLmodel": registered(client, rankers["sound"], columns, "passed", golden),
     }
-    tear(versions["torn"])
-    model_file(versions["undescribed"]).with_name("MLmodel").write_text("flavors: [")
+    truncate(versions["truncated"])
+    model_file(versions["broken MLmodel"]).with_name("MLmodel").write_text("flavors: [")
     mlflow.set_tracking_uri(before)
     return Tracking(uri, client, versions, rankers)
 
 
-def tear(version: str) -> None:
-    """Cut a version's model file in half."""
+def truncate(version: str) -> None:
+    """Cuts a version's model file in half."""
     file = model_file(version)
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
@@ -133,21 +135,21 @@ def tear(version: str) -> None:
 def slot(tracking) -> ModelSlot:
     yield ModelSlot(MlflowRegistry(tracking.uri))
     if tracking.client.get_registered_model(MODEL).aliases:
-        tracking.dethrone()
+        tracking.remove_champion()
 
 
-def test_no_registered_model_means_no_champion(tmp_path):
+def test_without_a_registered_model_there_is_no_champion(tmp_path):
     assert MlflowRegistry(f"sqlite:///{tmp_path}/empty.db").champion_version() is None
 
 
-def test_registered_model_without_the_alias_means_no_champion(tracking):
+def test_without_the_alias_there_is_no_champion(tracking):
     assert MlflowRegistry(tracking.uri).champion_version() is None
 
 
 def test_champion_adds_its_trees_to_the_rule(tracking, slot):
     import xgboost
 
-    version = tracking.crown("sound")
+    version = tracking.promote("sound")
     slot.refresh()
     assert slot.problem is None and slot.current.version == version
     inputs = np.random.default_rng(1).random((50, len(RANKER_INPUTS)), dtype=np.float32)
@@ -162,56 +164,56 @@ def test_champion_adds_its_trees_to_the_rule(tracking, slot):
     ("name", "why"),
     [
         ("ungated", "gate=failed"),
-        ("adrift", "base_margin=popularity"),
+        ("wrong margin", "base_margin=popularity"),
         ("reordered", "as input 0"),
-        ("torn", "gate.json with sha256"),
-        ("unproven", "has no rows in the artifact golden.parquet"),
-        ("strange", "of its 10 golden rows otherwise than in training"),
-        ("narrow", "cannot be loaded (Feature shape mismatch"),
-        ("undescribed", "cannot be loaded (while parsing"),
+        ("truncated", "gate.json with sha256"),
+        ("no golden rows", "has no rows in the artifact golden.parquet"),
+        ("other scores", "of its 10 golden rows differently than in training"),
+        ("five inputs", "cannot be loaded (Feature shape mismatch"),
+        ("broken MLmodel", "cannot be loaded (while parsing"),
     ],
 )
-def test_unsound_champion_never_serves_and_the_old_one_goes_on(tracking, slot, name, why):
-    sound = tracking.crown("sound")
+def test_champion_that_fails_a_check_never_serves_and_the_old_one_stays(tracking, slot, name, why):
+    sound = tracking.promote("sound")
     slot.refresh()
-    bad = tracking.crown(name)
+    bad = tracking.promote(name)
     slot.refresh()
     assert slot.current.version == sound
     assert f"version {bad}" in slot.problem and why in slot.problem
 
 
-def test_model_file_that_is_no_model_is_refused_with_a_sentence(tracking):
-    registered = MlflowRegistry(tracking.uri).read(tracking.versions["torn"])
+def test_invalid_model_file_is_refused_with_one_sentence(tracking):
+    registered = MlflowRegistry(tracking.uri).read(tracking.versions["truncated"])
     for model in (registered.model, b"", b"no trees"):
         with pytest.raises(ModelError, match="cannot be loaded"):
-            ranker_of(replace(registered, model=model))
+            load_ranker(replace(registered, model=model))
 
 
-def test_alias_set_by_a_person_is_served_without_a_restart(tracking, slot):
+def test_changed_alias_is_served_without_a_restart(tracking, slot):
     slot.refresh()
     assert slot.current.name == "own_spend"
-    tracking.crown("sound")
+    tracking.promote("sound")
     slot.refresh()
     assert slot.current.name == MODEL
-    tracking.dethrone()
+    tracking.remove_champion()
     slot.refresh()
     assert slot.current.name == "own_spend"
 
 
-def test_registry_that_cannot_be_opened_is_one_sentence(tmp_path):
+def test_registry_that_cannot_be_opened_is_reported_in_one_sentence(tmp_path):
     (tmp_path / "mlflow.db").write_text("this is no database")
     with pytest.raises(ModelError, match="The registry does not answer"):
         MlflowRegistry(f"sqlite:///{tmp_path}/mlflow.db").champion_version()
 
 
-def test_trees_say_bit_for_bit_what_xgboost_says_for_any_number_of_rows_in_any_thread():
+def test_scorer_equals_inplace_predict_bit_for_bit_for_any_row_count_in_any_thread():
     booster, random = fitted(len(RANKER_INPUTS)), np.random.default_rng(5)
-    trees = Trees(booster, len(RANKER_INPUTS))
+    score = XGBoostScorer(booster, len(RANKER_INPUTS))
     few = [
         random.random((count, len(RANKER_INPUTS)), dtype=np.float32) for count in (7, 300, 1, 64)
     ]
     few[1][::3] = np.nan
     with ThreadPoolExecutor(4) as pool:
-        said = list(pool.map(trees, few * 25))
-    for inputs, found in zip(few * 25, said, strict=True):
+        scores = list(pool.map(score, few * 25))
+    for inputs, found in zip(few * 25, scores, strict=True):
         np.testing.assert_array_equal(found, booster.inplace_predict(inputs))

@@ -1,4 +1,4 @@
-"""A champion's explanation on real trees: it adds up to the score that serves, row by row."""
+"""The explanation of a real champion sums to the score that it serves, row by row."""
 
 import numpy as np
 import pytest
@@ -22,10 +22,10 @@ def champion():
 
 @given(ROWS)
 @settings(max_examples=50, deadline=None)
-def test_what_codes_and_the_base_add_up_to_is_the_score(champion, rows):
+def test_effects_by_code_and_the_base_sum_to_the_score(champion, rows):
     found = champion.explain(rows)
-    whole = found.base + effects_by_code(found.by_input).sum(axis=1)
-    np.testing.assert_allclose(whole, champion.score(rows), rtol=1e-5, atol=1e-4)
+    sums = found.base + effects_by_code(found.by_input).sum(axis=1)
+    np.testing.assert_allclose(sums, champion.score(rows), rtol=1e-5, atol=1e-4)
 
 
 @given(ROWS)

@@ -1,4 +1,4 @@
-"""An MLflow server that is gone: at the start, later, and its artifacts with it."""
+"""An MLflow server that is down at the start or later, and artifacts that are gone."""
 
 import os
 import shutil
@@ -25,8 +25,8 @@ def home(tmp_path):
     return tmp_path
 
 
-def slot(home, challenges: bool = False) -> ModelSlot:
-    return ModelSlot(MlflowRegistry(store(home).uri), challenges=challenges)
+def slot(home, has_challenger: bool = False) -> ModelSlot:
+    return ModelSlot(MlflowRegistry(store(home).uri), has_challenger=has_challenger)
 
 
 def test_rollback_needs_no_artifacts(home):
@@ -44,15 +44,15 @@ def test_rollback_needs_no_artifacts(home):
 
 
 def test_challenger_passes_the_same_checks_as_a_champion(home):
-    champion, sound, torn = (registered(home, seed=seed) for seed in (1, 2, 3))
-    file = model_file(home, torn)
+    champion, sound, truncated = (registered(home, seed=seed) for seed in (1, 2, 3))
+    file = model_file(home, truncated)
     file.write_bytes(file.read_bytes()[:100])
     crown(home, champion)
-    serving = slot(home, challenges=True)
+    serving = slot(home, has_challenger=True)
     crown(home, sound, "challenger")
     serving.refresh()
     assert serving.models.challenger.version == sound
-    crown(home, torn, "challenger")
+    crown(home, truncated, "challenger")
     serving.refresh()
     assert serving.models.challenger is None and "sha256" in serving.challenger_problem
     assert (serving.current.version, serving.problem) == (champion, None)
@@ -66,7 +66,7 @@ def address() -> str:
 
 
 class Server:
-    """An MLflow server on a state folder, in a process group of its own."""
+    """An MLflow server on a state folder, in its own process group."""
 
     def __init__(self, home, address: str) -> None:
         host, port = address.split(":")
@@ -93,9 +93,7 @@ class Server:
             self.process.wait()
 
 
-def test_server_that_is_gone_at_the_start_and_later_never_takes_the_ranker_away(
-    home, address, monkeypatch
-):
+def test_ranker_stays_while_the_server_is_down_at_the_start_and_later(home, address, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     version = registered(home)

@@ -1,4 +1,4 @@
-"""The notices that MLflow sends: what it signs is what the service accepts."""
+"""The service accepts the notices that MLflow signs."""
 
 import time
 
@@ -9,18 +9,18 @@ from serving.models.webhook import Webhook
 
 
 class Session:
-    """Takes the place of MLflow's connections, and delivers to a webhook of ours."""
+    """Replaces MLflow's HTTP session; delivers to our webhook."""
 
     def __init__(self, webhook: Webhook) -> None:
         self._webhook = webhook
 
     def post(self, url: str, data: bytes, headers: dict[str, str], timeout: float) -> None:
-        # A server gives header names in lower case.
-        self._webhook.take({name.lower(): value for name, value in headers.items()}, data)
+        # A server passes header names in lower case.
+        self._webhook.handle({name.lower(): value for name, value in headers.items()}, data)
 
 
 def notify(webhook: Webhook, secret: str | None) -> None:
-    """Send the notice of a new alias by MLflow's own code."""
+    """Sends the notice of a new alias with MLflow's own code."""
     from mlflow.entities.webhook import Webhook as Registered
     from mlflow.entities.webhook import WebhookEvent
     from mlflow.webhooks.delivery import _send_webhook_request
@@ -33,20 +33,20 @@ def notify(webhook: Webhook, secret: str | None) -> None:
 
 
 @pytest.fixture(autouse=True)
-def own_machine(monkeypatch):
-    """Without this MLflow sends to public addresses alone."""
+def loopback_allowed(monkeypatch):
+    """Lets MLflow send to the loopback address; by default it sends to public ones only."""
     monkeypatch.setenv("MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS", "true")
 
 
 def test_notice_that_mlflow_signs_with_our_secret_is_accepted():
-    looks = []
-    notify(Webhook("s3cret", lambda: looks.append("looked"), time.time), "s3cret")
-    assert looks == ["looked"]
+    notices = []
+    notify(Webhook("s3cret", lambda: notices.append("accepted"), time.time), "s3cret")
+    assert notices == ["accepted"]
 
 
 @pytest.mark.parametrize("secret", ["other", None])
 def test_notice_signed_with_another_secret_or_not_at_all_is_refused(secret):
-    looks = []
+    notices = []
     with pytest.raises(SignatureRefused):
-        notify(Webhook("s3cret", lambda: looks.append("looked"), time.time), secret)
-    assert looks == []
+        notify(Webhook("s3cret", lambda: notices.append("accepted"), time.time), secret)
+    assert notices == []

@@ -15,7 +15,7 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 
 from feature_repo.names import CHALLENGER, RANKER_MODEL
 from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
-from serving.models.mlflow_registry import MlflowRegistry, ranker_of
+from serving.models.mlflow_registry import MlflowRegistry, load_ranker
 from training.models.ranker import RankerConfig
 from training.registry.mlflow_runs import Tracking, TrackingError
 from training.registry.promotion_gate import Check, Decision
@@ -119,7 +119,7 @@ def test_challenger_that_fails_the_repeated_gate_is_challenger_no_more(store):
 def test_version_in_the_registry_scores_as_the_logged_model(store, model):
     tracking, (version, *_) = store
     rows = np.random.default_rng(1).random((5, len(RANKER_INPUTS)), dtype=np.float32)
-    loaded = ranker_of(MlflowRegistry(tracking.uri).read(version)).booster
+    loaded = load_ranker(MlflowRegistry(tracking.uri).read(version)).booster
     np.testing.assert_array_equal(loaded.inplace_predict(rows), model.inplace_predict(rows))
 
 

@@ -1,4 +1,4 @@
-"""The audit log: every change once, by whoever looks, and nothing lost to a crash."""
+"""The audit log records each change once, and a crash loses no recorded change."""
 
 import json
 import os
@@ -11,7 +11,15 @@ from datetime import UTC, datetime
 import pytest
 
 from serving.errors import AuditFailed, ModelError
-from serving.models.audit import FORCED, NOT_RECORDED, OUTSIDE, PROMOTE, ROLLBACK, AuditLog, before
+from serving.models.audit import (
+    FORCED,
+    NOT_RECORDED,
+    OUTSIDE,
+    PROMOTE,
+    ROLLBACK,
+    AuditLog,
+    previous_champion,
+)
 from tests.support.places import ROOT
 
 NOON = datetime(2018, 1, 1, 12, tzinfo=UTC)
@@ -19,15 +27,15 @@ NOON = datetime(2018, 1, 1, 12, tzinfo=UTC)
 
 @dataclass
 class FakeAliases:
-    """A champion alias and the versions' reasons; ``asked`` counts the looks."""
+    """An alias champion and the reasons of versions; ``reads`` counts reads of the alias."""
 
     champion: str | None = None
     reasons: dict[str, str] = field(default_factory=dict)
     down: bool = False
-    asked: int = 0
+    reads: int = 0
 
     def champion_version(self) -> str | None:
-        self.asked += 1
+        self.reads += 1
         if self.down:
             raise ModelError("The registry does not answer.")
         return self.champion
@@ -47,7 +55,7 @@ def audit(tmp_path, aliases):
 
 
 def change(audit, aliases, version, how=PROMOTE):
-    with audit.change(version, "ada", "it is better", how):
+    with audit.record_change(version, "ada", "it is better", how):
         aliases.champion = version
 
 
@@ -56,11 +64,11 @@ def steps(audit):
 
 
 def test_nothing_is_recorded_while_there_is_no_champion(audit, tmp_path):
-    audit.look()
+    audit.check()
     assert audit.changes() == [] and not (tmp_path / "audit").exists()
 
 
-def test_promotion_keeps_who_when_from_to_and_why(audit, aliases, tmp_path):
+def test_promotion_records_actor_time_versions_and_reason(audit, aliases, tmp_path):
     change(audit, aliases, "1")
     change(audit, aliases, "2", FORCED)
     lines = (tmp_path / "audit" / "champion.jsonl").read_text().splitlines()
@@ -76,14 +84,16 @@ def test_promotion_keeps_who_when_from_to_and_why(audit, aliases, tmp_path):
         }
         for previous, version, how in ((None, "1", "promote"), ("1", "2", "forced"))
     ]
-    assert [one.line() for one in audit.changes()] == [f"{line}\n" for line in lines]
+    assert [one.json_line() for one in audit.changes()] == [f"{line}\n" for line in lines]
 
 
-def test_change_made_outside_is_recorded_once_with_the_time_seen_and_the_tag(audit, aliases):
+def test_change_made_outside_is_recorded_once_with_the_time_of_the_record_and_the_tag(
+    audit, aliases
+):
     change(audit, aliases, "1")
     aliases.champion, aliases.reasons = "3", {"3": "looks right to me"}
     for _ in range(3):
-        audit.look()
+        audit.check()
     assert len(audit.changes()) == 2
     seen = audit.changes()[-1]
     assert (seen.previous, seen.version, seen.how) == ("1", "3", OUTSIDE)
@@ -91,71 +101,69 @@ def test_change_made_outside_is_recorded_once_with_the_time_seen_and_the_tag(aud
     assert seen.reason == "looks right to me"
 
 
-def test_alias_taken_away_outside_is_a_change_to_none(audit, aliases):
+def test_alias_removed_outside_is_recorded_as_a_change_to_none(audit, aliases):
     change(audit, aliases, "1")
     aliases.champion = None
-    audit.look()
+    audit.check()
     assert steps(audit)[-1] == ("1", None, OUTSIDE)
 
 
-def test_promotion_records_the_foreign_change_before_it_first(audit, aliases):
+def test_promotion_first_records_an_earlier_change_made_outside(audit, aliases):
     change(audit, aliases, "1")
     aliases.champion = "2"
     change(audit, aliases, "3")
     assert steps(audit)[1:] == [("1", "2", OUTSIDE), ("2", "3", PROMOTE)]
 
 
-def test_change_that_failed_is_not_recorded(audit, aliases):
-    with pytest.raises(ModelError), audit.change("1", "ada", "why", PROMOTE):
+def test_failed_change_is_not_recorded(audit, aliases):
+    with pytest.raises(ModelError), audit.record_change("1", "ada", "why", PROMOTE):
         raise ModelError("The registry does not answer.")
     assert audit.changes() == []
 
 
-def test_nothing_is_promoted_while_the_registry_does_not_answer(audit, aliases):
+def test_no_promotion_while_the_registry_does_not_answer(audit, aliases):
     aliases.down = True
     with pytest.raises(ModelError):
         change(audit, aliases, "1")
     assert aliases.champion is None and audit.changes() == []
 
 
-def test_log_that_cannot_be_written_stops_a_promotion_before_the_alias(aliases, tmp_path):
+def test_unwritable_log_stops_a_promotion_before_the_alias_changes(aliases, tmp_path):
     (tmp_path / "audit").write_text("in the way")
     with pytest.raises(AuditFailed, match="could not be used"):
         change(AuditLog(tmp_path, aliases, lambda: NOON), aliases, "1")
     assert aliases.champion is None
 
 
-@pytest.mark.parametrize("torn", [b'{"at": "2018-01', b"\xff\xfe", b'{"at": null}'])
-def test_line_torn_by_a_crash_is_left_as_it_is_and_costs_nothing_else(
-    audit, aliases, tmp_path, torn
-):
+@pytest.mark.parametrize("cut", [b'{"at": "2018-01', b"\xff\xfe", b'{"at": null}'])
+def test_line_cut_off_by_a_crash_stays_and_hides_no_other_line(audit, aliases, tmp_path, cut):
     change(audit, aliases, "1")
     file = tmp_path / "audit" / "champion.jsonl"
     whole = file.read_bytes()
-    file.write_bytes(whole + torn)
+    file.write_bytes(whole + cut)
     assert steps(audit) == [(None, "1", PROMOTE)]
     change(audit, aliases, "2")
     assert steps(audit) == [(None, "1", PROMOTE), ("1", "2", PROMOTE)]
-    assert file.read_bytes().startswith(whole + torn + b"\n")
+    assert file.read_bytes().startswith(whole + cut + b"\n")
 
 
-def test_what_was_recorded_is_never_changed(audit, aliases, tmp_path):
-    file, known = tmp_path / "audit" / "champion.jsonl", b""
+def test_recorded_lines_are_never_changed(audit, aliases, tmp_path):
+    file, earlier = tmp_path / "audit" / "champion.jsonl", b""
     for version in ("1", "2", "1"):
         change(audit, aliases, version)
-        assert file.read_bytes().startswith(known)
-        known = file.read_bytes()
+        assert file.read_bytes().startswith(earlier)
+        earlier = file.read_bytes()
 
 
-def test_threads_that_look_at_once_record_a_foreign_change_once(tmp_path):
+def test_threads_that_check_at_once_record_an_outside_change_once(tmp_path):
     aliases = FakeAliases("5")
     logs = [AuditLog(tmp_path, aliases, lambda: NOON) for _ in range(8)]
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda log: log.look(), logs))
+        list(pool.map(AuditLog.check, logs))
     assert steps(logs[0]) == [(None, "5", OUTSIDE)]
 
 
-LOOK = """
+CHECK = """
 import sys, time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -165,27 +173,27 @@ class Aliases:
     def champion_version(self): return "5"
     def promotion_reason(self, version): time.sleep(0.2); return None
 
-AuditLog(Path(sys.argv[1]), Aliases(), lambda: datetime.now(UTC)).look()
+AuditLog(Path(sys.argv[1]), Aliases(), lambda: datetime.now(UTC)).check()
 """
 
 
-def test_two_processes_at_once_record_a_foreign_change_once(tmp_path, audit):
-    command = [sys.executable, "-c", LOOK, str(tmp_path)]
+def test_two_processes_that_check_at_once_record_an_outside_change_once(tmp_path, audit):
+    command = [sys.executable, "-c", CHECK, str(tmp_path)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     both = [subprocess.Popen(command, env=environment) for _ in range(2)]
     assert [one.wait(timeout=60) for one in both] == [0, 0]
     assert steps(audit) == [(None, "5", OUTSIDE)]
 
 
-def test_look_during_a_promotion_waits_and_takes_it_for_no_foreign_change(audit, aliases, tmp_path):
+def test_check_during_a_promotion_waits_and_records_no_outside_change(audit, aliases, tmp_path):
     change(audit, aliases, "1")
     with ThreadPoolExecutor(1) as pool:
-        with audit.change("2", "ada", "why", PROMOTE):
-            aliases.champion, asked = "2", aliases.asked
-            look = pool.submit(AuditLog(tmp_path, aliases, lambda: NOON).look)
-            while aliases.asked == asked:
+        with audit.record_change("2", "ada", "why", PROMOTE):
+            aliases.champion, reads = "2", aliases.reads
+            check = pool.submit(AuditLog(tmp_path, aliases, lambda: NOON).check)
+            while aliases.reads == reads:
                 pass
-        look.result(timeout=10)
+        check.result(timeout=10)
     assert steps(audit) == [(None, "1", PROMOTE), ("1", "2", PROMOTE)]
 
 
@@ -205,9 +213,9 @@ def test_look_during_a_promotion_waits_and_takes_it_for_no_foreign_change(audit,
         ([("1", PROMOTE), (None, OUTSIDE), ("2", PROMOTE)], "1"),
     ],
 )
-def test_rollback_goes_to_the_champion_before_and_never_back_to_what_it_left(
+def test_rollback_goes_one_champion_back_and_never_to_a_version_that_it_left(
     audit, aliases, history, expected
 ):
     for version, how in history:
         change(audit, aliases, version, how)
-    assert before(audit.changes()) == expected
+    assert previous_champion(audit.changes()) == expected

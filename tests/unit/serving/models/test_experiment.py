@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -18,7 +20,7 @@ def arms(experiment: Experiment, users=USERS) -> list[str]:
     return [experiment.assign(BOTH, user, "request").ranker.version for user in users]
 
 
-def test_share_of_the_users_is_ranked_by_the_challenger_and_always_the_same_ones():
+def test_challenger_ranks_for_a_share_of_the_users_and_always_the_same_ones():
     experiment = Experiment("spring", challenger_share=0.3)
     first = arms(experiment)
     counts = [first.count("7"), first.count("8")]
@@ -29,14 +31,14 @@ def test_share_of_the_users_is_ranked_by_the_challenger_and_always_the_same_ones
         ("7", "7"),
         ("7", "8"),
         ("8", "8"),
-    }, "a larger share moves nobody back"
+    }, "a larger share moves no user back to the champion"
 
 
 def test_arm_is_the_alias_and_no_share_means_the_champion():
-    everybody = Experiment(challenger_share=1.0).assign(BOTH, "900", "request")
-    assert (everybody.arm, everybody.ranker.version, everybody.shadow) == ("challenger", "8", None)
-    nobody = Experiment().assign(BOTH, "900", "request")
-    assert (nobody.arm, nobody.ranker.version, nobody.shadow) == ("champion", "7", None)
+    every = Experiment(challenger_share=1.0).assign(BOTH, "900", "request")
+    assert (every.arm, every.ranker.version, every.shadow) == ("challenger", "8", None)
+    none = Experiment().assign(BOTH, "900", "request")
+    assert (none.arm, none.ranker.version, none.shadow) == ("champion", "7", None)
 
 
 def test_without_a_challenger_the_champion_ranks_for_all():
@@ -46,20 +48,20 @@ def test_without_a_challenger_the_champion_ranks_for_all():
     assert (found.arm, found.ranker.version, found.shadow) == ("champion", "7", None)
 
 
-def test_share_of_the_requests_is_seen_in_shadow():
+def test_challenger_ranks_a_share_of_the_requests_in_shadow():
     experiment = Experiment(shadow_share=0.2)
-    seen = [experiment.assign(BOTH, "900", f"r-{n}").shadow is not None for n in range(4_000)]
-    assert chisquare([sum(seen), 4_000 - sum(seen)], [800, 3_200]).pvalue > 0.001
+    shadowed = [experiment.assign(BOTH, "900", f"r-{n}").shadow is not None for n in range(4_000)]
+    assert chisquare([sum(shadowed), 4_000 - sum(shadowed)], [800, 3_200]).pvalue > 0.001
     assert experiment.assign(BOTH, "900", "request").ranker.version == "7"
 
 
-def test_holdout_says_nothing_of_the_arm():
+def test_holdout_and_arm_are_independent():
     rules = RuleSettings(holdout_share=0.5)
     held = [share_of(user, "") < 0.5 for user in USERS if rules.is_held_out(user)]
     assert chisquare([sum(held), len(held) - sum(held)]).pvalue > 0.001
 
 
-def test_experiment_comes_from_the_environment():
+def test_experiment_is_read_from_the_environment():
     environ = {
         "CLIPWISE_EXPERIMENT": "spring",
         "CLIPWISE_CHALLENGER_SHARE": "0.1",
@@ -71,31 +73,40 @@ def test_experiment_comes_from_the_environment():
 
 @pytest.mark.parametrize("share", ["-0.1", "1.1", "nan", "half"])
 @pytest.mark.parametrize("name", ["CHALLENGER", "SHADOW"])
-def test_share_that_cannot_be_is_one_sentence(name, share):
+def test_share_out_of_range_is_refused_with_one_sentence(name, share):
     with pytest.raises(SettingsRefused, match="from 0 to 1, got"):
         experiment_from_environment({f"CLIPWISE_{name}_SHARE": share})
 
 
-def test_work_in_shadow_never_holds_up_who_asks_and_what_is_left_out_is_counted():
-    shadow, held, done = Shadow(capacity=1), threading.Event(), []
-    begun = threading.Event()
+def test_reading_the_settings_imports_no_ranker():
+    script = (
+        "import sys, serving.settings; names = ('xgboost', 'serving.models.xgboost_scorer', "
+        "'serving.models.rankers'); print([name for name in names if name in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+def test_shadow_work_never_blocks_the_caller_and_skipped_work_is_counted():
+    shadow, released, done = Shadow(capacity=1), threading.Event(), []
+    started = threading.Event()
 
     def slow() -> None:
-        begun.set()
-        held.wait(10)
+        started.set()
+        released.wait(10)
 
     shadow.start()
     shadow.submit(slow)
-    assert begun.wait(10)
+    assert started.wait(10)
     for number in range(3):
         shadow.submit(lambda number=number: done.append(number))
     assert shadow.skipped == 2 and not done
-    held.set()
+    released.set()
     shadow.close()
     assert done == [0]
 
 
-def test_job_that_fails_is_counted_and_the_next_one_runs():
+def test_failed_shadow_job_is_counted_and_the_next_one_runs():
     shadow, done = Shadow(), []
     shadow.start()
     shadow.submit(lambda: 1 / 0)

@@ -6,7 +6,7 @@ from hypothesis.extra.numpy import arrays
 
 from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
 from serving.errors import ModelError
-from serving.models.golden_rows import Golden, require_golden
+from serving.models.golden_rows import GoldenRows, require_golden_scores
 from serving.models.mlflow_registry import require_inputs
 from serving.models.rankers import RuleRanker
 from serving.models.slot import ModelSlot
@@ -28,7 +28,7 @@ def test_rule_ranker_scores_by_the_policy_that_training_evaluates():
     assert RuleRanker().score(inputs).tolist() == own_spend_scores(inputs).tolist()
 
 
-def test_new_champion_is_swapped_in_and_loaded_once():
+def test_new_champion_replaces_the_old_one_and_is_loaded_once():
     registry = FakeRegistry("7", {"7": FakeRanker("7"), "8": FakeRanker("8")})
     slot = ModelSlot(registry)
     slot.refresh()
@@ -39,7 +39,7 @@ def test_new_champion_is_swapped_in_and_loaded_once():
     assert slot.current.version == "8" and registry.loads == 2
 
 
-def test_broken_champion_never_serves_and_the_old_one_goes_on():
+def test_broken_champion_never_serves_and_the_old_one_stays():
     registry = FakeRegistry("7", {"7": FakeRanker("7"), "8": BROKEN})
     slot = ModelSlot(registry)
     slot.refresh()
@@ -54,7 +54,7 @@ def test_broken_first_champion_leaves_the_rule():
     assert slot.current.name == "own_spend" and slot.problem == str(BROKEN)
 
 
-def test_champion_goes_on_while_the_registry_is_down_and_the_problem_ends_with_it():
+def test_champion_serves_while_the_registry_is_down_and_the_problem_then_clears():
     registry = FakeRegistry("7", {"7": FakeRanker("7")})
     slot = ModelSlot(registry)
     slot.refresh()
@@ -66,7 +66,7 @@ def test_champion_goes_on_while_the_registry_is_down_and_the_problem_ends_with_i
     assert slot.problem is None and registry.loads == 1
 
 
-def test_rule_serves_again_once_the_alias_is_taken_away():
+def test_rule_serves_again_after_the_alias_is_removed():
     registry = FakeRegistry("7", {"7": FakeRanker("7")})
     slot = ModelSlot(registry)
     slot.refresh()
@@ -75,7 +75,7 @@ def test_rule_serves_again_once_the_alias_is_taken_away():
     assert not slot.has_champion
 
 
-def test_alias_set_back_swaps_at_once_without_the_registrys_files():
+def test_alias_set_back_is_served_from_memory_without_the_registrys_files():
     registry = FakeRegistry("7", {"7": FakeRanker("7"), "8": FakeRanker("8")})
     slot = ModelSlot(registry)
     slot.refresh()
@@ -90,7 +90,7 @@ def test_alias_set_back_swaps_at_once_without_the_registrys_files():
     assert slot.problem is None and registry.loads == 2
 
 
-def test_champion_that_was_taken_away_comes_back_from_memory():
+def test_champion_whose_alias_was_removed_comes_back_from_memory():
     registry = FakeRegistry("7", {"7": FakeRanker("7")})
     slot = ModelSlot(registry)
     for champion in ("7", None, "7"):
@@ -100,14 +100,14 @@ def test_champion_that_was_taken_away_comes_back_from_memory():
 
 
 def challenged(**rankers) -> tuple[FakeRegistry, ModelSlot]:
-    known = {"7": FakeRanker("7"), "8": FakeRanker("8")} | rankers
-    registry = FakeRegistry("7", known, challenger="8")
-    slot = ModelSlot(registry, challenges=True)
+    versions = {"7": FakeRanker("7"), "8": FakeRanker("8")} | rankers
+    registry = FakeRegistry("7", versions, challenger="8")
+    slot = ModelSlot(registry, has_challenger=True)
     slot.refresh()
     return registry, slot
 
 
-def test_challenger_is_loaded_only_where_it_is_wanted():
+def test_challenger_is_loaded_only_for_an_experiment():
     registry, slot = challenged()
     assert (slot.current.version, slot.models.challenger.version) == ("7", "8")
     alone = ModelSlot(registry)
@@ -115,7 +115,7 @@ def test_challenger_is_loaded_only_where_it_is_wanted():
     assert alone.models.challenger is None
 
 
-def test_challenger_that_becomes_champion_is_swapped_in_from_memory():
+def test_challenger_that_becomes_champion_is_taken_from_memory():
     registry, slot = challenged()
     registry.champion = "8"
     slot.refresh()
@@ -123,20 +123,20 @@ def test_challenger_that_becomes_champion_is_swapped_in_from_memory():
     assert slot.models.previous.version == "7" and registry.loads == 2
 
 
-def test_challenger_that_is_not_sound_is_none_and_the_champion_knows_nothing_of_it():
+def test_broken_challenger_is_not_loaded_and_does_not_affect_the_champion():
     _, slot = challenged(**{"8": BROKEN})
     assert slot.current.version == "7" and slot.problem is None
     assert slot.models.challenger is None and slot.challenger_problem == str(BROKEN)
 
 
-def test_challenger_may_challenge_the_rule():
+def test_challenger_is_loaded_beside_the_rule():
     registry = FakeRegistry(None, {"8": FakeRanker("8")}, challenger="8")
-    slot = ModelSlot(registry, challenges=True)
+    slot = ModelSlot(registry, has_challenger=True)
     slot.refresh()
     assert not slot.has_champion and slot.models.challenger.version == "8"
 
 
-def test_challenger_goes_on_while_the_registry_is_down_and_ends_with_its_alias():
+def test_challenger_stays_while_the_registry_is_down_and_goes_with_its_alias():
     registry, slot = challenged()
     registry.champion = ModelError("The registry does not answer.")
     slot.refresh()
@@ -146,7 +146,7 @@ def test_challenger_goes_on_while_the_registry_is_down_and_ends_with_its_alias()
     assert slot.models.challenger is None and slot.challenger_problem is None
 
 
-def test_registry_that_is_down_at_the_start_leaves_the_rule_until_it_answers():
+def test_rule_serves_from_the_start_until_the_registry_answers():
     registry = FakeRegistry(ModelError("The registry does not answer."), {"7": FakeRanker("7")})
     slot = ModelSlot(registry)
     slot.refresh()
@@ -156,12 +156,15 @@ def test_registry_that_is_down_at_the_start_leaves_the_rule_until_it_answers():
     assert slot.current.version == "7" and slot.problem is None
 
 
-def golden(scores) -> Golden:
-    return Golden(np.zeros((len(scores), len(RANKER_INPUTS)), dtype=np.float32), np.array(scores))
+def golden(scores) -> GoldenRows:
+    return GoldenRows(
+        np.zeros((len(scores), len(RANKER_INPUTS)), dtype=np.float32), np.array(scores)
+    )
 
 
-def test_ranker_that_scores_the_golden_rows_as_in_training_is_accepted():
-    require_golden(FakeRanker(), golden([0.0, 1.0, 2.0 + 1e-7]))
+def test_ranker_that_reproduces_the_golden_rows_is_accepted():
+    rows = golden([0.0, 1.0, 2.0 + 1e-7])
+    assert require_golden_scores(FakeRanker(), rows) is rows
 
 
 @pytest.mark.parametrize(
@@ -169,17 +172,17 @@ def test_ranker_that_scores_the_golden_rows_as_in_training_is_accepted():
     [
         (None, "has no rows in the artifact golden.parquet"),
         (golden([]), "has no rows in the artifact golden.parquet"),
-        (golden([0.0, 1.0, 2.0001]), "1 of its 3 golden rows .* row 2 with 2, expected 2.0001"),
+        (golden([0.0, 1.0, 2.0001]), "1 of its 3 golden rows .* row 2: 2, expected 2.0001"),
         (golden([0.0, np.nan]), "1 of its 2 golden rows"),
     ],
 )
-def test_ranker_that_scores_otherwise_or_has_no_golden_rows_is_refused(rows, why):
+def test_ranker_with_other_scores_or_without_golden_rows_is_refused(rows, why):
     with pytest.raises(ModelError, match=f"version 7 .*{why}"):
-        require_golden(FakeRanker(), rows)
+        require_golden_scores(FakeRanker(), rows)
 
 
-def test_model_with_the_inputs_of_serving_is_accepted():
-    require_inputs("7", list(RANKER_INPUTS))
+def test_model_with_the_inputs_that_serve_is_accepted():
+    assert require_inputs("7", list(RANKER_INPUTS)) == list(RANKER_INPUTS)
 
 
 @pytest.mark.parametrize(
@@ -197,17 +200,17 @@ def test_model_with_other_inputs_or_another_order_is_refused(columns):
         require_inputs("7", columns)
 
 
-NOT_KNOWN = st.just(float("nan"))
+UNKNOWN = st.just(float("nan"))
 
 
 @given(
     arrays(
         np.float32,
         (4, len(RANKER_INPUTS)),
-        elements=st.one_of(NOT_KNOWN, st.floats(0, 1e6, width=32)),
+        elements=st.one_of(UNKNOWN, st.floats(0, 1e6, width=32)),
     )
 )
-def test_effects_of_the_rule_and_of_the_margin_sum_to_them(inputs):
+def test_effects_of_the_rule_and_of_the_margin_sum_to_their_scores(inputs):
     found = RuleRanker().explain(inputs)
     sums = found.base + found.by_input.sum(axis=1)
     np.testing.assert_allclose(sums, own_spend_scores(inputs), rtol=1e-12)

@@ -1,4 +1,4 @@
-"""What lets a version serve: an artifact of this very model file, whatever the tags say."""
+"""A version serves only with an artifact for its own model file, whatever its tags are."""
 
 from dataclasses import replace
 
@@ -6,23 +6,23 @@ import pytest
 
 from serving.errors import ModelError, NotPassed
 from serving.models.registered_version import (
-    Registered,
+    RegisteredVersion,
     require_passed,
     require_servable,
     require_service,
 )
 
 TAGS = {"gate": "passed", "base_margin": "own_spend rule-1"}
-BARE = Registered("7", TAGS, b"trees", ())
-EVIDENCE = {"version": "7", "sha256": BARE.sha256}
-SOUND = replace(BARE, gate=EVIDENCE | {"gate": "passed"})
-FAILED = replace(BARE, tags=TAGS | {"gate": "failed"}, gate=EVIDENCE | {"gate": "failed"})
-PERMIT = EVIDENCE | {"reason": "the shop opens tomorrow"}
+BARE = RegisteredVersion("7", TAGS, b"trees", ())
+IDENTITY = {"version": "7", "sha256": BARE.sha256}
+SOUND = replace(BARE, gate=IDENTITY | {"gate": "passed"})
+FAILED = replace(BARE, tags=TAGS | {"gate": "failed"}, gate=IDENTITY | {"gate": "failed"})
+PERMIT = IDENTITY | {"reason": "the shop opens tomorrow"}
 
 
 def test_version_that_passed_serves():
-    require_passed(SOUND)
-    require_servable(SOUND)
+    assert require_passed(SOUND) is SOUND
+    assert require_servable(SOUND) is SOUND
 
 
 def test_sha256_is_that_of_the_model_file():
@@ -38,13 +38,13 @@ def test_sha256_is_that_of_the_model_file():
         (replace(SOUND, gate=SOUND.gate | {"sha256": None}), "gate.json with sha256 None"),
         (replace(SOUND, version="8"), "gate.json with version 7, expected 8"),
         (replace(SOUND, gate=FAILED.gate), "gate=failed in its artifact gate.json"),
-        (replace(SOUND, gate=EVIDENCE), "gate=None in its artifact gate.json"),
+        (replace(SOUND, gate=IDENTITY), "gate=None in its artifact gate.json"),
         (replace(SOUND, tags=FAILED.tags), "gate=failed in its tags"),
         (replace(SOUND, tags={"base_margin": TAGS["base_margin"]}), "gate=None in its tags"),
         (replace(SOUND, tags=TAGS | {"base_margin": "popularity"}), "base_margin=popularity"),
     ],
 )
-def test_version_is_refused_by_one_sentence_that_says_what_came(registered, why):
+def test_version_is_refused_with_one_sentence_that_names_the_difference(registered, why):
     for require in (require_passed, require_servable):
         with pytest.raises(ModelError, match=why) as refused:
             require(registered)
@@ -52,13 +52,14 @@ def test_version_is_refused_by_one_sentence_that_says_what_came(registered, why)
 
 
 @pytest.mark.parametrize("registered", [BARE, FAILED])
-def test_missing_or_failed_gate_may_be_overruled_by_a_permit_of_this_model_file(registered):
+def test_permit_for_this_model_file_overrules_a_missing_or_failed_gate(registered):
     with pytest.raises(NotPassed):
         require_servable(registered)
-    require_servable(replace(registered, forced=PERMIT))
+    forced = replace(registered, forced=PERMIT)
+    assert require_servable(forced) is forced
 
 
-def test_tags_alone_force_nothing():
+def test_tags_alone_do_not_force_a_version():
     tags = TAGS | {"promotion_forced": "the shop opens tomorrow"}
     with pytest.raises(NotPassed):
         require_servable(replace(BARE, tags=tags))
@@ -74,19 +75,20 @@ def test_tags_alone_force_nothing():
         replace(SOUND, tags=TAGS | {"base_margin": "popularity"}, forced=PERMIT),
     ],
 )
-def test_permit_never_lets_another_model_file_serve(registered):
+def test_permit_never_admits_another_model_file(registered):
     with pytest.raises(ModelError) as refused:
         require_servable(registered)
     assert not isinstance(refused.value, NotPassed)
 
 
-def test_version_that_was_forced_once_still_did_not_pass():
+def test_forced_version_still_counts_as_not_passed():
     with pytest.raises(NotPassed):
         require_passed(replace(FAILED, forced=PERMIT))
 
 
 def test_version_of_another_feature_service_is_refused():
     for tags in ({}, {"feast.feature_service": "coupon_ranker_v1"}):
-        require_service(replace(BARE, tags=tags))
+        version = replace(BARE, tags=tags)
+        assert require_service(version) is version
     with pytest.raises(ModelError, match="coupon_ranker_v0, expected coupon_ranker_v1"):
         require_service(replace(BARE, tags={"feast.feature_service": "coupon_ranker_v0"}))

@@ -1,4 +1,4 @@
-"""The registry's notices: only with the secret, only fresh, and never more than a look."""
+"""Notices of the registry need the secret and a recent timestamp, and only trigger a check."""
 
 import pytest
 
@@ -20,18 +20,18 @@ def notice(secret="s3cret", at=NOW, body=BODY, **changes):
 
 
 @pytest.fixture
-def looks():
+def notices():
     return []
 
 
 @pytest.fixture
-def webhook(looks):
-    return Webhook("s3cret", lambda: looks.append("looked"), lambda: float(NOW))
+def webhook(notices):
+    return Webhook("s3cret", lambda: notices.append("accepted"), lambda: float(NOW))
 
 
-def test_signed_notice_makes_the_service_look(webhook, looks):
-    webhook.take(notice(), BODY)
-    assert looks == ["looked"]
+def test_signed_notice_is_accepted(webhook, notices):
+    webhook.handle(notice(), BODY)
+    assert notices == ["accepted"]
 
 
 @pytest.mark.parametrize(
@@ -50,12 +50,12 @@ def test_signed_notice_makes_the_service_look(webhook, looks):
         notice(at="²"),
     ],
 )
-def test_notice_without_a_fresh_signature_is_refused_and_does_nothing(webhook, looks, headers):
+def test_notice_without_a_recent_signature_is_refused_without_effect(webhook, notices, headers):
     with pytest.raises(SignatureRefused):
-        webhook.take(headers, BODY)
-    assert looks == []
+        webhook.handle(headers, BODY)
+    assert notices == []
 
 
-def test_notice_of_five_minutes_ago_is_still_taken(webhook, looks):
-    webhook.take(notice(at=NOW - 300), BODY)
-    assert looks == ["looked"]
+def test_notice_signed_five_minutes_ago_is_accepted(webhook, notices):
+    webhook.handle(notice(at=NOW - 300), BODY)
+    assert notices == ["accepted"]
