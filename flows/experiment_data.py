@@ -14,7 +14,7 @@ from flows.runtime import report_progress, step
 from training.data.dataset import build_frame, feast_reader, raw_tables
 from training.data.frame import RankingFrame, check_frame
 from training.data.split import TimeSplit, split
-from training.models.baselines import plain_rules
+from training.models.baselines import rule_scores
 
 TEST_DAYS = 92
 """The test holds the exposures of the last quarter before the watermark."""
@@ -47,7 +47,7 @@ def experiment_data_of(
     starting = instant(test_start) if test_start else _quarter_before(state.watermark)
     frame = step(dataset)(home, state)
     train, valid, test = step(split)(frame, TimeSplit.before(starting))
-    rules, types = plain_rules(test, seed), campaign_types(lake, state)
+    rules, types = rule_scores(test, seed), campaign_types(lake, state)
     return ExperimentData(state, frame, train, valid, test, rules, types, starting)
 
 

@@ -1,4 +1,4 @@
-"""The ranker: gradient-boosted trees that learn the order of the coupons within an exposure."""
+"""The ranker: gradient-boosted trees that order the coupons of an exposure."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -27,12 +27,15 @@ RISING: tuple[str, ...] = (
     "own_product_count",
     "own_coupon_use_count",
 )
-"""Inputs of which more can only help a coupon: a user who bought more of what it covers, alike in
-all else, is not less likely to use it. The constraint keeps few labels from saying otherwise."""
+"""Inputs with a monotone constraint: a higher value never lowers a score.
+
+With all else equal, a user who bought more of the covered products is not less likely to use the
+coupon. The constraint stops the trees from learning the opposite from a few labels.
+"""
 
 
 class RankerError(ValueError):
-    """The ranker cannot be fitted; the message says what the frame lacks."""
+    """The ranker cannot be fitted; the message names what the frame lacks."""
 
 
 @dataclass(frozen=True)
@@ -57,50 +60,51 @@ class RankerConfig:
 def fit(
     parts: Sequence[RankingFrame], config: RankerConfig, progress: Progress | None = None
 ) -> "Booster":
-    """Learn what to add to the plain rule; the same frames and seed give the same bytes.
+    """Fits trees that correct the plain rule; the same frames and seed give the same bytes.
 
-    The trees start from ``rule_margin``, so that with few labels the ranking stays near the rule's.
-    Groups in which nothing or everything was redeemed have no order to learn and are left out.
-    ``progress`` hears of the trees done and of all. Raises RankerError if there is no order at all.
+    The trees start from ``rule_margin``, so with few labels the ranking stays near the rule's.
+    Groups without both labels have no order to learn and are left out. ``progress`` receives the
+    number of fitted trees and the total. Raises RankerError if no group is left.
     """
     import xgboost
 
-    known = [part for part in map(informative, parts) if len(part)]
-    if not known:
+    informative_parts = [part for part in map(informative, parts) if len(part)]
+    if not informative_parts:
         raise RankerError(
             "Expected exposures with redeemed and unredeemed coupons, got none in "
             f"{sum(map(len, parts))} pairs: move test_start later, or ingest a longer period."
         )
-    inputs = np.concatenate([part.inputs for part in known])
-    labels = np.concatenate([part.label for part in known])
+    inputs = np.concatenate([part.inputs for part in informative_parts])
+    labels = np.concatenate([part.label for part in informative_parts])
     data = xgboost.DMatrix(inputs, labels, feature_names=list(RANKER_INPUTS))
-    data.set_group(np.concatenate([_sizes(part) for part in known]))
+    data.set_group(np.concatenate([_sizes(part) for part in informative_parts]))
     data.set_base_margin(rule_margin(inputs))
     callbacks = [_reporter(progress, config.n_estimators)] if progress else None
     return xgboost.train(_settings(config), data, config.n_estimators, callbacks=callbacks)
 
 
 def predict(model: "Booster", inputs: np.ndarray) -> np.ndarray:
-    """The score of every row, the rule's margin and what the trees add: higher is better."""
+    """Scores every row: the rule's margin plus the correction of the trees; higher is better."""
     rows = np.ascontiguousarray(inputs, dtype=np.float32)
     return boosted_scores(model.inplace_predict(rows), trees_start(model), rows)
 
 
 def model_bytes(model: "Booster") -> bytes:
-    """The model file, in XGBoost's binary JSON, as the registry holds it."""
+    """Serializes a model to XGBoost's binary JSON, the format of the registry."""
     return bytes(model.save_raw("ubj"))
 
 
 def importance(model: "Booster", count: int = 20) -> list[tuple[str, float]]:
-    """The inputs that the trees gained most from, as parts of the whole gain, falling."""
-    gains = model.get_score(importance_type="total_gain")
-    whole = sum(gains.values()) or 1.0
+    """Returns the inputs with the largest gain, as shares of the total gain, in falling order."""
+    # XGBoost returns a list for linear boosters only.
+    gains: dict[str, float] = model.get_score(importance_type="total_gain")  # type: ignore[assignment]
+    total = sum(gains.values()) or 1.0
     ordered = sorted(gains.items(), key=lambda item: (-item[1], item[0]))
-    return [(name, gain / whole) for name, gain in ordered[:count]]
+    return [(name, gain / total) for name, gain in ordered[:count]]
 
 
 def informative(frame: RankingFrame) -> RankingFrame:
-    """The groups in which some coupons were redeemed and some were not."""
+    """Selects the groups with both redeemed and unredeemed coupons."""
     if len(frame) == 0:
         return frame
     starts = groups(frame)
@@ -117,12 +121,12 @@ def _settings(config: RankerConfig) -> dict[str, Any]:
     return settings | {"tree_method": "hist"}
 
 
-def _reporter(progress: Progress, most: int) -> "TrainingCallback":
+def _reporter(progress: Progress, total: int) -> "TrainingCallback":
     from xgboost.callback import TrainingCallback
 
     class Reporter(TrainingCallback):
         def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
-            progress(epoch + 1, most)
+            progress(epoch + 1, total)
             return False
 
     return Reporter()

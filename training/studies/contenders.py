@@ -61,7 +61,7 @@ def contenders(
         scorers[name] = _remembering(remembered, partial(_of_purchases, known, score))
     parts = {name: scorers[name] for name in BLENDED}
     scorers["hybrid"] = partial(_hybrid, parts)
-    for name in baselines.learned(seed):
+    for name in baselines.classifiers(seed):
         scorers[name] = partial(_learned, name, seed)
     return scorers
 
@@ -97,7 +97,7 @@ def baselines_beside(
     """
     scorers = contenders(config, purchases, seed, REFRESHES)
     names = [name for name in scorers if name not in (RANKER, *baselines.PLAIN_RULES)]
-    alone = set(baselines.learned(seed))
+    alone = set(baselines.classifiers(seed))
     runs = list(_runs(train, test))
     scores, left_out = {}, {}
     for done, name in enumerate(names):
@@ -143,7 +143,7 @@ def _ranker(config: RankerConfig, fold: Fold) -> np.ndarray:
 
 
 def _rule(name: str, seed: int, fold: Fold) -> np.ndarray:
-    return baselines.plain_rules(fold.test, seed)[name]
+    return baselines.rule_scores(fold.test, seed)[name]
 
 
 def _of_purchases(
@@ -160,4 +160,6 @@ def _hybrid(parts: dict[str, Scorer], fold: Fold) -> np.ndarray:
 
 
 def _learned(name: str, seed: int, fold: Fold) -> np.ndarray:
-    return baselines.learned_scores(baselines.learned(seed)[name], fold.train, fold.test, seed)
+    return baselines.classifier_scores(
+        baselines.classifiers(seed)[name], fold.train, fold.test, seed
+    )

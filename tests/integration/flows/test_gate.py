@@ -23,7 +23,7 @@ from serving.models.registered_version import require_passed, require_servable
 from tests.support.registered import client, model_file, run_folder, store
 from tests.support.signal_frames import frame
 from training.data.frame import NEVER, RankingFrame, concatenated
-from training.models.baselines import plain_rules
+from training.models.baselines import rule_scores
 from training.models.ranker import RankerConfig, fit, predict
 from training.registry.golden_rows import write_golden_rows
 from training.registry.mlflow_runs import TrackingError
@@ -45,7 +45,7 @@ TRIAL = ExperimentData(
     TRAIN,
     VALID,
     TEST,
-    plain_rules(TEST, 1),
+    rule_scores(TEST, 1),
     {"c": "Type A"},
     START,
 )

@@ -1,4 +1,4 @@
-"""The ranker on small data with a planted signal, and what it leaves for others to read."""
+"""The ranker on small data with a planted signal, and the files that it writes."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from tests.support.signal_frames import SIZE, frame
 from training.data.frame import NEVER, groups, take
 from training.evaluation import group_metrics
 from training.evaluation.compare import evaluate, predictions_table
-from training.models.baselines import plain_rules
+from training.models.baselines import rule_scores
 from training.models.ranker import RankerConfig, RankerError, fit, importance, informative, predict
 from training.registry.promotion_gate import Gate, Measured, decide
 
@@ -37,22 +37,22 @@ def _shuffled(frame):
     return replace(frame, label=label, learned=np.where(label > 0, 1, NEVER))
 
 
-def _sound(found):
-    """An evaluation of a version in which nothing else is wrong."""
+def _measured(found):
+    """Measurements of a version without any other fault."""
     return Measured("ndcg@10", found.against_rule, None, (), None, 0, len(TEST), 1.0)
 
 
 def test_ranker_learns_a_planted_signal_and_passes_the_gate(model):
-    measured = evaluate(TEST, predict(model, TEST.inputs), plain_rules(TEST, seed=1))
+    measured = evaluate(TEST, predict(model, TEST.inputs), rule_scores(TEST, seed=1))
     assert measured.table["ranker"]["ndcg@10"] > 0.95
-    assert decide(Gate(), _sound(measured)).passed
+    assert decide(Gate(), _measured(measured)).passed
 
 
 def test_ranker_of_shuffled_labels_learns_nothing_and_fails_the_gate():
     model = fit([_shuffled(TRAIN), _shuffled(VALID)], CONFIG)
-    measured = evaluate(TEST, predict(model, TEST.inputs), plain_rules(TEST, seed=1))
+    measured = evaluate(TEST, predict(model, TEST.inputs), rule_scores(TEST, seed=1))
     assert measured.table["ranker"]["ndcg@10"] < 0.7
-    assert not decide(Gate(), _sound(measured)).passed
+    assert not decide(Gate(), _measured(measured)).passed
 
 
 def test_same_seed_gives_the_same_bytes_and_another_does_not(model):
@@ -61,7 +61,7 @@ def test_same_seed_gives_the_same_bytes_and_another_does_not(model):
     assert other.save_raw() != model.save_raw()
 
 
-def test_rows_within_a_group_score_alike_whatever_stands_beside_them(model):
+def test_score_of_a_row_does_not_depend_on_other_rows(model):
     whole = predict(model, TEST.inputs)
     np.testing.assert_array_equal(predict(model, TEST.inputs[5:9]), whole[5:9])
     assert whole.dtype == np.float32
@@ -73,7 +73,7 @@ def test_more_own_purchases_never_lower_a_score(model):
     assert (np.diff(predict(model, rows)) >= 0).all()
 
 
-def test_model_names_its_inputs_and_what_it_gained_from_them(model):
+def test_model_has_the_names_of_its_inputs_and_their_gain(model):
     assert model.feature_names == list(RANKER_INPUTS)
     gains = importance(model, 5)
     assert gains[0][0] == "category_purchase_share"
@@ -90,27 +90,27 @@ def test_groups_without_an_order_to_learn_are_left_out():
 
 def test_untrained_trees_rank_as_the_plain_rule_does():
     none = fit([TRAIN], replace(CONFIG, n_estimators=0))
-    rule = plain_rules(TEST, seed=1)["own_spend"]
+    rule = rule_scores(TEST, seed=1)["own_spend"]
     assert _ndcg(TEST, predict(none, TEST.inputs)) == _ndcg(TEST, rule)
 
 
-def test_progress_hears_of_every_tree():
-    heard = []
-    fit([TRAIN, VALID], CONFIG, lambda done, most: heard.append((done, most)))
-    assert heard == [(tree, 40) for tree in range(1, 41)]
+def test_progress_is_called_for_every_tree():
+    calls = []
+    fit([TRAIN, VALID], CONFIG, lambda done, total: calls.append((done, total)))
+    assert calls == [(tree, 40) for tree in range(1, 41)]
 
 
-def test_empty_part_is_no_error_and_nothing_at_all_is():
+def test_empty_part_is_skipped_and_only_empty_parts_are_refused():
     nothing = take(TRAIN, np.zeros(len(TRAIN), bool))
     assert fit([TRAIN, nothing], CONFIG).num_boosted_rounds() == 40
     with pytest.raises(RankerError, match="got none in 0 pairs"):
         fit([nothing, nothing], CONFIG)
 
 
-def test_metrics_can_be_computed_again_from_the_predictions(model, tmp_path):
+def test_metrics_recomputed_from_the_predictions_are_the_same(model, tmp_path):
     import pyarrow.parquet as pq
 
-    scores = {"ranker": predict(model, TEST.inputs), **plain_rules(TEST, seed=1)}
+    scores = {"ranker": predict(model, TEST.inputs), **rule_scores(TEST, seed=1)}
     pq.write_table(predictions_table(TEST, scores), tmp_path / "predictions.parquet")
     read = pq.read_table(tmp_path / "predictions.parquet").to_pandas()
     assert list(read) == ["qid", "user_id", "campaign_id", "coupon_id", "model", "score", "label"]

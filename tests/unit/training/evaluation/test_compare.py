@@ -29,7 +29,7 @@ def _frame(seed=0):
 
 
 FRAME = _frame()
-RULES = baselines.plain_rules(FRAME, seed=1)
+RULES = baselines.rule_scores(FRAME, seed=1)
 PERFECT = FRAME.label.astype(np.float64)
 
 
@@ -95,10 +95,10 @@ def test_comparison_without_any_redeemed_coupon_says_what_to_do():
         compare.compare("random", nothing, nothing, np.array(["a", "b", "c"]), 0)
 
 
-def test_own_purchases_outrank_popularity_and_unknown_popularity_is_none():
+def test_own_purchases_outrank_popularity_and_unknown_popularity_counts_as_zero():
     counts = {"own_purchase_count": [2, 1, 0], "covered_buyer_count_all": [0, 900, np.nan]}
     frame = ranking_frame(["q"] * 3, [0, 0, 0], **counts)
-    assert np.argsort(-baselines.own_purchases_scores(frame)).tolist() == [0, 1, 2]
+    assert np.argsort(-baselines.rule_scores(frame, 1)["own_purchases"]).tolist() == [0, 1, 2]
     assert baselines.popularity_scores(frame).tolist() == [0.0, 900.0, 0.0]
 
 

@@ -1,4 +1,4 @@
-"""The textbook's recommenders against a slow reading of their definitions."""
+"""Textbook recommenders against slow implementations of their definitions."""
 
 import numpy as np
 import pytest
@@ -38,41 +38,41 @@ def similarity(one: np.ndarray, other: np.ndarray, kind: str) -> float:
 
 
 @pytest.mark.parametrize("kind", ["cosine", "pearson"])
-def test_user_based_is_the_taste_of_the_similar(kind):
+def test_user_based_is_the_weighted_mean_of_similar_users(kind):
     found = collaborative.user_based(KNOWN, kind)
     for user in range(USERS):
         others = [other for other in range(USERS) if other != user]
-        alike = {o: max(similarity(COUNT[user], COUNT[o], kind), 0.0) for o in others}
+        weights = {o: max(similarity(COUNT[user], COUNT[o], kind), 0.0) for o in others}
         for coupon in range(COUPONS):
-            taste = sum(alike[o] * (COUNT[o] @ SCOPE[coupon]) for o in others)
-            assert found[user, coupon] == pytest.approx(taste / sum(alike.values()))
+            total = sum(weights[o] * (COUNT[o] @ SCOPE[coupon]) for o in others)
+            assert found[user, coupon] == pytest.approx(total / sum(weights.values()))
 
 
-def test_only_the_most_similar_count():
+def test_only_the_most_similar_users_count():
     found = collaborative.user_based(KNOWN, nearest=1)
-    alike = [-1 if o == 2 else similarity(COUNT[2], COUNT[o], "cosine") for o in range(USERS)]
-    nearest = int(np.argmax(alike))
+    weights = [-1 if o == 2 else similarity(COUNT[2], COUNT[o], "cosine") for o in range(USERS)]
+    nearest = int(np.argmax(weights))
     assert found[2] == pytest.approx(SCOPE @ COUNT[nearest])
 
 
 @pytest.mark.parametrize("kind", ["cosine", "pearson"])
 @pytest.mark.parametrize("block", [1, 3, 64])
-def test_item_based_is_the_likeness_to_what_the_user_bought(kind, block):
+def test_item_based_is_the_similarity_to_bought_products(kind, block):
     found = collaborative.item_based(KNOWN, kind, block)
     for user in range(USERS):
         for coupon in range(COUPONS):
             bundle = COUNT @ SCOPE[coupon]
-            alike = [max(similarity(bundle, COUNT[:, p], kind), 0.0) for p in range(PRODUCTS)]
-            assert found[user, coupon] == pytest.approx(COUNT[user] @ alike)
+            weights = [max(similarity(bundle, COUNT[:, p], kind), 0.0) for p in range(PRODUCTS)]
+            assert found[user, coupon] == pytest.approx(COUNT[user] @ weights)
 
 
-def test_decayed_purchases_are_those_of_the_covered_products():
+def test_decayed_purchases_count_only_covered_products():
     assert collaborative.decayed_purchases(KNOWN) == pytest.approx(
         KNOWN.decayed.toarray() @ SCOPE.T
     )
 
 
-def test_factorization_is_the_nearest_matrix_of_few_factors():
+def test_factorization_is_the_best_low_rank_approximation():
     left, sizes, right = np.linalg.svd(COUNT, full_matrices=False)
     nearest = (left[:, :2] * sizes[:2]) @ right[:2]
     covered = np.maximum(SCOPE.sum(axis=1), 1)
@@ -80,7 +80,7 @@ def test_factorization_is_the_nearest_matrix_of_few_factors():
     assert found == pytest.approx(nearest @ SCOPE.T / covered, abs=1e-6)
 
 
-def test_content_prefers_the_bundle_of_the_same_words():
+def test_content_prefers_the_bundle_with_the_same_words():
     words = ["apple", "apple", "soap", "soap"]
     bought, scope = csr_array([[3.0, 0, 0, 0]]), csr_array([[0, 1.0, 0, 0], [0, 0, 1.0, 1.0]])
     found = collaborative.content(
@@ -89,18 +89,18 @@ def test_content_prefers_the_bundle_of_the_same_words():
     assert found == pytest.approx(np.array([[1.0, 0.0]]))
 
 
-def test_other_similarities_are_refused():
+def test_unknown_similarity_is_refused():
     with pytest.raises(ValueError, match="cosine or pearson, got 'jaccard'"):
         collaborative.user_based(KNOWN, "jaccard")
 
 
-def test_pairs_of_unknown_users_and_coupons_score_nothing():
+def test_unknown_user_or_coupon_scores_zero():
     scores = np.arange(USERS * COUPONS, dtype=float).reshape(USERS, COUPONS) + 1
     found = KNOWN.pair_scores(["u1", "new", "u6"], ["c2", "c2", "new"], scores)
     assert found.tolist() == [scores[1, 2], 0.0, 0.0]
 
 
-def test_of_some_coupons_the_scores_are_those_of_all():
+def test_scores_do_not_depend_on_the_other_coupons():
     some = KNOWN.for_coupons(["c3", "unknown", "c1", "c3"])
     assert list(some.coupons) == ["c3", "c1"]
     assert collaborative.user_based(some) == pytest.approx(

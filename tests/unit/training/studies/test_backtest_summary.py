@@ -13,7 +13,7 @@ from tests.support.ranking_frames import numbered, ranking_frame
 from training.data.frame import NEVER
 from training.evaluation.compare import RANKER
 from training.evaluation.list_metrics import Catalog
-from training.models.baselines import PLAIN_RULES, plain_rules
+from training.models.baselines import PLAIN_RULES, rule_scores
 from training.studies.backtest import Scored
 from training.studies.backtest_summary import LEAST_GROUPS, plain, summarize
 
@@ -45,7 +45,7 @@ def scored(seed: int = 0) -> Scored:
         **inputs,
     )
     guess = label * 0.5 + rng.random(count)
-    return Scored(frame, fold, {RANKER: guess, **plain_rules(frame, seed)})
+    return Scored(frame, fold, {RANKER: guess, **rule_scores(frame, seed)})
 
 
 SCORED = scored()
