@@ -123,6 +123,6 @@ def recommend(user_id: str, as_of: str | None = None, k: int = 10) -> Explained:
         limits=Limits(rules),
     )
     request = RecommendationRequest(user_id=user_id, placement="home", k=k)
-    answer = recommender.decide(request, features.user(user_id))
+    answer = recommender.decide(request, features.user(user_id)).body
     ids = [one.coupon_id for one in answer.recommendations]
     return Explained(answer, moment, covered_products(lake, state, user_id, ids, moment, most=2))

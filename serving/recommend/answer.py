@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from feature_repo.transforms.request.reasons import reasons
-from serving.candidates.index import CandidateIndex
 from serving.candidates.quotes import quotes
 from serving.online.feast_reader import Freshness
 from serving.recommend.candidate_set import CandidateSet
@@ -40,14 +39,18 @@ def answer_of(
     candidates: CandidateSet,
     ranked: Ranked,
     freshness: Freshness,
-) -> RecommendationAnswer:
+    degraded: tuple[str, ...] = (),
+) -> Answer:
     """Builds the answer to a request from its ranked candidates.
 
-    Coupons carry reasons only if the request asks for them.
+    ``degraded`` are the kinds of degradation that reading the user met. Coupons carry reasons only
+    if the request asks for them.
     """
-    ranker, others = ranked.ranker, len(candidates.index) - candidates.reachable
-    removed = _counts(others, candidates.removed, ranked.removed)
-    return RecommendationAnswer.made_of(
+    index, ranker = candidates.index, ranked.ranker
+    removed = _counts(len(index) - candidates.reachable, candidates.removed, ranked.removed)
+    reason = None if len(ranked.rows) else _empty_reason(candidates.reachable, removed)
+    unknown_products = index.has_unknown(item.product_id for item in request.cart)
+    body = RecommendationAnswer.made_of(
         {
             "request_id": request_id,
             "user_id": request.user_id,
@@ -56,31 +59,28 @@ def answer_of(
             "stale_features": tuple(freshness.stale_features(candidates.instant)),
             "recommendations": _recommendations(candidates, ranked, request.explain),
             "removed": removed,
-            "reason": None if len(ranked.rows) else _empty_reason(candidates.reachable, removed),
+            "reason": reason,
         }
     )
+    return Answer(body, (*degraded, *_degradations(body, bool(degraded), unknown_products)))
 
 
-def degradations(
-    request: RecommendationRequest,
-    answer: RecommendationAnswer,
-    index: CandidateIndex,
-    of_store: tuple[str, ...],
+def _degradations(
+    body: RecommendationAnswer, is_store_degraded: bool, unknown_products: bool
 ) -> Iterator[str]:
-    """Yields the kinds of degradation of an answer, first those of reading the user.
+    """Yields the kinds of degradation beside those of reading the user.
 
-    An unknown user is a degradation only if the store was read: ``of_store`` is empty then.
+    A user of a degraded store counts as unknown, which is no degradation of its own.
     """
-    yield from of_store
-    if answer.cold_start and not of_store:
+    if body.cold_start and not is_store_degraded:
         yield UNKNOWN_USER
-    if index.has_unknown(item.product_id for item in request.cart):
+    if unknown_products:
         yield UNKNOWN_PRODUCT
-    if LIMITS_UNKNOWN in answer.removed:
+    if LIMITS_UNKNOWN in body.removed:
         yield LEDGER
-    if answer.stale_features:
+    if body.stale_features:
         yield STALE_FEATURES
-    if not answer.recommendations:
+    if not body.recommendations:
         yield NO_CANDIDATES
 
 

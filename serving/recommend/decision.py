@@ -1,6 +1,7 @@
 """The record of a decision for the log, as served and as a challenger would have ranked it."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -9,13 +10,9 @@ from feature_repo.names import RANKER_SERVICE
 from serving.decisions.log import DecisionSink
 from serving.decisions.record import SHADOW, Decision
 from serving.decisions.shadow import Shadow
-from serving.ledger.ledger import NoLedger
-from serving.models.rankers import Ranker
 from serving.recommend.candidate_set import CandidateSet
-from serving.recommend.scoring import Ranked, score_and_select
-from serving.recommend.selection import Choice
+from serving.recommend.scoring import Ranked
 from serving.schemas.recommendation import RecommendationAnswer
-from serving.telemetry.stages import NoTimer
 
 
 @dataclass(frozen=True)
@@ -25,24 +22,14 @@ class Records:
     decisions: DecisionSink
     shadow: Shadow | None = None
 
-    def keep(
-        self,
-        decision: Decision,
-        candidates: CandidateSet,
-        choice: Choice,
-        challenger: Ranker | None,
-    ) -> None:
-        """Logs a decision and, after the answer, what the challenger would have shown instead.
-
-        The challenger's list claims nothing in the ledger.
-        """
+    def keep(self, decision: Decision, challenger_list: Callable[[], Ranked] | None) -> None:
+        """Logs a decision and, after the answer, the list that a challenger would have shown."""
         self.decisions.record(decision)
-        if challenger is None or self.shadow is None or not len(candidates.rows):
+        if challenger_list is None or self.shadow is None:
             return
 
         def rank_in_shadow() -> None:
-            ranked = score_and_select(candidates, challenger, choice, NoLedger(), NoTimer())
-            self.decisions.record(shadow_decision(decision, candidates, ranked))
+            self.decisions.record(shadow_decision(decision, challenger_list()))
 
         self.shadow.submit(rank_in_shadow)
 
@@ -60,14 +47,13 @@ def decision_of(
     ``policy`` is JSON, ``arm`` the alias that ranks for the user, ``watermark`` the instant up to
     which the online features are complete.
     """
-    index = candidates.index
     return Decision(
         request_id=answer.request_id,
         event_timestamp=candidates.context.as_of,
         user_id=answer.user_id,
         placement=candidates.context.placement,
-        candidate_ids=index.coupon_id[candidates.rows],
-        coupon_ids=index.coupon_id[ranked.rows],
+        candidate_ids=candidates.index.coupon_id[candidates.rows],
+        coupon_ids=ranked.coupon_ids,
         features=ranked.inputs,
         scores=ranked.scores,
         propensities=ranked.propensities,
@@ -83,12 +69,12 @@ def decision_of(
     )
 
 
-def shadow_decision(served: Decision, candidates: CandidateSet, ranked: Ranked) -> Decision:
+def shadow_decision(served: Decision, ranked: Ranked) -> Decision:
     """Copies a served decision with the challenger's list; ``removed`` counts for that list."""
     return replace(
         served,
         role=SHADOW,
-        coupon_ids=candidates.index.coupon_id[ranked.rows],
+        coupon_ids=ranked.coupon_ids,
         features=ranked.inputs,
         scores=ranked.scores,
         propensities=ranked.propensities,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from feature_repo.names import PLACEMENTS
@@ -9,22 +10,23 @@ from feature_repo.online.format.entity import Entity
 from serving.candidates.index import CandidateIndex
 from serving.ledger.ledger import Ledger, NoLedger
 from serving.models.experiment import Experiment
+from serving.models.rankers import Ranker
 from serving.models.slot import Models
 from serving.online.feast_reader import Freshness
 from serving.online.resilient_users import User
 from serving.policy.policies import Policies
-from serving.recommend.answer import Answer, answer_of, degradations
+from serving.recommend.answer import Answer, answer_of
 from serving.recommend.candidate_set import CandidateBuilder, CandidateSet
 from serving.recommend.decision import Records, decision_of
 from serving.recommend.purchase_cache import PurchaseCache
-from serving.recommend.scoring import score_and_select
-from serving.recommend.selection import DepartmentLabels, choice_for
+from serving.recommend.scoring import Ranked, score_and_select
+from serving.recommend.selection import Choice, DepartmentLabels, choice_for
 from serving.rules.filter import needs_ledger
 from serving.rules.settings import RuleSettings
 from serving.runtime.clock import Clock
 from serving.runtime.deadline import Deadline, no_deadline
 from serving.runtime.threads import StartedCoroutine, Threads
-from serving.schemas.recommendation import RecommendationAnswer, RecommendationRequest
+from serving.schemas.recommendation import RecommendationRequest
 from serving.telemetry.stages import NoTimer, StageTimer
 
 _MOST_COUPONS_IN_LOOP = 2_000
@@ -145,23 +147,22 @@ class Recommender:
                 candidates = self._candidates.build(request, cached, timer)
             user, degraded = await reading
             timer.lap("read_user")
-            if is_quick:
-                body = self.decide(request, user, timer, deadline, candidates)
-            else:
-                body = await self._threads.run(self.decide, request, user, timer, deadline)
-            return Answer(body, tuple(degradations(request, body, index, degraded)))
+            decide = partial(self.decide, request, user, degraded, timer, deadline, candidates)
+            return decide() if is_quick else await self._threads.run(decide)
 
     def decide(
         self,
         request: RecommendationRequest,
         user: User,
+        degraded: tuple[str, ...] = (),
         timer: StageTimer | None = None,
         deadline: Deadline | None = None,
         candidates: CandidateSet | None = None,
-    ) -> RecommendationAnswer:
+    ) -> Answer:
         """Decides on a user: builds candidates, scores, selects, answers, and logs the decision.
 
-        ``candidates`` are used if they are of this very user. Raises AsOfRefused for an instant
+        ``degraded`` are the kinds of degradation that reading the user met. ``candidates`` are used
+        if they are of this very user. Raises AsOfRefused for an instant
         that this service cannot decide for, and NotReady without a candidate index. Past the
         deadline nothing is reserved or logged, and OutOfTime is raised.
         """
@@ -176,14 +177,15 @@ class Recommender:
             request, request_id, candidates, self._limits.policies, self._limits.departments
         )
         deadline.check()
-        ranked = score_and_select(candidates, assigned.ranker, choice, self._limits.ledger, timer)
-        answer = answer_of(request, request_id, candidates, ranked, self._reads.freshness)
+        ledger, freshness = self._limits.ledger, self._reads.freshness
+        ranked = score_and_select(candidates, assigned.ranker, choice, ledger, timer)
+        answer = answer_of(request, request_id, candidates, ranked, freshness, degraded)
         timer.lap("answer")
         record = decision_of(
-            answer, candidates, ranked, choice.policy.as_json, assigned.arm, watermark
+            answer.body, candidates, ranked, choice.policy.as_json, assigned.arm, watermark
         )
         deadline.check()
-        self._records.keep(record, candidates, choice, assigned.shadow)
+        self._records.keep(record, _shadow_list(candidates, assigned.shadow, choice))
         timer.lap("log")
         timer.finish()
         return answer
@@ -205,6 +207,15 @@ class Recommender:
         if self._reads.users is None:
             raise TypeError("This recommender has no users to read: hand a user to decide().")
         return self._reads.users
+
+
+def _shadow_list(
+    candidates: CandidateSet, challenger: Ranker | None, choice: Choice
+) -> Callable[[], Ranked] | None:
+    """The ranking that a challenger would make, which claims nothing; None without one."""
+    if challenger is None or not len(candidates.rows):
+        return None
+    return partial(score_and_select, candidates, challenger, choice, NoLedger(), NoTimer())
 
 
 def is_decided_in_loop(index: CandidateIndex) -> bool:

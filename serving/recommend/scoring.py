@@ -22,12 +22,13 @@ _NO_SCORES = np.empty(0)
 class Ranked:
     """The ``n`` coupons to show, best first, and the ranker of their scores.
 
-    ``rows`` are index rows; ``inputs`` has shape ``(n, len(RANKER_INPUTS))``. ``removed`` counts,
-    by rule, the coupons that were removed after scoring.
+    ``rows`` are index rows, ``coupon_ids`` their coupons; ``inputs`` has shape
+    ``(n, len(RANKER_INPUTS))``. ``removed`` counts, by rule, the coupons removed after scoring.
     """
 
     ranker: Ranker
     rows: np.ndarray
+    coupon_ids: np.ndarray
     scores: np.ndarray
     inputs: np.ndarray
     propensities: np.ndarray
@@ -43,7 +44,9 @@ def score_and_select(
     """
     rows, inputs, context = candidates.rows, candidates.inputs, candidates.context
     if not len(rows):
-        return Ranked(ranker, rows, _NO_SCORES, NO_INPUTS, _NO_SCORES, {})
+        return Ranked(
+            ranker, rows, context.index.coupon_id[rows], _NO_SCORES, NO_INPUTS, _NO_SCORES, {}
+        )
     scores = np.asarray(ranker.score(inputs), dtype=np.float64)
     timer.lap("score")
     index = candidates.index
@@ -59,6 +62,7 @@ def score_and_select(
     return Ranked(
         ranker,
         rows[best],
+        index.coupon_id[rows[best]],
         scores[best],
         inputs[best],
         selected.propensities,
