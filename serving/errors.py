@@ -1,23 +1,24 @@
-"""What can go wrong in serving, and how a client is told.
+"""The errors of serving, and the HTTP status that a client gets for each.
 
-ServingError
-  AsOfRefused         the request names an instant this service cannot decide for   422
-  InvalidRequest      the request does not follow the contract                      422
-  NotReady            the service lacks something it needs to answer                503
-  OutOfTime           an answer would take longer than it may                       503
-  StorageFailed       what was sent could not be stored durably                     503
-  SignatureRefused    a notice that nobody with the secret has signed               401
-  KeyRefused          no API key, or one that is not known                          401
-  ScopeRefused        a key that does not reach this far                            403
-  TooSlow             a body that did not arrive in time                            408
-  TooLarge            a body above the limit                                        413
-  TooMany             more requests than the key may make                           429
-  ModelError          a model cannot serve; the one in place goes on
-    NotPassed           it did not pass the gate, or nothing shows that it did
-  AuditFailed         the audit log could not be written or read
-  KeysFailed          the file of API keys could not be read or changed as asked
-  SettingsRefused     the environment holds a setting that makes no sense
-  CannotListen        the service may not or cannot listen where it was told to
+* ServingError
+  * AsOfRefused       the service cannot decide for the instant in the request        422
+  * InvalidRequest    the request does not follow the contract                        422
+  * NotReady          the service lacks something that every answer needs             503
+  * OutOfTime         the answer was not ready by its deadline                        503
+  * StorageFailed     the events or the ledger could not be stored or read            503
+  * SignatureRefused  a registry notice without a valid signature                     401
+  * Refusal           a request refused before it is parsed
+    * KeyRefused      no API key, or an unknown one                                   401
+    * ScopeRefused    an API key without the scope of the path                        403
+    * TooSlow         a body that did not arrive in time                              408
+    * TooLarge        a body above the limit                                          413
+    * TooMany         more requests than the rate of the key                          429
+  * ModelError        a model that cannot serve; the current one stays in use
+    * NotPassed       a model that did not provably pass the gate
+  * AuditFailed       the audit log could not be written or read
+  * KeysFailed        the file of API keys could not be read or changed
+  * SettingsRefused   an invalid setting in the environment
+  * CannotListen      an address that the service cannot or must not listen on
 
 Every error answer is a problem document (RFC 9457). None repeats what the client sent.
 """
@@ -26,7 +27,10 @@ from collections.abc import Mapping
 
 
 class ServingError(Exception):
-    """An error whose message is one sentence that a client may read."""
+    """An error of serving. Its message is a sentence that a client may read.
+
+    ``status``, ``slug`` and ``title`` are those of its problem document.
+    """
 
     status = 500
     slug = "internal-error"
@@ -34,15 +38,15 @@ class ServingError(Exception):
 
 
 class AsOfRefused(ServingError):
-    """The instant in ``as_of`` is not one that this service decides for."""
+    """An ``as_of`` that this service cannot decide for."""
 
     status = 422
     slug = "as-of-refused"
-    title = "This instant cannot be decided for"
+    title = "The instant in as_of is not accepted"
 
 
 class InvalidRequest(ServingError):
-    """The request does not follow the contract; the problem's ``errors`` names each place."""
+    """A request that does not follow the contract; ``errors`` of the problem list each place."""
 
     status = 422
     slug = "invalid-request"
@@ -50,7 +54,7 @@ class InvalidRequest(ServingError):
 
 
 class NotReady(ServingError):
-    """Something that every answer needs is missing."""
+    """The service lacks something that every answer needs."""
 
     status = 503
     slug = "not-ready"
@@ -58,30 +62,30 @@ class NotReady(ServingError):
 
 
 class OutOfTime(ServingError):
-    """An answer would take longer than it may; the next one may not."""
+    """An answer was not ready by its deadline; a retry may be."""
 
     status = 503
     slug = "out-of-time"
-    title = "There was no answer in time"
+    title = "The answer was not ready in time"
 
 
 class StorageFailed(ServingError):
-    """What was sent could not be stored; send it again later."""
+    """Data could not be stored or read; a later retry may succeed."""
 
     status = 503
     slug = "storage-failed"
-    title = "What was sent could not be stored"
+    title = "The storage failed"
 
 
 class ModelError(ServingError):
-    """A model that cannot serve, and why."""
+    """A model that cannot serve. The message is the reason."""
 
     slug = "model-error"
     title = "The model cannot serve"
 
 
 class NotPassed(ModelError):
-    """A sound model that did not pass the gate, or of which nothing shows that it did."""
+    """A sound model that did not pass the gate, or has no proof that it did."""
 
 
 class AuditFailed(ServingError):
@@ -92,7 +96,7 @@ class AuditFailed(ServingError):
 
 
 class SignatureRefused(ServingError):
-    """A webhook's notice without a signature, with a wrong one, or with an old one."""
+    """A registry notice whose signature is missing, wrong or old."""
 
     status = 401
     slug = "signature-refused"
@@ -100,28 +104,28 @@ class SignatureRefused(ServingError):
 
 
 class KeysFailed(ServingError):
-    """The API keys could not be read, or not changed as asked."""
+    """The API keys could not be read or changed."""
 
     slug = "keys-failed"
     title = "The API keys failed"
 
 
 class SettingsRefused(ServingError):
-    """A setting of the environment makes no sense."""
+    """An invalid setting in the environment."""
 
     slug = "settings-refused"
-    title = "A setting makes no sense"
+    title = "A setting is not valid"
 
 
 class CannotListen(ServingError):
-    """The address is taken or not ours, or open to others while there is no key."""
+    """An address that is in use, is not of this machine, or would be public without an API key."""
 
     slug = "cannot-listen"
-    title = "The service cannot listen there"
+    title = "The service cannot listen on this address"
 
 
 class Refusal(ServingError):
-    """A request that is turned away before it is looked into; ``headers`` say what would help."""
+    """A request refused before it is parsed; ``headers`` are those of its answer."""
 
     def __init__(self, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
@@ -129,7 +133,7 @@ class Refusal(ServingError):
 
 
 class KeyRefused(Refusal):
-    """No API key, or one that is not known here."""
+    """No API key, or an unknown one."""
 
     status = 401
     slug = "key-refused"
@@ -137,11 +141,11 @@ class KeyRefused(Refusal):
 
 
 class ScopeRefused(Refusal):
-    """A key that does not reach this far."""
+    """An API key without the scope of the path."""
 
     status = 403
     slug = "scope-refused"
-    title = "The key does not reach this far"
+    title = "The API key lacks the scope"
 
 
 class TooSlow(Refusal):
@@ -161,7 +165,7 @@ class TooLarge(Refusal):
 
 
 class TooMany(Refusal):
-    """More requests than the key may make."""
+    """More requests than the rate of the key allows."""
 
     status = 429
     slug = "too-many-requests"

@@ -13,7 +13,7 @@ from feature_repo.lake.reader import Lake
 from serving.access.api_keys import KeyFile
 from serving.api.app import create_app
 from serving.errors import CannotListen
-from serving.http.addresses import in_url, is_loopback, listener
+from serving.http.addresses import bound_socket, in_url, is_loopback
 from serving.http.protocol import BoundedConfig
 from serving.http.workers import run_workers, shared_metrics
 from serving.online.feast_reader import FeastOnline
@@ -63,7 +63,7 @@ def serve(settings: Settings, listening: Callable[[str], None]) -> None:
             f"Without an API key the service listens on this machine alone, and {settings.host} is "
             "reached from others; make a key by `clipwise keys add`, or leave --host out."
         )
-    with listener(settings.host, settings.port) as socket:
+    with bound_socket(settings.host, settings.port) as socket:
         listening(f"http://{in_url(settings.host)}:{socket.getsockname()[1]}")
         if settings.workers > 1:
             with shared_metrics(settings.home) as folder:

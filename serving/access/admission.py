@@ -8,7 +8,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serving.access.api_keys import Key, KeyRing
 from serving.access.rate_limits import Rates
 from serving.errors import KeyRefused, Refusal, ScopeRefused, TooMany, TooSlow
-from serving.http.bodies import CLOSE, Gone, announced, discard, too_large, whole_body
+from serving.http.bodies import (
+    CLOSE_CONNECTION,
+    ClientDisconnected,
+    buffer_body,
+    declared_length,
+    discard_body,
+    too_large,
+)
 from serving.http.limits import Limits
 from serving.http.problems import refusal_answer
 
@@ -59,7 +66,7 @@ class Admission:
             received = await self._body(headers, receive)
         except Refusal as refusal:
             await self._refuse(refusal, scope, receive, send)
-        except Gone:
+        except ClientDisconnected:
             return
         else:
             await self._app(scope, received, send)
@@ -79,13 +86,13 @@ class Admission:
             raise _out_of_scope(key, wanted)
 
     async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> Receive:
-        """Raises TooLarge, TooSlow, Gone."""
-        length = announced(headers)
+        """Raises TooLarge, TooSlow, ClientDisconnected."""
+        length = declared_length(headers)
         if length == 0:
             return receive
         if length is not None and length > self._limits.max_body_bytes:
             raise too_large(self._limits)
-        return await whole_body(receive, self._limits)
+        return await buffer_body(receive, self._limits)
 
     async def _refuse(self, refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer so that the client can read it, whatever it still has to send.
@@ -94,15 +101,15 @@ class Admission:
         answer goes out at once, and what still comes is thrown away before the connection closes.
         """
         closing = "connection" in refusal.headers
-        if not closing and announced(dict(scope["headers"])) != 0:
+        if not closing and declared_length(dict(scope["headers"])) != 0:
             seconds, most = self._limits.body_seconds, self._limits.max_body_bytes
-            closing = not await discard(receive, seconds, most)
-        answer = refusal_answer(refusal, CLOSE if closing else {})
+            closing = not await discard_body(receive, seconds, most)
+        answer = refusal_answer(refusal, CLOSE_CONNECTION if closing else {})
         if isinstance(refusal, TooSlow) or not closing:
             await answer(scope, receive, send)
             return
         await answer(scope, receive, _left_open(send))
-        await discard(receive, self._limits.body_seconds)
+        await discard_body(receive, self._limits.body_seconds)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.http.bodies import Gone, body_of
+from serving.http.bodies import ClientDisconnected, read_body
 from serving.http.problems import problem_answer
 
 _JSON = "application/json"
@@ -29,8 +29,8 @@ class DirectRoute(APIRoute):
             await super().handle(scope, receive, send)
             return
         try:
-            body = await body_of(receive)
-        except Gone as error:
+            body = await read_body(receive)
+        except ClientDisconnected as error:
             raise HTTPException(400) from error
         answer = await self.endpoint(checked(self._model, content_type(scope), body))
         await answer(scope, receive, send)

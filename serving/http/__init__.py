@@ -1,4 +1,4 @@
-"""HTTP below the routes: sockets, workers, limits, problem documents.
+"""HTTP below the routes: sockets, workers, limits and problem documents.
 
-Knows no coupon and no API key. Imports errors, `runtime` and `telemetry`.
+It knows no coupon and no API key. It imports `errors`, `runtime` and `telemetry`.
 """

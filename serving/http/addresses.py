@@ -1,4 +1,4 @@
-"""Where the service listens: whether others reach it there, and whether the port is free."""
+"""The address that the service listens on."""
 
 import errno
 import ipaddress
@@ -8,7 +8,11 @@ from serving.errors import CannotListen
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address or name."""
+    """True if only this machine can reach an address or name.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0")
+    (True, True, False)
+    """
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -16,12 +20,16 @@ def is_loopback(host: str) -> bool:
 
 
 def in_url(host: str) -> str:
-    """The host as a URL has it: an IPv6 address in brackets."""
+    """Formats the host for a URL: an IPv6 address in brackets.
+
+    >>> in_url("::1")
+    '[::1]'
+    """
     return f"[{host}]" if ":" in host else host
 
 
-def listener(host: str, port: int) -> socket.socket:
-    """A socket bound to the address, which does not listen yet. Raises CannotListen."""
+def bound_socket(host: str, port: int) -> socket.socket:
+    """Returns a socket that is bound to the address and not yet listening. Raises CannotListen."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -43,9 +51,9 @@ def listener(host: str, port: int) -> socket.socket:
 def _reason(host: str, port: int, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return (
-            f"Port {port} of {host} is in use; stop what listens there, or choose another by "
-            "--port (0 takes a free one)."
+            f"Port {port} of {host} is in use; stop the program that listens there, or choose "
+            "another port by --port (0 takes a free one)."
         )
     if error.errno == errno.EACCES:
         return f"Port {port} needs rights that this user does not have; choose one above 1023."
-    return f"Nothing can listen on {host}: {error.strerror}; see --host."
+    return f"The service cannot listen on {host}: {error.strerror}; see --host."

@@ -1,4 +1,4 @@
-"""What a caller may take up: a body's size, the time it may take, requests a second."""
+"""Request bodies: read within a size and a time limit, or discarded."""
 
 import asyncio
 
@@ -8,47 +8,55 @@ from serving.errors import TooLarge, TooSlow
 from serving.http.limits import Limits
 from serving.runtime.deadline import TimeLimit
 
-CLOSE = {"connection": "close"}
+CLOSE_CONNECTION = {"connection": "close"}
+
+_MAX_DISCARDED_BYTES = 64 * 1_048_576
+"""Bytes of a refused body that are still read.
+
+A client that sends its whole body before it reads would otherwise get a broken connection instead
+of the answer.
+"""
 
 
-# What is refused unread is still taken off the wire, up to here: a client that sends all of it
-# before it reads would otherwise see a broken connection in place of the answer.
-_MOST_DISCARDED = 64 * 1_048_576
+class ClientDisconnected(Exception):
+    """The client closed the connection before its body was complete."""
 
 
-class Gone(Exception):
-    """The caller left before the body was here."""
+def declared_length(headers: dict[bytes, bytes]) -> int | None:
+    """Returns the length of the body in bytes as declared: 0 for no body, None if undeclared.
 
-
-def announced(headers: dict[bytes, bytes]) -> int | None:
-    """How many bytes of body a request announces: 0 if none, None if it does not say."""
+    >>> declared_length({b"content-length": b"12"}), declared_length({})
+    (12, 0)
+    >>> declared_length({b"transfer-encoding": b"chunked"})
+    """
     if b"transfer-encoding" in headers:
         return None
     length = headers.get(b"content-length", b"0")
     return int(length) if length.isdigit() else None
 
 
-async def whole_body(receive: Receive, limits: Limits) -> Receive:
-    """Wait for the body, and give it to the app in one piece.
+async def buffer_body(receive: Receive, limits: Limits) -> Receive:
+    """Waits for the whole body and returns a ``receive`` that yields it as one message.
 
-    Raises TooLarge, TooSlow, and Gone if the caller left.
+    Raises TooLarge, TooSlow, and ClientDisconnected.
     """
     try:
         with TimeLimit(limits.body_seconds):
-            body = await body_of(receive, limits)
+            body = await read_body(receive, limits)
     except TimeoutError as error:
         raise TooSlow(
-            f"The body was not here within {limits.body_seconds:g} seconds; send it again at once.",
-            CLOSE,
+            f"The body did not arrive within {limits.body_seconds:g} seconds; send it again "
+            "without pauses.",
+            CLOSE_CONNECTION,
         ) from error
-    return _again(body, receive)
+    return _replay(body, receive)
 
 
-async def body_of(receive: Receive, limits: Limits | None = None) -> bytes:
-    """All of a body. Raises TooLarge, and Gone if the caller left."""
+async def read_body(receive: Receive, limits: Limits | None = None) -> bytes:
+    """Returns the whole body. Raises TooLarge and ClientDisconnected."""
     parts, size, more = [], 0, True
     while more:
-        part, more = await _part(receive)
+        part, more = await _receive_part(receive)
         size += len(part)
         if limits is not None and size > limits.max_body_bytes:
             raise too_large(limits)
@@ -56,43 +64,46 @@ async def body_of(receive: Receive, limits: Limits | None = None) -> bytes:
     return b"".join(parts)
 
 
-async def discard(receive: Receive, seconds: float, most: int = _MOST_DISCARDED) -> bool:
-    """Take the rest of a body off the wire and keep nothing; whether that was all of it."""
+async def discard_body(
+    receive: Receive, seconds: float, max_bytes: int = _MAX_DISCARDED_BYTES
+) -> bool:
+    """Reads and drops the rest of a body. Returns True if it reached the end within the limits."""
     try:
         async with asyncio.timeout(seconds):
-            while most >= 0:
-                part, more = await _part(receive)
-                most -= len(part)
+            while max_bytes >= 0:
+                part, more = await _receive_part(receive)
+                max_bytes -= len(part)
                 if not more:
                     return True
-    except (TimeoutError, Gone):
+    except (TimeoutError, ClientDisconnected):
         pass
     return False
 
 
 def too_large(limits: Limits) -> TooLarge:
-    """The refusal of a body above the limit."""
+    """Returns the refusal of a body above the limit."""
     return TooLarge(
-        f"The body may have at most {limits.max_body_bytes} bytes; send it in smaller parts.", CLOSE
+        f"Expected a body of at most {limits.max_body_bytes} bytes; send it in smaller parts.",
+        CLOSE_CONNECTION,
     )
 
 
-async def _part(receive: Receive) -> tuple[bytes, bool]:
+async def _receive_part(receive: Receive) -> tuple[bytes, bool]:
     message = await receive()
     if message["type"] == "http.disconnect":
-        raise Gone
+        raise ClientDisconnected
     return message.get("body", b""), message.get("more_body", False)
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
-    """Receives the body once, and then what comes after it."""
-    waiting = True
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Returns a ``receive`` that yields the body once, and then the messages after it."""
+    is_pending = True
 
     async def received() -> Message:
-        nonlocal waiting
-        if not waiting:
+        nonlocal is_pending
+        if not is_pending:
             return await receive()
-        waiting = False
+        is_pending = False
         return {"type": "http.request", "body": body, "more_body": False}
 
     return received

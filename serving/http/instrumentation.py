@@ -1,4 +1,4 @@
-"""What every request passes first and every answer last: id, headers, time, log line."""
+"""Middleware that names, times, logs and counts each request."""
 
 import logging
 from collections.abc import Callable, Collection
@@ -6,7 +6,11 @@ from collections.abc import Callable, Collection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.http.problems import failure_answer
-from serving.http.security_headers import NOTHING, POLICY, SECURITY
+from serving.http.security_headers import (
+    CONTENT_SECURITY_POLICY,
+    SECURITY_HEADERS,
+    STRICTEST_POLICY,
+)
 from serving.telemetry.logs import REQUEST_ID_HEADER, begin_request
 from serving.telemetry.metrics import Metrics
 from serving.telemetry.traces import Traces
@@ -15,15 +19,16 @@ log = logging.getLogger(__name__)
 
 _ID = REQUEST_ID_HEADER.encode()
 
-# What nginx calls a client that closed its connection before there was an answer.
 _CLIENT_LEFT = 499
+"""The status that nginx logs for a client that left before its answer."""
 
 
 class Instrumentation:
-    """Names, times, counts and logs each request, and seals its answer.
+    """Middleware that names, times, counts and logs each request, and adds the headers.
 
-    ``paths`` are those of the routes: no other is ever written down, since it may hold anything.
-    Whatever fails inside becomes a problem document and one line in the log.
+    ``paths`` are those of the routes. Any other path counts as "unknown" and is never recorded,
+    because it may hold personal data. An exception inside becomes a problem document and one line
+    in the log.
     """
 
     def __init__(
@@ -44,62 +49,52 @@ class Instrumentation:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begun = self._timer()
+        start = self._timer()
         headers = dict(scope["headers"])
-        answer = _Sealed(send, begin_request(headers.get(_ID)))
+        sender = _Sender(send, begin_request(headers.get(_ID)))
         path, method = scope["path"], scope["method"]
         route = path if path in self._paths else "unknown"
         try:
             if self._traces is None:
-                await self._answer(scope, receive, answer)
+                await self._answer(scope, receive, sender)
             else:
-                await self._traced(scope, receive, answer, route, headers)
+                with self._traces.request(method, route, headers, sender.request_id) as span:
+                    await self._answer(scope, receive, sender)
+                    self._traces.set_status(span, sender.status)
         finally:
-            self._note(method, route, answer.status, self._timer() - begun)
+            self._record(method, route, sender.status, self._timer() - start)
 
-    async def _answer(self, scope: Scope, receive: Receive, answer: "_Sealed") -> None:
+    async def _answer(self, scope: Scope, receive: Receive, sender: "_Sender") -> None:
         try:
-            await self._app(scope, receive, answer.send)
+            await self._app(scope, receive, sender.send)
         except Exception as error:
             log.error("a request failed", exc_info=error)
-            if not answer.started:
-                await failure_answer()(scope, receive, answer.send)
+            if not sender.has_started:
+                await failure_answer()(scope, receive, sender.send)
 
-    async def _traced(
-        self,
-        scope: Scope,
-        receive: Receive,
-        answer: "_Sealed",
-        route: str,
-        headers: dict[bytes, bytes],
-    ) -> None:
-        with self._traces.request(scope["method"], route, headers, answer.request_id) as span:
-            await self._answer(scope, receive, answer)
-            self._traces.answered(span, answer.status)
-
-    def _note(self, method: str, route: str, status: int, seconds: float) -> None:
+    def _record(self, method: str, route: str, status: int, seconds: float) -> None:
         self._metrics.request(route, status, seconds)
         milliseconds = round(1000 * seconds, 3)
         fields = {"method": method, "route": route, "status": status, "ms": milliseconds}
         log.info("answered", extra={"fields": fields})
 
 
-class _Sealed:
-    """Sends an answer with the request's id and the security headers."""
+class _Sender:
+    """Sends an answer with the request id and the security headers; keeps its status."""
 
     def __init__(self, send: Send, request_id: str) -> None:
         self._send = send
         self.request_id = request_id
-        self.started = False
+        self.has_started = False
         self.status = _CLIENT_LEFT
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.started = True
+            self.has_started = True
             self.status = message["status"]
-            headers = [*message.get("headers", ()), *SECURITY]
+            headers = [*message.get("headers", ()), *SECURITY_HEADERS]
             headers.append((_ID, self.request_id.encode()))
-            if not any(name == POLICY for name, _ in headers):
-                headers.append(NOTHING)
+            if not any(name == CONTENT_SECURITY_POLICY for name, _ in headers):
+                headers.append(STRICTEST_POLICY)
             message = {**message, "headers": headers}
         await self._send(message)

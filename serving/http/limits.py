@@ -1,15 +1,16 @@
-"""Limits of one caller: body size, times and request rate."""
+"""Limits of one client: body size, times and request rate."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one caller may take up.
+    """Limits of one client.
 
-    A request's head and body must each be there ``head_seconds`` and ``body_seconds`` after they
-    were due, and an answer that waits to be read is given up after ``write_seconds``.
-    ``per_second`` is how many requests a key may make in each worker; 0 sets no limit.
+    The head of a request must be complete ``head_seconds`` after its start, the body
+    ``body_seconds`` after the head. A client that does not read its answer for ``write_seconds`` is
+    disconnected. ``per_second`` is the number of requests per second that a key may make in each
+    worker; 0 sets no limit.
     """
 
     max_body_bytes: int = 1_048_576

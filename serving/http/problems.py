@@ -1,10 +1,10 @@
-"""Turns everything that goes wrong into a problem document."""
+"""Problem documents (RFC 9457) for every error."""
 
 import json
-import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from itertools import islice
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -14,6 +14,17 @@ from serving.errors import InvalidRequest, Refusal, ServingError
 
 PROBLEM_JSON = "application/problem+json"
 
+MAX_ERRORS = 100
+"""Most places that one problem lists; a longer list helps no reader."""
+
+_DETAILS = {
+    400: "The body could not be read; send one JSON object in UTF-8.",
+    404: "This path does not exist; /docs lists the paths.",
+    405: "This path does not accept this method; the header Allow lists the methods.",
+}
+
+_RETRY_SOON = {"retry-after": "1"}
+
 
 def problem(
     status: int,
@@ -22,9 +33,12 @@ def problem(
     title: str | None = None,
     errors: Iterable[dict[str, str]] | None = None,
 ) -> bytes:
-    """A problem document as ASCII JSON, so that no character a client sends can break it.
+    """Returns a problem document as ASCII JSON, so that no character of a client can break it.
 
-    Without a ``slug`` the status says it all and the type is ``about:blank``.
+    Without a ``slug`` the type is ``about:blank``: the status alone is the kind of problem.
+
+    >>> problem(404, "No such path.")
+    b'{"type": "about:blank", "title": "Not Found", "status": 404, "detail": "No such path."}'
     """
     document: dict[str, object] = {
         "type": f"urn:clipwise:problem:{slug}" if slug else "about:blank",
@@ -37,31 +51,14 @@ def problem(
     return json.dumps(document).encode("ascii")
 
 
-log = logging.getLogger(__name__)
-
-
-MOST_ERRORS = 100
-"""Places that a problem names: beyond so many, more of them help nobody."""
-
-
-_DETAILS = {
-    400: "The body could not be read; send one JSON object in UTF-8.",
-    404: "There is no such path; /docs lists those there are.",
-    405: "This path does not take this method; the header Allow names those it takes.",
-}
-
-
-_SOON = {"retry-after": "1"}
-
-
 def install_problems(app: FastAPI) -> None:
-    """Answer every error of the app with a problem document."""
+    """Makes the app answer every error with a problem document."""
     for kind, answer in _ANSWERS.items():
         app.add_exception_handler(kind, answer)
 
 
 def problem_answer(request: Request, error: Exception) -> Response:
-    """The problem document of an error. Raises the error if it is none that has one."""
+    """Returns the problem document of an error. Raises the error again if it has none."""
     for kind, answer in _ANSWERS.items():
         if isinstance(error, kind):
             return answer(request, error)
@@ -69,14 +66,14 @@ def problem_answer(request: Request, error: Exception) -> Response:
 
 
 def refusal_answer(refusal: Refusal, more: Mapping[str, str]) -> Response:
-    """The answer to a request that is turned away, with the refusal's headers and ``more``."""
+    """Returns the answer to a refused request, with the refusal's headers and ``more`` headers."""
     body = problem(refusal.status, str(refusal), refusal.slug, refusal.title)
     return _answer(body, refusal.status, {**refusal.headers, **more})
 
 
 def failure_answer() -> Response:
-    """The answer when something failed that should not: it says nothing of the cause."""
-    return _answer(problem(500, "The service failed; its log has the cause."), 500)
+    """Returns the answer to a request that failed unexpectedly; it hides the cause."""
+    return _answer(problem(500, "The service failed; its log states the cause."), 500)
 
 
 def _answer(body: bytes, status: int, headers: Mapping[str, str] | None = None) -> Response:
@@ -85,15 +82,15 @@ def _answer(body: bytes, status: int, headers: Mapping[str, str] | None = None) 
 
 def _serving_error(request: Request, error: ServingError) -> Response:
     body = problem(error.status, str(error), error.slug, error.title)
-    return _answer(body, error.status, _SOON if error.status == 503 else None)
+    return _answer(body, error.status, _RETRY_SOON if error.status == 503 else None)
 
 
 def _validation_error(request: Request, error: RequestValidationError) -> Response:
     errors = [
         {"location": ".".join(str(part) for part in entry["loc"]), "message": entry["msg"]}
-        for entry in islice(error.errors(), MOST_ERRORS)
+        for entry in islice(error.errors(), MAX_ERRORS)
     ]
-    detail = "The request does not follow the contract; errors names each place, /docs shows it."
+    detail = "The request does not follow the contract in /docs; errors lists each wrong place."
     kind = InvalidRequest
     return _answer(problem(kind.status, detail, kind.slug, kind.title, errors), kind.status)
 
@@ -103,7 +100,8 @@ def _http_error(request: Request, error: HTTPException) -> Response:
     return _answer(problem(error.status_code, detail), error.status_code, error.headers)
 
 
-_ANSWERS = {
+# Each handler gets the errors of its own class alone.
+_ANSWERS: Mapping[type[Exception], Callable[[Request, Any], Response]] = {
     ServingError: _serving_error,
     RequestValidationError: _validation_error,
     HTTPException: _http_error,

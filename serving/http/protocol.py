@@ -1,15 +1,16 @@
-"""Connections that hold the service up: closed once a head is overdue or an answer goes unread.
+"""Uvicorn's HTTP protocol with limits: slow heads, large heads and unread answers.
 
-Uvicorn waits forever for the rest of a request's head, for a head of any size, and for a client
-that stops reading. A body's time is bounded in ``serving.limits``. It also throws away the body of
-a request that offers to go on in another protocol, as Java's own client does of every first one.
+Uvicorn alone waits forever for the rest of a request's head, for a head of any size, and for a
+client that stops reading. (``bodies`` limits the time of a body.) Uvicorn also drops the body of a
+request that offers another protocol, as the Java HTTP client does in the first request of each
+connection.
 """
 
 import asyncio
 import logging
 from collections.abc import Iterable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 import httptools
 from uvicorn import Config
@@ -17,47 +18,54 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from serving.http.limits import Limits
 from serving.http.problems import PROBLEM_JSON, problem
-from serving.http.security_headers import NOTHING, SECURITY
+from serving.http.security_headers import SECURITY_HEADERS, STRICTEST_POLICY
 from serving.telemetry.logs import REQUEST_ID_HEADER, new_id
 
 log = logging.getLogger(__name__)
 
-_MOST_HEAD_BYTES = 65_536
+_MAX_HEAD_BYTES = 65_536
 _STATUS_LINE = b"HTTP/1.1 "
 
-_OFFER = frozenset((b"connection", b"upgrade", b"http2-settings"))
-"""The headers by which a request offers another protocol."""
+_UPGRADE_HEADERS = frozenset((b"connection", b"upgrade", b"http2-settings"))
+"""Headers by which a request offers to continue in another protocol."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Uvicorn's HTTP protocol, bounded by the limits of its ``BoundedConfig``.
+    """Uvicorn's HTTP protocol, with the limits of its ``BoundedConfig``.
 
-    A request whose head comes in one piece, as nearly all do, costs no timer.
+    A request whose head arrives in one piece, as nearly all do, starts no timer.
     """
+
+    config: "BoundedConfig"
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self.limits: Limits = self.config.limits
+        self.limits = self.config.limits
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
-        super().connection_made(_WholeAnswers(transport, self.loop))
-        self._await_head()
+    # Like uvicorn's method, it takes a narrower type of transport than asyncio's protocol.
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        joining = _JoiningTransport(transport, self.loop)
+        super().connection_made(cast(asyncio.Transport, joining))
+        self._start_head_timer()
 
     def data_received(self, data: bytes) -> None:
-        before, in_head = self.cycle, self._between_requests() or not self.cycle.more_body
+        before = self.cycle
+        is_head = self._is_between_requests() or not self.cycle.more_body
         self._parse(data)
-        if not in_head or self.cycle is not before:
+        if not is_head or self.cycle is not before:
             self._head_bytes = 0
             self._stop_head_timer()
             return
         self._head_bytes += len(data)
-        if self._head_bytes > _MOST_HEAD_BYTES:
-            self._refuse(431, f"The head may have at most {_MOST_HEAD_BYTES} bytes.")
+        if self._head_bytes > _MAX_HEAD_BYTES:
+            self._refuse(
+                431, f"Expected a head of at most {_MAX_HEAD_BYTES} bytes; send fewer headers."
+            )
         elif self._head_timer is None:
-            self._await_head()
+            self._start_head_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_head_timer()
@@ -77,7 +85,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._write_timer = None
 
     def _parse(self, data: bytes) -> None:
-        """What uvicorn does with data, but an offer of another protocol is not taken up."""
+        """Parses data as uvicorn does, but declines an offer of another protocol."""
         self._unset_keepalive_if_required()
         while True:
             try:
@@ -86,73 +94,75 @@ class BoundedProtocol(HttpToolsProtocol):
             except httptools.HttpParserError as error:
                 self.send_400_response(str(error))
                 return
-            except httptools.HttpParserUpgrade as offered:
-                data = self._without_offer() + data[offered.args[0] :]
+            except httptools.HttpParserUpgrade as upgrade:
+                data = self._head_without_upgrade() + data[upgrade.args[0] :]
 
     def _should_upgrade(self) -> bool:
-        """Whether uvicorn is to leave a head alone, as it comes again without the offer."""
+        """True if uvicorn must ignore this head, because it is parsed again without the offer."""
         return self.scope["method"] != "CONNECT"
 
-    def _without_offer(self) -> bytes:
-        """The head that was just read as one that offers nothing, for a new parser."""
+    def _head_without_upgrade(self) -> bytes:
+        """Returns the parsed head without its offer, and starts a new parser for it."""
         method, version = self.parser.get_method(), self.parser.get_http_version().encode()
-        last = not self.parser.should_keep_alive()
-        kept = [(name, value) for name, value in self.headers if name not in _OFFER]
-        kept += [(b"connection", b"close")] if last else []
+        is_last = not self.parser.should_keep_alive()
+        kept = [(name, value) for name, value in self.headers if name not in _UPGRADE_HEADERS]
+        kept += [(b"connection", b"close")] if is_last else []
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         return _head(b"%b %b HTTP/%b" % (method, self.url, version), kept)
 
     def send_400_response(self, msg: str) -> None:
-        """What is no HTTP is refused by a problem document, like everything else."""
-        self._refuse(400, "What came is no HTTP request; send one.")
+        """Answers data that is not HTTP with a problem document, like every other error."""
+        self._refuse(400, "Expected an HTTP request, got other data; send HTTP.")
 
-    def _between_requests(self) -> bool:
+    def _is_between_requests(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
-    def _answering(self) -> bool:
+    def _is_sending_answer(self) -> bool:
         if self.pipeline:
             return True
-        return not self._between_requests() and self.cycle.response_started
+        return not self._is_between_requests() and self.cycle.response_started
 
-    def _await_head(self) -> None:
-        self._head_timer = self.loop.call_later(self.limits.head_seconds, self._head_overdue)
+    def _start_head_timer(self) -> None:
+        self._head_timer = self.loop.call_later(self.limits.head_seconds, self._on_head_timeout)
 
     def _stop_head_timer(self) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
 
-    def _head_overdue(self) -> None:
+    def _on_head_timeout(self) -> None:
         self._head_timer = None
-        if not self._between_requests():
+        if not self._is_between_requests():
             return
         if not self._head_bytes:
             self.transport.close()
         else:
             seconds = self.limits.head_seconds
-            self._refuse(408, f"The request's head was not here within {seconds:g} seconds.")
+            self._refuse(408, f"The head did not arrive within {seconds:g} seconds; send it again.")
 
     def _refuse(self, status: int, detail: str) -> None:
-        """Answer without a request to answer, and close."""
+        """Sends a problem document although there is no complete request, and closes."""
         self._stop_head_timer()
         if self.transport.is_closing():
             return
-        if self._answering():
-            # Nothing may stand within an answer that is on its way.
+        if self._is_sending_answer():
+            # A problem document must not land inside another answer.
             self.transport.abort()
             return
         name = new_id()
-        log.info("no request came", extra={"fields": {"request_id": name, "status": status}})
+        log.info(
+            "a connection sent no request", extra={"fields": {"request_id": name, "status": status}}
+        )
         self.transport.write(_answer(status, problem(status, detail), name))
         self.transport.close()
 
 
-class _WholeAnswers:
-    """A transport that sends the head of an answer with what follows it.
+class _JoiningTransport:
+    """A transport that joins the head of an answer with its body in one write.
 
-    Uvicorn writes them one after the other, and the second write costs as much as the first. A
-    head that nothing follows in the same turn of the event loop goes out alone.
+    Uvicorn writes them separately, and the second write costs as much as the first. If no body
+    follows in the same turn of the event loop, the head is sent alone.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -187,8 +197,8 @@ def _answer(status: int, body: bytes, request_id: str) -> bytes:
         (b"content-type", PROBLEM_JSON.encode()),
         (b"content-length", b"%d" % len(body)),
         (b"connection", b"close"),
-        *SECURITY,
-        NOTHING,
+        *SECURITY_HEADERS,
+        STRICTEST_POLICY,
         (REQUEST_ID_HEADER.encode(), request_id.encode()),
     )
     phrase = HTTPStatus(status).phrase.encode()
@@ -200,7 +210,7 @@ def _head(first: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
 
 
 class BoundedConfig(Config):
-    """Uvicorn's configuration of a server whose connections are bounded by ``limits``."""
+    """Uvicorn's configuration, with ``limits`` for each connection."""
 
     def __init__(self, app: Any, limits: Limits, **options: Any) -> None:
         super().__init__(app, http=BoundedProtocol, **options)

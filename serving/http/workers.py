@@ -1,4 +1,4 @@
-"""Several processes that answer on one port. The supervisor replaces a process that dies."""
+"""Worker processes on one port. Uvicorn's supervisor replaces a worker that dies."""
 
 import os
 import shutil
@@ -17,16 +17,16 @@ from serving.http.protocol import BoundedConfig
 from serving.telemetry.logs import log_to_stderr
 
 _HEALTHCHECK_SECONDS = 60
-"""Time after which a silent worker is replaced; a worker is silent while it imports."""
+"""Time after which a worker that does not respond is replaced. It cannot while it imports."""
 
 _SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 
 
 @contextmanager
 def shared_metrics(home: Path) -> Iterator[Path]:
-    """An empty folder below ``home`` in which the workers share their metrics, removed at the end.
+    """Makes an empty folder below ``home`` for the metrics of all workers; removes it at the end.
 
-    Prometheus' client finds it by an environment variable, which the workers inherit.
+    The Prometheus client finds it by an environment variable, which the workers inherit.
     """
     folder = home / "metrics" / str(os.getpid())
     shutil.rmtree(folder, ignore_errors=True)
@@ -45,9 +45,10 @@ def run_workers(
     limits: Limits,
     options: dict[str, Any],
 ) -> None:
-    """Answers requests by ``count`` processes until this process is stopped.
+    """Serves from ``count`` processes until this process is stopped.
 
-    Each process calls ``application``, which must be picklable. ``options`` are uvicorn's.
+    Each worker calls ``application`` to build its app, so it must be picklable. ``options`` are
+    uvicorn's.
     """
     config = BoundedConfig(
         partial(_in_worker, application),

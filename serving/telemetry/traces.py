@@ -49,7 +49,7 @@ class Traces:
         ) as span:
             yield span
 
-    def answered(self, span: Any, status: int) -> None:
+    def set_status(self, span: Any, status: int) -> None:
         """Note a request's status; from 500 on the span is an error."""
         from opentelemetry.trace import StatusCode
 

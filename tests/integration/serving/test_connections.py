@@ -1,4 +1,4 @@
-"""Clients that take their time, send too much, or do not listen, against a real server."""
+"""A real server and clients that are slow, send too much, or do not read their answer."""
 
 import asyncio
 import http.client
@@ -18,7 +18,7 @@ from serving.access.admission import Admission
 from serving.access.api_keys import KeyRing
 from serving.access.rate_limits import Rates
 from serving.errors import CannotListen
-from serving.http.addresses import in_url, is_loopback, listener
+from serving.http.addresses import bound_socket, in_url, is_loopback
 from serving.http.limits import Limits
 from serving.http.protocol import BoundedConfig
 
@@ -26,8 +26,8 @@ LIMITS = Limits(max_body_bytes=1_000, head_seconds=0.5, body_seconds=0.5, write_
 HUGE = 50 * 1_048_576
 
 
-class _Locked:
-    """Keys of which nobody holds one; /open asks for none."""
+class _NoKeyAccepted:
+    """Keys are required and there are none, so only open paths answer."""
 
     required = True
 
@@ -38,7 +38,7 @@ class _Locked:
 async def _app(scope, receive, send) -> None:
     """Answers with the size of the body, or at /static-offline-docs/large with 50 MB.
 
-    At /static-offline-docs/slow the body comes later than the head.
+    At /static-offline-docs/slow the body follows later than the head.
     """
     message = await receive()
     if scope["path"].endswith("slow"):
@@ -54,7 +54,7 @@ async def _app(scope, receive, send) -> None:
 
 
 async def _slow(send) -> None:
-    """Answers with a head and, a moment later, a body."""
+    """Sends a head, and a body 0.2 seconds later."""
     headers = [(b"content-length", b"4")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await asyncio.sleep(0.2)
@@ -62,7 +62,7 @@ async def _slow(send) -> None:
 
 
 class Address(NamedTuple):
-    """Where a server listens, and its open connections."""
+    """The address of a server, and its open connections."""
 
     host: str
     port: int
@@ -72,9 +72,9 @@ class Address(NamedTuple):
 @contextmanager
 def running(limits: Limits) -> Iterator[Address]:
     """A server on a free port, in a thread."""
-    doors = Admission(_app, _Locked(), Rates(time.monotonic), limits)
-    with listener("127.0.0.1", 0) as bound:
-        config = BoundedConfig(doors, limits, log_config=None, lifespan="off", ws="none")
+    admission = Admission(_app, _NoKeyAccepted(), Rates(time.monotonic), limits)
+    with bound_socket("127.0.0.1", 0) as bound:
+        config = BoundedConfig(admission, limits, log_config=None, lifespan="off", ws="none")
         running = uvicorn.Server(config)
         thread = threading.Thread(target=running.run, kwargs={"sockets": [bound]})
         thread.start()
@@ -83,7 +83,7 @@ def running(limits: Limits) -> Iterator[Address]:
         yield Address(*bound.getsockname(), running.server_state.connections)
         running.should_exit = True
         thread.join(10)
-        assert not thread.is_alive(), "a client held up the end of the server"
+        assert not thread.is_alive(), "a client blocked the shutdown of the server"
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def server():
 
 @pytest.fixture
 def patient():
-    """Where a server listens that waits long for a client that does not read."""
+    """The address of a server that waits long for a client that does not read."""
     with running(replace(LIMITS, write_seconds=60.0)) as address:
         yield address[:2]
 
@@ -111,7 +111,7 @@ def head(path: str = "/healthz", **headers: str) -> bytes:
 
 
 def answered(server) -> int:
-    """The status of a plain request, which others must not hold up."""
+    """The status of a plain request, which other connections must not delay."""
     connection = http.client.HTTPConnection(*server[:2], timeout=5)
     connection.request("GET", "/healthz")
     status = connection.getresponse().status
@@ -130,7 +130,7 @@ def until_closed(connection: socket.socket) -> bytes:
 
 
 def trickle(connection: socket.socket, data: bytes) -> None:
-    """Send a byte each 20 ms until the other side has enough of it."""
+    """Sends one byte every 20 ms until the server closes the connection."""
     try:
         for byte in data:
             connection.sendall(bytes([byte]))
@@ -139,29 +139,29 @@ def trickle(connection: socket.socket, data: bytes) -> None:
         pass
 
 
-def test_head_that_trickles_is_given_up(server, raw):
+def test_head_that_trickles_gets_408(server, raw):
     begun = time.monotonic()
     sender = threading.Thread(target=trickle, args=(raw, head(x="y" * 400)))
     sender.start()
     assert answered(server) == 200
-    said = until_closed(raw)
-    assert said.startswith(b"HTTP/1.1 408 ") and b"application/problem+json" in said
+    received = until_closed(raw)
+    assert received.startswith(b"HTTP/1.1 408 ") and b"application/problem+json" in received
     assert time.monotonic() - begun < 5
     sender.join()
 
 
-def test_second_head_that_trickles_is_given_up_too(server, raw):
+def test_second_head_that_trickles_gets_408_too(server, raw):
     raw.sendall(head(content_length="0"))
     assert raw.recv(65_536).startswith(b"HTTP/1.1 200")
     raw.sendall(b"POST /healthz HT")
     assert until_closed(raw).startswith(b"HTTP/1.1 408 ")
 
 
-def test_connection_that_says_nothing_is_closed_without_a_word(raw):
+def test_connection_that_sends_nothing_is_closed_without_an_answer(raw):
     assert until_closed(raw) == b""
 
 
-def test_body_that_trickles_is_given_up(server, raw):
+def test_body_that_trickles_gets_408(server, raw):
     raw.sendall(head(content_length="500"))
     sender = threading.Thread(target=trickle, args=(raw, b"x" * 500))
     sender.start()
@@ -177,7 +177,7 @@ def test_head_without_end_is_refused(raw):
             raw.sendall(f"X-{number}: {'y' * 50}\r\n".encode())
     except (BrokenPipeError, ConnectionResetError):
         pass
-    # Cut off while it sends, a client may not get to read why.
+    # A client that is cut off while it sends may not be able to read the answer.
     assert until_closed(raw)[:13] in (b"HTTP/1.1 431 ", b"")
 
 
@@ -193,7 +193,7 @@ def test_head_without_end_behind_an_unread_answer_is_not_kept(patient):
 
 
 @pytest.mark.parametrize("sent", [b"\x16\x03\x01\x02\x00\x01", b"POST /healthz HTTP/1.1\r\nHo"])
-def test_what_is_no_request_is_a_problem_with_the_headers_of_every_answer(raw, sent):
+def test_data_that_is_no_request_gets_a_problem_with_the_headers_of_every_answer(raw, sent):
     raw.sendall(sent)
     head, _, body = until_closed(raw).partition(b"\r\n\r\n")
     status, *lines = head.decode().split("\r\n")
@@ -205,26 +205,28 @@ def test_what_is_no_request_is_a_problem_with_the_headers_of_every_answer(raw, s
     assert "default-src 'none'" in headers["content-security-policy"]
 
 
-OFFER = {"connection": "Upgrade, HTTP2-Settings", "upgrade": "h2c", "http2_settings": "AAEAAEAA"}
+UPGRADE = {"connection": "Upgrade, HTTP2-Settings", "upgrade": "h2c", "http2_settings": "AAEAAEAA"}
 
 
-def test_offer_of_another_protocol_costs_a_request_nothing(raw):
-    asked = head(content_length="3", **OFFER) + b"abc"
+def test_offer_of_another_protocol_loses_no_body(raw):
+    request = head(content_length="3", **UPGRADE) + b"abc"
     for _ in range(2):
-        raw.sendall(asked)
+        raw.sendall(request)
         assert raw.recv(65_536).endswith(b"\r\n\r\n3")
-    raw.sendall(asked[:30])
+    raw.sendall(request[:30])
     time.sleep(0.05)
-    raw.sendall(asked[30:-1])
+    raw.sendall(request[30:-1])
     time.sleep(0.05)
-    raw.sendall(asked[-1:] + head(content_length="2", **OFFER | {"connection": "upgrade, close"}))
+    raw.sendall(
+        request[-1:] + head(content_length="2", **UPGRADE | {"connection": "upgrade, close"})
+    )
     raw.sendall(b"ab")
-    said = until_closed(raw)
-    assert said.count(b"HTTP/1.1 200 OK") == 2 and said.endswith(b"\r\n\r\n2")
+    received = until_closed(raw)
+    assert received.count(b"HTTP/1.1 200 OK") == 2 and received.endswith(b"\r\n\r\n2")
 
 
-def test_offer_in_chunks_is_taken_whole(raw):
-    raw.sendall(head(transfer_encoding="chunked", **OFFER) + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
+def test_chunked_body_with_an_offer_of_another_protocol_is_read_whole(raw):
+    raw.sendall(head(transfer_encoding="chunked", **UPGRADE) + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
     assert raw.recv(65_536).endswith(b"\r\n\r\n5")
 
 
@@ -253,20 +255,20 @@ def test_fifty_megabytes_in_chunks_are_refused_and_the_client_can_read_why(serve
     connection.close()
 
 
-def test_client_that_asks_first_sends_no_large_body(raw):
+def test_client_that_expects_100_continue_gets_413_for_a_large_body(raw):
     raw.sendall(head(content_length=str(HUGE), expect="100-continue"))
-    said = raw.recv(65_536)
-    assert said.startswith(b"HTTP/1.1 413 ") and b"100 Continue" not in said
+    received = raw.recv(65_536)
+    assert received.startswith(b"HTTP/1.1 413 ") and b"100 Continue" not in received
 
 
-def test_client_that_asks_first_may_send_a_small_body(raw):
+def test_client_that_expects_100_continue_may_send_a_small_body(raw):
     raw.sendall(head(content_length="3", expect="100-continue"))
     assert raw.recv(65_536).startswith(b"HTTP/1.1 100 Continue")
     raw.sendall(b"abc")
     assert raw.recv(65_536).endswith(b"\r\n\r\n3")
 
 
-def test_connection_stays_after_a_refusal(server):
+def test_connection_stays_open_after_a_refusal(server):
     connection = http.client.HTTPConnection(*server[:2], timeout=5)
     for _ in range(3):
         connection.request("POST", "/v1/events", body=b"x" * 900)
@@ -284,7 +286,7 @@ def test_refused_client_with_a_large_body_can_read_why(server):
     connection.close()
 
 
-def test_client_that_does_not_read_is_dropped_and_holds_up_nobody(server, raw):
+def test_client_that_does_not_read_is_dropped_and_delays_no_other(server, raw):
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
     raw.sendall(b"GET /static-offline-docs/large HTTP/1.1\r\nHost: shop\r\n\r\n")
     assert raw.recv(1)
@@ -295,22 +297,22 @@ def test_client_that_does_not_read_is_dropped_and_holds_up_nobody(server, raw):
     assert not server.connections
 
 
-def test_chunked_requests_of_the_right_size_are_taken(server):
+def test_chunked_request_within_the_limit_is_accepted(server):
     connection = http.client.HTTPConnection(*server[:2], timeout=5)
     connection.request("POST", "/healthz", body=(b"x" * 10 for _ in range(9)), encode_chunked=True)
     assert connection.getresponse().read() == b"90"
     connection.close()
 
 
-def test_taken_port_is_one_sentence(server):
+def test_port_in_use_is_one_sentence(server):
     with pytest.raises(CannotListen, match=r"^Port \d+ of 127.0.0.1 is in use; .*--port"):
-        listener(*server[:2])
+        bound_socket(*server[:2])
 
 
 @pytest.mark.parametrize("host", ["no such host", "192.0.2.1", "x" * 300])
-def test_address_that_is_not_ours_is_one_sentence(host):
+def test_address_of_another_machine_is_one_sentence(host):
     with pytest.raises(CannotListen):
-        listener(host, 0)
+        bound_socket(host, 0)
 
 
 @pytest.mark.parametrize(
@@ -327,7 +329,7 @@ def test_address_that_is_not_ours_is_one_sentence(host):
         ("shop.example", False),
     ],
 )
-def test_loopback_is_known(host, loopback):
+def test_loopback_addresses_are_recognized(host, loopback):
     assert is_loopback(host) is loopback
     assert in_url(host) == (f"[{host}]" if ":" in host else host)
 
@@ -335,11 +337,11 @@ def test_loopback_is_known(host, loopback):
 def test_answer_arrives_in_one_piece(raw):
     for _ in range(3):
         raw.sendall(head("/static-offline-docs/x", content_length="2") + b"ab")
-        said = raw.recv(65_536)
-        assert said.startswith(b"HTTP/1.1 200 ") and said.endswith(b"\r\n\r\n2")
+        received = raw.recv(65_536)
+        assert received.startswith(b"HTTP/1.1 200 ") and received.endswith(b"\r\n\r\n2")
 
 
-def test_head_does_not_wait_for_a_body_that_is_late(raw):
+def test_head_is_sent_before_a_late_body(raw):
     raw.sendall(head("/static-offline-docs/slow", content_length="0"))
     assert raw.recv(65_536).endswith(b"\r\n\r\n")
     assert raw.recv(65_536) == b"late"
@@ -348,7 +350,7 @@ def test_head_does_not_wait_for_a_body_that_is_late(raw):
 def test_answers_to_requests_sent_at_once_come_in_their_order(raw):
     parts = [head("/static-offline-docs/x", content_length=str(n)) + b"a" * n for n in (1, 2, 3)]
     raw.sendall(b"".join(parts))
-    said = b""
-    while said.count(b"HTTP/1.1 200 ") < 3 or not said.endswith(b"\r\n\r\n3"):
-        said += raw.recv(65_536)
-    assert [part[-1:] for part in said.split(b"HTTP/1.1 200 ")[1:]] == [b"1", b"2", b"3"]
+    received = b""
+    while received.count(b"HTTP/1.1 200 ") < 3 or not received.endswith(b"\r\n\r\n3"):
+        received += raw.recv(65_536)
+    assert [part[-1:] for part in received.split(b"HTTP/1.1 200 ")[1:]] == [b"1", b"2", b"3"]

@@ -46,7 +46,7 @@ def test_traces_reach_the_collector_that_the_environment_names(collector, monkey
         watch = MeteredTimer(lambda: 1, [traces.stages])
         watch.lap("score")
         watch.finish()
-        traces.answered(span, 200)
+        traces.set_status(span, 200)
     traces.close()
     ((path, body),) = collector.got
     assert path == "/v1/traces"
@@ -65,7 +65,7 @@ def test_collector_that_is_down_holds_up_neither_requests_nor_the_end(monkeypatc
         begun, traces = time.monotonic(), otlp_traces()
         for _ in range(1_000):
             with traces.request("POST", "/v1/recommendations", {}, "r") as span:
-                traces.answered(span, 200)
+                traces.set_status(span, 200)
         traces.close()
     assert time.monotonic() - begun < 10
 

@@ -7,7 +7,7 @@ import pytest
 from serving.api.app import create_app
 from serving.errors import ModelError
 from serving.http.limits import Limits
-from serving.http.problems import MOST_ERRORS, PROBLEM_JSON
+from serving.http.problems import MAX_ERRORS, PROBLEM_JSON
 from serving.models.experiment import Experiment
 from serving.models.webhook import Webhook, sign
 from serving.runtime.background import Background
@@ -77,7 +77,7 @@ def test_object_of_very_many_names_is_one_error(body):
 def test_problem_names_no_more_places_than_anybody_reads():
     lines = [{"product_id": "", "quantity": 0, "unit_price": -1}] * 500
     answer = post(service(limits=Limits()), json=ASK | {"cart": lines})
-    assert len(assert_problem(answer, 422)["errors"]) == MOST_ERRORS
+    assert len(assert_problem(answer, 422)["errors"]) == MAX_ERRORS
 
 
 def test_body_that_is_not_utf8_is_a_problem():

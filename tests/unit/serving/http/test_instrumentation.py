@@ -1,4 +1,4 @@
-"""What goes around every request: its name, its line in the log, its headers, its trace."""
+"""The id, log line, headers and trace of every request."""
 
 import asyncio
 import io
@@ -23,19 +23,19 @@ def named(name: str | None) -> tuple:
     return ("POST", "/v1/recommendations", {"json": ASK, "headers": headers})
 
 
-def test_client_names_its_request():
+def test_request_id_of_the_client_is_kept():
     (answer,) = call(service(), named("shop-17:a.b_c"))
     assert answer.headers["x-request-id"] == "shop-17:a.b_c"
 
 
 @pytest.mark.parametrize("name", [None, "", "-a", "a b", "a/b", "../x", "a" * 129, "\u00e9", '"'])
-def test_name_that_could_do_harm_is_replaced(name):
+def test_request_id_that_could_do_harm_is_replaced(name):
     (answer,) = call(service(), named(name))
     assert answer.status_code == 200
     assert len(answer.headers["x-request-id"]) == 32 and answer.headers["x-request-id"].isalnum()
 
 
-def test_decision_has_the_name_of_its_request():
+def test_thread_of_a_request_has_its_request_id():
     async def ask() -> str:
         begin_request(b"mine")
         return await asyncio.to_thread(current_request_id)
@@ -43,7 +43,7 @@ def test_decision_has_the_name_of_its_request():
     assert asyncio.run(ask()) == "mine"
 
 
-def test_outside_a_request_every_name_is_new():
+def test_every_request_id_outside_a_request_is_new():
     async def names() -> set[str]:
         return {current_request_id(), current_request_id()}
 
@@ -65,7 +65,7 @@ def test_page_runs_its_own_script_and_no_other():
     assert "'sha256-" in scripts and "unsafe" not in scripts
 
 
-def test_browser_of_another_site_is_not_let_in():
+def test_request_from_another_site_in_a_browser_is_refused():
     headers = {"origin": "http://evil.example", "access-control-request-method": "POST"}
     (preflight, posted) = call(
         service(),
@@ -80,7 +80,7 @@ def test_browser_of_another_site_is_not_let_in():
     assert_problem(posted, 422)
 
 
-def test_failure_is_one_line_with_its_place_and_without_its_words():
+def test_failure_is_one_log_line_with_its_place_and_without_its_message():
     stream = io.StringIO()
     handler = NonBlockingLines(stream)
     handler.setFormatter(JsonLines())
@@ -100,7 +100,7 @@ def test_failure_is_one_line_with_its_place_and_without_its_words():
     assert "hand a user" not in stream.getvalue()
 
 
-def test_failure_outside_a_request_keeps_its_words():
+def test_failure_outside_a_request_keeps_its_message():
     try:
         raise OSError("disk full") from ValueError("why")
     except OSError as error:
@@ -109,30 +109,30 @@ def test_failure_outside_a_request_keeps_its_words():
     assert line["error_message"] == "disk full" and line["cause"]["error_message"] == "why"
 
 
-class _Stuck(io.StringIO):
-    """A reader of the log that takes nothing until it is let."""
+class _Blocked(io.StringIO):
+    """A stream whose writes block until ``is_free``."""
 
     def __init__(self):
         super().__init__()
-        self.free = False
+        self.is_free = False
 
     def write(self, text: str) -> int:
-        while not self.free:
+        while not self.is_free:
             time.sleep(0.01)
         return super().write(text)
 
 
-def test_log_that_nobody_reads_costs_lines_and_no_time():
-    stream = _Stuck()
+def test_log_without_a_reader_drops_lines_and_delays_nothing():
+    stream = _Blocked()
     handler = NonBlockingLines(stream, waiting=10, seconds=0.01)
     record = logging.LogRecord("x", logging.INFO, "", 0, "line", (), None)
     handler.emit(record)
     time.sleep(0.1)
-    begun = time.perf_counter()
+    start = time.perf_counter()
     for _ in range(15):
         handler.emit(record)
-    assert time.perf_counter() - begun < 1
-    stream.free = True
+    assert time.perf_counter() - start < 1
+    stream.is_free = True
     handler.close()
     assert handler.dropped == 5 and stream.getvalue().count("line") == 11
 
@@ -144,7 +144,7 @@ def spans():
     return exporter, Traces(provider)
 
 
-def test_trace_of_the_caller_goes_on_through_the_stages(spans):
+def test_trace_of_the_client_contains_a_span_for_each_stage(spans):
     exporter, traces = spans
     ticks = iter(range(100))
 
@@ -157,13 +157,13 @@ def test_trace_of_the_caller_goes_on_through_the_stages(spans):
         service(traces=traces, watch=watch),
         ("POST", "/v1/recommendations?user=900", {"json": ASK, "headers": headers}),
     )
-    *stages, whole = exporter.get_finished_spans()
+    *stages, request = exporter.get_finished_spans()
     assert [span.name for span in stages] == list(STAGES)
-    assert whole.name == "POST /v1/recommendations"
-    assert f"{whole.context.trace_id:032x}" == "0af7651916cd43dd8448eb211c80319c"
-    assert f"{whole.parent.span_id:016x}" == "b7ad6b7169203331"
-    assert {span.parent.span_id for span in stages} == {whole.context.span_id}
-    assert dict(whole.attributes) == {
+    assert request.name == "POST /v1/recommendations"
+    assert f"{request.context.trace_id:032x}" == "0af7651916cd43dd8448eb211c80319c"
+    assert f"{request.parent.span_id:016x}" == "b7ad6b7169203331"
+    assert {span.parent.span_id for span in stages} == {request.context.span_id}
+    assert dict(request.attributes) == {
         "http.request.method": "POST",
         "http.route": "/v1/recommendations",
         "http.response.status_code": 200,
@@ -172,7 +172,7 @@ def test_trace_of_the_caller_goes_on_through_the_stages(spans):
     assert all(not span.attributes for span in stages)
 
 
-def test_provider_that_others_made_global_is_told_nothing(monkeypatch):
+def test_global_provider_of_another_library_gets_no_spans(monkeypatch):
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
@@ -180,7 +180,7 @@ def test_provider_that_others_made_global_is_told_nothing(monkeypatch):
     assert exporter.get_finished_spans() == ()
 
 
-def test_failed_request_is_a_failed_span_without_its_words(spans):
+def test_failed_request_is_a_failed_span_without_its_message(spans):
     exporter, traces = spans
     call(service(broken=True, traces=traces), named(None))
     (span,) = exporter.get_finished_spans()
