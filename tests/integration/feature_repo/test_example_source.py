@@ -1,4 +1,4 @@
-"""The example shop that ships with the tests."""
+"""The example shop in tests/example, read as a folder of files."""
 
 import importlib.util
 import shutil
@@ -18,7 +18,7 @@ def batch():
     return files.read(EXAMPLE)
 
 
-def test_every_row_of_the_example_can_be_read(batch):
+def test_all_rows_of_the_example_are_read(batch):
     assert list(batch.tables) == list(TABLES)
     assert all(rejected.num_rows == 0 for rejected in batch.rejected.values())
     sizes = {name: table.num_rows for name, table in batch.tables.items()}
@@ -26,7 +26,7 @@ def test_every_row_of_the_example_can_be_read(batch):
     assert 2_000 < sizes["events"] < 8_000 and sizes["redemptions"] > 50
 
 
-def test_every_child_has_its_parent(batch):
+def test_child_rows_have_their_parents(batch):
     for name, table in TABLES.items():
         for parent in table.parents:
             known = batch.tables[parent.table][parent.parent_column]
@@ -34,7 +34,7 @@ def test_every_child_has_its_parent(batch):
             assert pc.all(pc.is_in(ids, value_set=known)).as_py(), (name, parent)
 
 
-def test_the_example_has_every_kind_of_coupon_and_one_open_campaign(batch):
+def test_example_has_every_kind_of_coupon_and_one_open_campaign(batch):
     coupons = batch.tables["coupons"]
     assert set(coupons["discount_type"].to_pylist()) == set(DISCOUNT_TYPES)
     open_ones = coupons.filter(pc.equal(coupons["audience"], "open"))
@@ -59,7 +59,7 @@ def test_redemptions_are_valid_within_the_limit_and_for_the_users_exposed(batch)
     assert found.num_rows == 0
 
 
-def test_the_example_is_what_its_script_makes(batch, tmp_path):
+def test_script_of_the_example_writes_the_same_files(batch, tmp_path):
     shutil.copy(EXAMPLE / "mapping.toml", tmp_path)
     script().make(tmp_path)
     again = files.read(tmp_path)

@@ -117,7 +117,7 @@ def check_entries(columns: list, wanted: dict, where: str) -> None:
         check_value(weight, decayed, f"{where} {one}")
 
 
-def test_the_hard_cases_equal_their_descriptions_at_every_telling_instant(store):
+def test_hard_cases_equal_their_descriptions_at_every_telling_instant(store):
     log = complete(hard_cases())
     relanded(store, log, watermark=complete_until(log))
     check_views(store, log, telling_instants(log))
@@ -163,7 +163,7 @@ def ingest(home: Path, folder: Path, log: dict) -> None:
         assert not done.checked.quarantined.num_rows, done.checked.quarantined.to_pylist()
 
 
-def test_a_history_keeps_the_1024_heaviest_products_and_ties_by_id(store):
+def test_history_keeps_the_1024_heaviest_products_and_ties_by_id(store):
     names = [f"p{number:04d}" for number in range(1_032)]
     events = [_purchase(name, START + DAY) for name in reversed(names[:1_030])]
     # A microsecond is enough to be heavier.

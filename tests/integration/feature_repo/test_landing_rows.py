@@ -28,7 +28,7 @@ def ages(lake, state, known=True):
     return sorted(zip(table["user_id"].to_pylist(), table["age_min"].to_pylist(), strict=True))
 
 
-def test_the_same_batch_twice_changes_nothing(lake):
+def test_same_batch_twice_changes_nothing(lake):
     first, _ = land(lake, whole_batch(), quarantined("q1"))
     files = sorted(lake.root.rglob("*"))
     second, classified = land(lake, whole_batch(), quarantined("q1"))
@@ -63,7 +63,7 @@ def test_correction_does_not_count_before_it_was_learned(lake):
     assert ages(lake, state) == [("u1", 31)]
 
 
-def test_a_correction_in_the_same_batch_is_present_the_second_time(lake):
+def test_correction_in_the_same_batch_is_present_the_second_time(lake):
     batch = {"users": rows("users", user(age=30), user(age=31, created=5))}
     land(lake, batch)
     _, classified = land(lake, batch)
@@ -98,7 +98,7 @@ def test_later_version_with_the_same_content_is_present(lake):
     assert classified["users"].present == 1
 
 
-def test_a_correction_back_to_the_first_content_is_a_correction(lake):
+def test_correction_back_to_the_first_content_is_a_correction(lake):
     land(lake, {"users": rows("users", user(age=30), user(age=31, created=5))})
     state, classified = land(lake, {"users": rows("users", user(age=30, created=9))})
     assert classified["users"].new.num_rows == 1
@@ -131,7 +131,7 @@ def test_rows_that_differ_in_one_of_two_key_columns_are_different(lake):
     )
 
 
-def test_the_content_hash_does_not_depend_on_the_order_of_rows(tmp_path):
+def test_content_hash_does_not_depend_on_the_order_of_rows(tmp_path):
     people = [user(f"u{i}", age=i) for i in range(50)]
     one, _ = land(Lake(tmp_path / "one"), {"users": rows("users", *people)})
     other = Lake(tmp_path / "other")
@@ -196,7 +196,7 @@ def test_rows_enter_the_quarantine_once_and_leave_it_when_released(lake):
     assert held_ids(lake, lake.state(1)) == ["q1", "q2"]
 
 
-def test_the_quarantine_can_be_emptied_and_filled_again(lake):
+def test_quarantine_can_be_emptied_and_filled_again(lake):
     land(lake, {}, quarantined("q1"))
     state, _ = land(lake, {}, released={"q1"})
     assert held_ids(lake, state) == []
@@ -217,7 +217,7 @@ def test_release_of_an_unknown_row_changes_nothing(lake):
     assert again == first
 
 
-def test_an_empty_batch_still_makes_a_first_state(lake):
+def test_empty_batch_still_makes_a_first_state(lake):
     state, _ = land(lake, {"users": rows("users")})
     assert (state.number, dict(state.tables)) == (1, {})
     assert lake.read("users", state).num_rows == 0

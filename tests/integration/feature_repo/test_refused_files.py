@@ -1,4 +1,4 @@
-"""Folders that cannot be read: each is refused with one sentence that names what is wrong."""
+"""Folders that cannot be read: each is refused with one sentence that names the fault."""
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,7 +24,7 @@ def refusal(folder, **options) -> str:
     return message
 
 
-def test_a_missing_column_is_named_with_its_file_and_what_there_is(tmp_path):
+def test_error_for_a_missing_column_names_its_file_and_the_existing_columns(tmp_path):
     message = refusal(write(tmp_path, users__csv="user,event_timestamp\nu1,2025-01-15\n"))
     assert message == (
         f"{tmp_path / 'users.csv'}: the table users needs the column user_id; the file has user, "
@@ -32,26 +32,26 @@ def test_a_missing_column_is_named_with_its_file_and_what_there_is(tmp_path):
     )
 
 
-def test_a_mapped_column_that_the_file_has_not_is_named(tmp_path):
+def test_error_names_a_mapped_column_that_the_file_lacks(tmp_path):
     mapping = '[users]\ncolumns = { age_min = "age" }'
     message = refusal(write(tmp_path, users__csv=GOOD, mapping__toml=mapping))
     assert "users.csv: the table users needs the column age (mapped to age_min)" in message
 
 
 @pytest.mark.parametrize("content", ["", "user_id,event_timestamp\n", "\n"])
-def test_an_empty_file_is_refused(tmp_path, content):
+def test_empty_file_is_refused(tmp_path, content):
     message = refusal(write(tmp_path, users__csv=content))
     assert "users.csv" in message
     assert any(word in message for word in ("is empty", "has no rows", "cannot be read"))
 
 
-def test_an_empty_parquet_table_is_refused(tmp_path):
+def test_empty_parquet_table_is_refused(tmp_path):
     columns = {"user_id": pa.array([], pa.string())}
     pq.write_table(pa.table(columns), tmp_path / "users.parquet")
     assert "users.parquet has no rows; fill it or remove it" in refusal(tmp_path)
 
 
-def test_a_corrupt_parquet_file_is_refused(tmp_path):
+def test_corrupt_parquet_file_is_refused(tmp_path):
     pq.write_table(pa.table({"user_id": ["u1"] * 1000}), tmp_path / "users.parquet")
     whole = (tmp_path / "users.parquet").read_bytes()
     for broken in (whole[:-20], whole[: len(whole) // 2], b"PAR1" + b"\0" * 100, b"no parquet"):
@@ -59,7 +59,7 @@ def test_a_corrupt_parquet_file_is_refused(tmp_path):
         assert "users.parquet cannot be read as Parquet" in message
 
 
-def test_a_parquet_file_whose_pages_are_damaged_is_refused(tmp_path):
+def test_parquet_file_whose_pages_are_damaged_is_refused(tmp_path):
     ids = [f"user number {number}" for number in range(5000)]
     pq.write_table(pa.table({"user_id": ids}), tmp_path / "users.parquet", compression="gzip")
     content = bytearray((tmp_path / "users.parquet").read_bytes())
@@ -69,40 +69,40 @@ def test_a_parquet_file_whose_pages_are_damaged_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("where", ["header", "value"])
-def test_a_csv_that_is_not_utf_8_is_refused(tmp_path, where):
+def test_csv_that_is_not_utf_8_is_refused(tmp_path, where):
     text = GOOD.replace("u1", "Zoë") if where == "value" else GOOD.replace("user", "usér")
     message = refusal(write(tmp_path, users__csv=text.encode("latin-1")))
     assert "users.csv cannot be read as UTF-8 CSV" in message
 
 
-def test_a_csv_row_with_too_few_values_is_refused_by_its_number(tmp_path):
+def test_error_for_a_csv_row_with_too_few_values_has_its_number(tmp_path):
     message = refusal(write(tmp_path, users__csv=f"{GOOD}u2\n"))
     assert "users.csv cannot be read as UTF-8 CSV" in message and "Row #3" in message
 
 
-def test_a_column_that_is_there_twice_is_refused(tmp_path):
+def test_repeated_column_is_refused(tmp_path):
     message = refusal(write(tmp_path, users__csv="user_id,user_id,event_timestamp\n1,2,3\n"))
     assert "users.csv has the column user_id more than once" in message
 
 
-def test_a_table_that_is_there_twice_is_refused(tmp_path):
+def test_two_files_for_one_table_are_refused(tmp_path):
     pq.write_table(pa.table({"user_id": ["u1"]}), tmp_path / "users.parquet")
     message = refusal(write(tmp_path, users__csv=GOOD))
     assert message == f"Both users.parquet and users.csv are in {tmp_path}; keep one."
 
 
-def test_a_file_of_no_table_is_refused(tmp_path):
+def test_file_of_no_table_is_refused(tmp_path):
     message = refusal(write(tmp_path, users__csv=GOOD, event__csv=GOOD))
     assert "found event.csv; the tables are users, products," in message
 
 
-def test_a_folder_without_tables_and_a_folder_that_is_none(tmp_path):
+def test_folder_without_tables_and_a_path_that_is_no_folder_are_refused(tmp_path):
     assert "found none; the tables are users" in refusal(tmp_path)
-    assert "is not one" in refusal(tmp_path / "nowhere")
-    assert "is not one" in refusal(write(tmp_path, users__csv=GOOD) / "users.csv")
+    assert "is no folder" in refusal(tmp_path / "nowhere")
+    assert "is no folder" in refusal(write(tmp_path, users__csv=GOOD) / "users.csv")
 
 
-def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path):
+def test_file_that_changes_while_it_is_read_is_refused(tmp_path):
     write(tmp_path, users__csv=GOOD)
 
     def read_and_append(path):
@@ -114,7 +114,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path):
     assert "users.csv changed while it was read; ingest again when it is complete" in message
 
 
-def test_a_file_that_is_replaced_by_one_of_the_same_size_is_refused(tmp_path):
+def test_file_that_is_replaced_by_one_of_the_same_size_is_refused(tmp_path):
     write(tmp_path, users__csv=GOOD)
 
     def read_and_replace(path):
@@ -126,7 +126,7 @@ def test_a_file_that_is_replaced_by_one_of_the_same_size_is_refused(tmp_path):
     assert "changed while it was read" in refusal(tmp_path, reader=read_and_replace)
 
 
-def test_a_file_that_goes_away_is_refused(tmp_path):
+def test_file_that_is_removed_during_the_read_is_refused(tmp_path):
     write(tmp_path, users__csv=GOOD)
 
     def read_and_remove(path):
@@ -134,10 +134,10 @@ def test_a_file_that_goes_away_is_refused(tmp_path):
         path.unlink()
         return rows
 
-    assert "went away while" in refusal(tmp_path, reader=read_and_remove)
+    assert "was removed while" in refusal(tmp_path, reader=read_and_remove)
 
 
-def test_a_part_that_appears_while_the_folder_is_read_is_refused(tmp_path):
+def test_part_that_appears_while_the_folder_is_read_is_refused(tmp_path):
     (tmp_path / "users").mkdir()
     write(tmp_path / "users", one__csv=GOOD)
 
@@ -167,7 +167,7 @@ def test_parts_with_other_columns_or_of_two_kinds_are_refused(tmp_path):
         ("age_min", [[1]], "users.age_min should be a whole number"),
     ],
 )
-def test_a_column_of_a_type_that_cannot_hold_its_values_is_refused(tmp_path, column, values, words):
+def test_column_of_a_type_that_cannot_hold_its_values_is_refused(tmp_path, column, values, words):
     good = {"user_id": ["u1"], "event_timestamp": ["2025-01-15T12:00:00Z"]}
     pq.write_table(pa.table(good | {column: values}), tmp_path / "users.parquet")
     assert words in refusal(tmp_path)
@@ -196,7 +196,7 @@ def test_parquet_times_without_a_zone_are_refused_without_a_mapping(tmp_path):
         ("[users]\ncolumns = { age_min = 3 }", "users.columns.age_min should be a column's name"),
         ("[users]\nconstants = { age_min = [3] }", "users.constants.age_min should be a text"),
         ("[users]\nfile = 3", "users.file should be the name of a file"),
-        ('[users]\nfile = "people.csv"', "says that users is in"),
+        ('[users]\nfile = "people.csv"', "for users; expected a .csv or .parquet file"),
         ('[users]\nfile = "mapping.toml"', "expected a .csv or .parquet file"),
         ('[events]\ncolumns = { user_id = "card" }', "mapping.toml describes events, but"),
         ('timezone = "Paris"', "timezone should be a name like Europe/Paris, got 'Paris'"),
@@ -217,6 +217,6 @@ def test_parquet_times_without_a_zone_are_refused_without_a_mapping(tmp_path):
         ),
     ],
 )
-def test_a_mapping_that_says_what_is_not_so_is_refused(tmp_path, mapping, words):
+def test_wrong_mapping_is_refused(tmp_path, mapping, words):
     message = refusal(write(tmp_path, users__csv=GOOD, mapping__toml=mapping))
     assert words in message and "mapping.toml" in message

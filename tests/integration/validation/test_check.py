@@ -19,7 +19,7 @@ from validation.intake import BatchError
 pytestmark = pytest.mark.filterwarnings("ignore:module 'sre_:DeprecationWarning")
 
 
-def test_a_good_batch_passes_whole_and_unchanged():
+def test_good_batch_passes_whole_and_unchanged():
     rows = good_rows()
     checked = check(batch(rows), {}, AS_OF)
     assert checked.quarantined.num_rows == 0
@@ -68,13 +68,13 @@ def test_rows_that_the_adapter_rejected_are_held_and_counted():
     assert checked.statistics["users"]["unsuccessful_expectations"] == 1
 
 
-def test_a_table_of_which_every_row_was_rejected_is_still_counted():
+def test_table_of_which_every_row_was_rejected_is_still_counted():
     refused = rejected((1, "naive_time", "It has no zone.", "not json"))
     checked = check({}, {}, AS_OF, rejected={"events": refused})
     assert (checked.rows_in, checked.passed["events"].num_rows) == ({"events": 1}, 0)
 
 
-def test_an_empty_table_passes():
+def test_empty_table_passes():
     checked = check(batch({"users": [], "events": []}), {}, AS_OF)
     assert checked.rows_in == {"users": 0, "events": 0}
     assert checked.passed["events"].num_rows == 0
@@ -94,7 +94,7 @@ def test_fresh_events_make_no_warning():
     assert check(batch(rows), {}, day(3), fresh_within=timedelta(days=1)).warnings == ()
 
 
-def test_the_payload_is_the_row_and_its_id_is_found_again():
+def test_payload_is_the_row_and_its_id_is_found_again():
     rows = good_rows()["users"]
     rows[1] |= {"age_min": -1}
     first, second = (
@@ -159,22 +159,22 @@ def _as_text(name: str) -> pa.Table:
         ),
     ],
 )
-def test_a_table_out_of_shape_is_refused_with_a_sentence(users, said):
+def test_table_out_of_shape_is_refused_with_a_sentence(users, said):
     with pytest.raises(BatchError, match=said):
         check({"users": users}, {}, AS_OF)
 
 
-def test_an_unknown_table_is_refused_with_a_sentence():
+def test_unknown_table_is_refused_with_a_sentence():
     with pytest.raises(BatchError, match="The contract has no table 'customers', only users"):
         check({"customers": arrow("users", [])}, {}, AS_OF)
 
 
-def test_a_row_that_is_both_read_and_rejected_is_refused():
+def test_row_that_is_both_read_and_rejected_is_refused():
     users = arrow("users", good_rows()["users"])
     with pytest.raises(BatchError, match="come twice"):
         check({"users": users}, {}, AS_OF, rejected={"users": rejected((3, "type", "", ""))})
 
 
-def test_a_naive_as_of_is_refused():
+def test_naive_as_of_is_refused():
     with pytest.raises(BatchError, match="as_of must be an instant with a time zone"):
         check({}, {}, AS_OF.replace(tzinfo=None))

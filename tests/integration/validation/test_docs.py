@@ -31,7 +31,7 @@ def test_no_page_leads_out_of_the_folder_or_to_nowhere(tmp_path):
         assert {link for link in LINK.findall(text) if not (tmp_path / link).exists()} == set()
 
 
-def test_the_failing_rule_its_value_and_its_row_are_on_the_page(tmp_path):
+def test_failing_rule_its_value_and_its_row_are_on_the_page(tmp_path):
     rows = good_rows()["users"]
     rows[1] |= {"age_min": 4321, "user_id": "<b>u1</b>"}
     rows.append(rows[0] | {"age_min": 31})
@@ -44,7 +44,7 @@ def test_the_failing_rule_its_value_and_its_row_are_on_the_page(tmp_path):
     assert "<td>4</td><td>1</td><td>0</td><td>3</td>" in index
 
 
-def test_a_table_that_is_not_in_the_batch_keeps_its_suite_and_loses_its_old_results(tmp_path):
+def test_table_that_is_not_in_the_batch_keeps_its_suite_and_loses_its_old_results(tmp_path):
     write_docs(check(batch(good_rows()), {}, AS_OF), tmp_path, AS_OF)
     write_docs(check(batch({"users": good_rows()["users"]}), {}, AS_OF), tmp_path, AS_OF)
     assert (tmp_path / "users.html").exists()

@@ -58,7 +58,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "change", "rule", "said"), CASES)
-def test_the_one_bad_row_is_held_and_named(name, change, rule, said):
+def test_one_bad_row_is_held_and_named(name, change, rule, said):
     rows = good_rows()
     rows[name][1] |= change
     if name not in ("users", "products", "coupons"):
@@ -109,14 +109,14 @@ def test_rows_of_one_identity_and_different_content_are_all_held_as_conflict():
     assert "user_id, created_timestamp must agree, but rows 1, 4, 5 differ" in held[0]["reason"]
 
 
-def test_a_correction_learned_later_passes_beside_what_it_corrects():
+def test_correction_learned_later_passes_beside_what_it_corrects():
     rows = good_rows()["users"]
     rows.append(rows[0] | {"age_min": 40, "created_timestamp": day(9)})
     checked = check(batch({"users": rows}), {}, AS_OF)
     assert checked.passed["users"].num_rows == 4
 
 
-def test_an_exact_copy_counts_as_repeated_and_not_as_a_failure():
+def test_exact_copy_counts_as_repeated_and_not_as_a_failure():
     rows = good_rows()["users"]
     checked = check(batch({"users": [*rows, rows[2], rows[2]]}), {}, AS_OF)
     assert checked.repeated == {"users": 2}
@@ -125,7 +125,7 @@ def test_an_exact_copy_counts_as_repeated_and_not_as_a_failure():
     assert checked.passed["users"].num_rows == 3
 
 
-def test_a_row_with_several_faults_is_held_once_and_names_them_all():
+def test_row_with_several_faults_is_held_once_and_names_them_all():
     rows = good_rows()
     rows["events"][1] |= {"amount": -5, "user_id": "u9", "created_timestamp": None}
     rows = {name: rows[name] for name in ("users", "products", "events")}
@@ -138,7 +138,7 @@ def test_a_row_with_several_faults_is_held_once_and_names_them_all():
     )
 
 
-def test_a_null_in_the_key_is_no_identity_so_two_such_rows_do_not_contradict():
+def test_null_in_the_key_is_no_identity_so_two_such_rows_do_not_contradict():
     rows = good_rows()["products"]
     rows += [rows[0] | {"product_id": None, "name": name} for name in ("Salt", "Salt", "Oil")]
     checked = check(batch({"products": rows}), {}, AS_OF)
@@ -149,7 +149,7 @@ def test_a_null_in_the_key_is_no_identity_so_two_such_rows_do_not_contradict():
 
 
 @pytest.mark.parametrize(("micros", "rule"), [(10**18, "maximum"), (-(10**18), "minimum")])
-def test_an_instant_that_python_cannot_hold_is_judged_like_any_other(micros, rule, tmp_path):
+def test_instant_that_python_cannot_hold_is_judged_like_any_other(micros, rule, tmp_path):
     coupons = batch({"coupons": good_rows()["coupons"]})["coupons"]
     far = pa.array([None, micros, None], pa.int64()).cast(pa.timestamp("us", "UTC"))
     position = coupons.schema.get_field_index("valid_from")

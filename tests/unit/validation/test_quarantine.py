@@ -51,7 +51,7 @@ def test_equal_rows_without_a_key_get_ids_of_their_own_that_stay_the_same():
     assert first["row_id"].to_pylist() == ["null:x", "null:x"]
 
 
-def test_the_id_does_not_depend_on_where_in_the_source_the_row_stood():
+def test_id_does_not_depend_on_where_in_the_source_the_row_stood():
     one, other = pairs(("a", "x"), ("b", "x")), pairs(("b", "x"))
     ids = (
         quarantine.failing(COUPON_PRODUCTS, one, (failure("unknown_parent", 2),)),
@@ -60,7 +60,7 @@ def test_the_id_does_not_depend_on_where_in_the_source_the_row_stood():
     assert ids[0]["quarantine_id"].equals(ids[1]["quarantine_id"])
 
 
-def test_a_row_that_contradicts_a_landed_one_says_so():
+def test_row_that_contradicts_a_landed_one_says_so():
     held = quarantine.contradicting("coupon_products", pairs(("a", "x")).drop_columns(["_row"]))
     assert held.schema == quarantine.quarantine_schema()
     (row,) = held.to_pylist()
@@ -71,7 +71,7 @@ def test_a_row_that_contradicts_a_landed_one_says_so():
     )
 
 
-def test_a_rejected_row_keeps_the_adapters_words_whatever_its_payload_is():
+def test_rejected_row_keeps_the_adapters_words_whatever_its_payload_is():
     payloads = ['{"coupon_id": "a", "product_id": "x"}', "not json", "[1]", None]
     rejected = pa.table(
         {

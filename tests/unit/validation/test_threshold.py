@@ -21,7 +21,7 @@ class Judged:
         return pa.Table.from_pylist(rows, quarantine_schema())
 
 
-def test_a_batch_without_failures_goes_on():
+def test_batch_without_failures_goes_on():
     stop_if_too_many(Judged([]))
     stop_if_too_many(Judged([]), 0)
 
@@ -40,7 +40,7 @@ def test_each_table_is_held_to_the_share_of_its_own_rows():
         stop_if_too_many(Judged([("users", "maximum")] * 2), 0.01)
 
 
-def test_the_message_names_table_share_the_most_frequent_rules_and_what_to_do():
+def test_message_names_table_share_the_most_frequent_rules_and_what_to_do():
     rules = ["minimum"] * 5 + ["not_null"] * 3 + ["conflict"] * 2 + ["maximum"]
     with pytest.raises(TooManyFailures) as stopped:
         stop_if_too_many(Judged([("events", rule) for rule in rules] + [("users", "type")] * 2))
@@ -54,7 +54,7 @@ def test_the_message_names_table_share_the_most_frequent_rules_and_what_to_do():
 
 
 @pytest.mark.parametrize("failed", [3, 7, 33, 199, 200])
-def test_the_advised_share_is_enough(failed):
+def test_advised_share_is_enough(failed):
     judged = Judged([("events", "minimum")] * failed)
     with pytest.raises(TooManyFailures) as stopped:
         stop_if_too_many(judged)
@@ -62,6 +62,6 @@ def test_the_advised_share_is_enough(failed):
 
 
 @pytest.mark.parametrize("share", [-0.01, 1.01, 50])
-def test_a_share_outside_zero_to_one_is_refused(share):
+def test_share_outside_zero_to_one_is_refused(share):
     with pytest.raises(ValueError, match="must lie between 0 and 1"):
         stop_if_too_many(Judged([]), share)

@@ -205,7 +205,7 @@ def test_every_input_equals_the_plain_loop(group):
 
 @RANDOM
 @given(groups)
-def test_a_batch_of_users_equals_one_user_at_a_time(group):
+def test_batch_of_users_equals_one_user_at_a_time(group):
     rows, offers, baskets, as_of = group
     coupons, every = coupons_of(offers), np.arange(len(offers))
     together = ranker_inputs(columns(rows), coupons, every, np.array(as_of), baskets)
@@ -227,7 +227,7 @@ def test_some_candidates_score_as_they_do_among_all(group, data):
     np.testing.assert_array_equal(part, full[:, chosen])
 
 
-def test_a_purchase_taken_back_today_is_no_own_purchase_any_more():
+def test_purchase_taken_back_today_is_no_own_purchase_any_more():
     user = dict.fromkeys(USER_NUMBERS, 0) | _nothing()
     user |= _entry("history", 1, 0.5, NOW - 3 * DAY) | _entry("recent", -1, -0.5, 0)
     found = ranker_inputs(columns([user]), coupons_of([_offer()]), np.array([0]), np.array([NOW]))
