@@ -5,16 +5,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from feature_repo.names import CHALLENGER, CHAMPION
 from serving.errors import SettingsRefused
 from serving.runtime.environment import number
+from serving.runtime.shares import share_of
 
 if TYPE_CHECKING:
     from serving.models.rankers import Ranker
     from serving.models.slot import Models
+
+_PURPOSE = b"experiment"
+"""Keeps the arm of a user independent of the holdout."""
 
 
 @dataclass(frozen=True)
@@ -60,23 +63,10 @@ class Experiment:
         challenger = models.challenger
         if challenger is None:
             return Assignment(models.champion)
-        if share_of(user_id, self.name) < self.challenger_share:
+        if share_of(user_id, self.name, _PURPOSE) < self.challenger_share:
             return Assignment(challenger, CHALLENGER)
-        in_shadow = share_of(request_id, self.name) < self.shadow_share
+        in_shadow = share_of(request_id, self.name, _PURPOSE) < self.shadow_share
         return Assignment(models.champion, shadow=challenger if in_shadow else None)
-
-
-def share_of(name: str, salt: str) -> float:
-    """Returns a number in [0, 1), uniform over names and fixed for a name and a salt.
-
-    >>> 0 <= share_of("user-1", "spring") < 1
-    True
-    >>> share_of("user-1", "spring") == share_of("user-1", "spring")
-    True
-    """
-    # Another hash than the holdout's: holdout and arm of a user must be independent.
-    digest = blake2b(name.encode(), digest_size=8, key=salt.encode()[:64], person=b"experiment")
-    return (int.from_bytes(digest.digest(), "big") >> 11) / 2**53
 
 
 def experiment_from_environment(environ: Mapping[str, str]) -> Experiment:

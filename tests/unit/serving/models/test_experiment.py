@@ -7,7 +7,7 @@ from scipy.stats import chisquare
 
 from serving.decisions.shadow import Shadow
 from serving.errors import SettingsRefused
-from serving.models.experiment import Experiment, experiment_from_environment, share_of
+from serving.models.experiment import Experiment, experiment_from_environment
 from serving.models.slot import Models
 from serving.rules.settings import RuleSettings
 from tests.support.serving_fakes import FakeRanker
@@ -57,8 +57,9 @@ def test_challenger_ranks_a_share_of_the_requests_in_shadow():
 
 def test_holdout_and_arm_are_independent():
     rules = RuleSettings(holdout_share=0.5)
-    held = [share_of(user, "") < 0.5 for user in USERS if rules.is_held_out(user)]
-    assert chisquare([sum(held), len(held) - sum(held)]).pvalue > 0.001
+    held_out = [user for user in USERS if rules.is_held_out(user)]
+    challenged = arms(Experiment(challenger_share=0.5), held_out).count("8")
+    assert chisquare([challenged, len(held_out) - challenged]).pvalue > 0.001
 
 
 def test_experiment_is_read_from_the_environment():
