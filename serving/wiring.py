@@ -220,7 +220,7 @@ def _service(
         catalog.online.refresh,
         catalog.terms.refresh,
         catalog.index.refresh,
-        catalog.presence.look,
+        catalog.presence.check,
         usage.feed.refresh,
     )
     if settings.policies.limit_departments:
@@ -253,11 +253,11 @@ def _service(
 def _prefetch(
     settings: Settings, lake: Lake, catalog: Catalog, recommender: Recommender
 ) -> Prefetch:
-    most = settings.online.remembered
+    most = settings.online.cached_users
     return Prefetch(
         recommender.prefetch,
         catalog.current_index,
-        catalog.users.held,
+        catalog.users.cached_ids,
         lambda: active_users(lake, most),
         most,
         settings.poll_seconds,

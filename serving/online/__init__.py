@@ -1,4 +1,4 @@
-"""Reads of the online store, with a timeout and a circuit breaker.
+"""Reads of the online store, with a timeout, a circuit breaker and a cache for outages.
 
 Offers a user's features to `recommend` and all coupons to the candidate index.
 """

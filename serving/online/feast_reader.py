@@ -1,4 +1,4 @@
-"""Reads the online store: one user a request, and all coupons when the index is built."""
+"""Reads features through Feast: one user per request, all coupons for the candidate index."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,30 +9,33 @@ from feature_repo.names import COUPON, PRODUCT, RANKER_SERVICE, USER
 from serving.errors import NotReady
 
 ALLOWANCE_TAG = "freshness_allowance_hours"
+"""Tag of a feature view: hours after its last materialization until it is stale."""
 
 
 DEFAULT_ALLOWANCE_HOURS = 24.0
 
 
 _BATCH = 500
+"""Most entities in one read of Feast."""
 
 
 Features = Mapping[str, tuple[str, ...]]
+"""Feature names by feature view."""
 
 
 class Freshness(Protocol):
-    """Says how far the features that a reader returns go."""
+    """The age of the features that a reader returns."""
 
     def stale_features(self, as_of: datetime) -> list[str]:
-        """The feature views that were materialized too long before ``as_of``."""
+        """Returns the feature views whose last materialization is too old at ``as_of``."""
 
     def watermark(self) -> datetime | None:
-        """The instant up to which every view is complete; None if one never was materialized."""
+        """Returns the instant up to which all views are materialized; None if one never was."""
 
 
 @dataclass(frozen=True)
 class View:
-    """A feature view of the service: whose it is, what it has, and how far it goes."""
+    """A feature view of the service. ``complete_until`` is the end of its last materialization."""
 
     name: str
     join_keys: tuple[str, ...]
@@ -42,14 +45,15 @@ class View:
     materializations: int = 0
 
     def is_stale(self, as_of: datetime) -> bool:
+        """True if ``as_of`` is past the allowance, or the view was never materialized."""
         return self.complete_until is None or as_of - self.complete_until > self.allowance
 
 
 class FeastOnline:
-    """The online store behind a Feast ``FeatureStore``, seen through one feature service.
+    """The online store of a Feast ``FeatureStore``, limited to one feature service.
 
-    Which views are read comes from the service and the views' join keys. ``refresh`` must have
-    been called once; later calls see what was materialized or applied since.
+    Reads all views of the service with the join key in question. Call ``refresh`` before the first
+    read, and again to see later ``feast apply`` and materializations.
     """
 
     def __init__(self, store: Any, service: str = RANKER_SERVICE) -> None:
@@ -57,29 +61,29 @@ class FeastOnline:
         self._service = service
         self._views: tuple[View, ...] = ()
         self._watermark: datetime | None = None
-        self._mark: tuple[int, ...] | None = None
+        self._registry_version: tuple[int, ...] | None = None
         self._users: tuple[Features, Any] | None = None
 
     def refresh(self) -> None:
-        """Read the registry again, if it changed.
+        """Reads the Feast registry again if it changed.
 
-        Raises NotReady if the feature service was not applied yet.
+        Raises NotReady if the feature service is not applied yet.
         """
         from feast.errors import FeastObjectNotFoundException
 
         from feature_repo.feast_registry import registry_version
 
-        mark = registry_version(self.store)
-        if mark is not None and mark == self._mark:
+        version = registry_version(self.store)
+        if version is not None and version == self._registry_version:
             return
         try:
             self.store.refresh_registry()
             service = self.store.get_feature_service(self._service, allow_cache=True)
             self._views = tuple(self._view(part) for part in service.feature_view_projections)
-            ends = [view.complete_until for view in self._views]
-            self._watermark = None if not ends or None in ends else min(ends)
+            ends = [view.complete_until for view in self._views if view.complete_until]
+            self._watermark = min(ends) if ends and len(ends) == len(self._views) else None
             self._make_user_reader()
-            self._mark = mark
+            self._registry_version = version
         except (FeastObjectNotFoundException, FileNotFoundError) as error:
             raise NotReady(
                 f"Expected the feature service {self._service} in the Feast registry, found none; "
@@ -87,36 +91,36 @@ class FeastOnline:
             ) from error
 
     async def user(self, user_id: str) -> Mapping[str, Any]:
-        """Every user feature by name, with None for each that is unknown.
+        """Returns every user feature by name, None if unknown. Use from one event loop only.
 
-        Belongs to one event loop.
+        Raises NotReady before the first ``refresh``.
         """
         if self._users is None:
-            raise NotReady("Nothing is known of the feature views yet.")
+            raise NotReady("The feature views are not read from the Feast registry yet.")
         return await self._users[1].read(user_id)
 
-    def nobody(self) -> dict[str, Any]:
-        """The features of a user of whom nothing is known."""
+    def unknown_user(self) -> dict[str, Any]:
+        """Returns None for every user feature."""
         return dict.fromkeys(name for names in self._features(USER).values() for name in names)
 
     def _make_user_reader(self) -> None:
-        """A reader of the users' views, if there are any; a new one when they have changed."""
-        features = self._of_key(USER)
+        """Makes a reader of the user views, if there are any and they changed."""
+        features = self._views_by(USER)
         if features and (self._users is None or self._users[0] != features):
             from feature_repo.online.entity_reader import entity_reader
 
             self._users = features, entity_reader(self.store, USER, features)
 
-    def coupons(self, coupon_ids: Sequence[str]) -> dict[str, list]:
-        """The coupon features, one entry a coupon in the order of ``coupon_ids``."""
-        return self._all(COUPON, coupon_ids)
+    def coupons(self, coupon_ids: Sequence[str]) -> dict[str, list[Any]]:
+        """Returns the coupon features as columns, in the order of ``coupon_ids``."""
+        return self._read_all(COUPON, coupon_ids)
 
-    def products(self, product_ids: Sequence[str]) -> dict[str, list]:
-        """The product features, one entry a product in the order of ``product_ids``."""
-        return self._all(PRODUCT, product_ids)
+    def products(self, product_ids: Sequence[str]) -> dict[str, list[Any]]:
+        """Returns the product features as columns, in the order of ``product_ids``."""
+        return self._read_all(PRODUCT, product_ids)
 
-    def _all(self, join_key: str, ids: Sequence[str]) -> dict[str, list]:
-        columns: dict[str, list] = {join_key: []}
+    def _read_all(self, join_key: str, ids: Sequence[str]) -> dict[str, list[Any]]:
+        columns: dict[str, list[Any]] = {join_key: []}
         for start in range(0, len(ids), _BATCH):
             part = self._read(join_key, ids[start : start + _BATCH])
             for name, values in part.items():
@@ -124,21 +128,24 @@ class FeastOnline:
         return columns
 
     def stale_features(self, as_of: datetime) -> list[str]:
-        """The views whose materialization ended longer before ``as_of`` than they allow."""
+        """Returns the views whose last materialization ended too long before ``as_of``."""
         return [view.name for view in self._views if view.is_stale(as_of)]
 
     def watermark(self) -> datetime | None:
-        """The earliest of the views' latest materialization ends; None if one has none."""
+        """Returns the earliest end of the views' last materializations; None if one has none."""
         return self._watermark
 
     def materialized(self) -> tuple[datetime, int] | None:
-        """The watermark and how often the views were materialized; None before all were."""
+        """Returns the watermark and the number of materializations; None before all views have one.
+
+        The value changes with every materialization.
+        """
         watermark = self.watermark()
         if watermark is None:
             return None
         return watermark, sum(view.materializations for view in self._views)
 
-    def _read(self, join_key: str, ids: Sequence[str]) -> dict[str, list]:
+    def _read(self, join_key: str, ids: Sequence[str]) -> dict[str, list[Any]]:
         features = [
             f"{view}:{name}" for view, names in self._features(join_key).items() for name in names
         ]
@@ -146,13 +153,13 @@ class FeastOnline:
         return self.store.get_online_features(features=features, entity_rows=rows).to_dict()
 
     def _features(self, join_key: str) -> Features:
-        """The features of a join key, by view. Raises NotReady if there are none."""
-        found = self._of_key(join_key)
+        """Returns the features of a join key by view. Raises NotReady if there are none."""
+        found = self._views_by(join_key)
         if not found:
             raise NotReady(f"Expected feature views by {join_key} in {self._service}, found none.")
         return found
 
-    def _of_key(self, join_key: str) -> Features:
+    def _views_by(self, join_key: str) -> Features:
         return {view.name: view.features for view in self._views if view.join_keys == (join_key,)}
 
     def _view(self, projection: Any) -> View:

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-# For what the background reads, in one piece; a request has its own deadline.
+# For bulk reads in the background. A request has its own, shorter timeout.
 _REDIS_SECONDS = 5
 
 
 def open_feature_store(repository: Path) -> Any:
-    """Opens the Feast repository in a folder. Redis gets a socket timeout, which Feast omits."""
+    """Opens the Feast repository in a folder. Adds a socket timeout for Redis; Feast sets none."""
     from feast import FeatureStore
 
     store = FeatureStore(repo_path=str(repository))
@@ -19,5 +19,9 @@ def open_feature_store(repository: Path) -> Any:
 
 
 def with_timeout(redis: str) -> str:
-    """Feast's address of a Redis, which otherwise is waited for without an end."""
+    """Adds a socket timeout to Feast's connection string for Redis, unless it has one.
+
+    >>> with_timeout("localhost:6379")
+    'localhost:6379,socket_timeout=5'
+    """
     return redis if "socket_timeout=" in redis else f"{redis},socket_timeout={_REDIS_SECONDS}"

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from serving.candidates.index import CandidateIndex
 
@@ -9,23 +10,24 @@ log = logging.getLogger(__name__)
 
 
 class Presence:
-    """Says whether the online store lost what was materialized.
+    """Detects an online store that was emptied, such as a Redis without persistence that restarted.
 
-    A Redis that keeps nothing on disk comes back empty, and then it knows nobody. ``coupons`` reads
-    coupons as ``FeastOnline.coupons``; ``index`` gives those that were there, if any were.
+    An emptied store returns no error but None for every feature, as for an unknown user.
+    ``coupons`` reads coupons as ``FeastOnline.coupons`` does; ``index`` returns the candidate
+    index, None before the first. ``is_lost`` is the result of the last check.
     """
 
     def __init__(
         self,
-        coupons: Callable[[Sequence[str]], Mapping[str, Sequence]],
+        coupons: Callable[[Sequence[str]], Mapping[str, Sequence[Any]]],
         index: Callable[[], CandidateIndex | None],
     ) -> None:
         self._coupons = coupons
         self._index = index
         self.is_lost = False
 
-    def look(self) -> None:
-        """Ask for a coupon that was there. Raises what the store's client raises."""
+    def check(self) -> None:
+        """Reads a coupon of the index. Raises the errors of the store's client."""
         index = self._index()
         if index is None or not len(index):
             return

@@ -1,9 +1,8 @@
-"""What a request gets when something it stands on is slow, down or unknown: never an error.
+"""Reads users from the online store with a timeout, a circuit breaker and a cache.
 
-The online store has a deadline. One that keeps missing it is not asked for a moment, so that a
-store in trouble is not asked by everybody at once, and requests do not wait for what will not come.
-Meanwhile a user is what was read of them last or, if nothing was, somebody unknown. The ledger is
-left alone in the same way; meanwhile no coupon is shown whose limits it keeps.
+A request never fails because the store is slow or down. After repeated timeouts or errors the
+breaker opens: for a pause no request reads the store, so none waits for it and it can recover.
+Meanwhile a user is the one last read or, if none was, an unknown user (cold start).
 """
 
 import asyncio
@@ -23,35 +22,36 @@ log = logging.getLogger(__name__)
 
 
 _WARM_SECONDS = 2.0
+"""Timeout of the first connection at the start."""
 
 
-_AT_ONCE = 8
-"""So many requests read at once. What waits for the store would otherwise wait for all the others
-that are worked on as well, and a busy worker would take itself for a slow store."""
+_CONCURRENT_READS = 8
+"""Most concurrent reads. More would count our own CPU time as latency of the store."""
 
 
 _LATE_SHARE = 0.25
-"""A deadline noticed later than by this share of it tells nothing of the store."""
+"""A timeout that fires late by more than this share of itself is caused by a blocked event loop,
+not by the store."""
 
 
 User = Mapping[str, Any]
 
 
 class UserReader(Protocol):
-    """Reads what is known of one user."""
+    """Reads the features of one user."""
 
     async def user(self, user_id: str) -> User:
-        """Every user feature of ``coupon_ranker_v1`` by name; None for each that is unknown."""
+        """Returns every user feature of ``coupon_ranker_v1`` by name, None if unknown."""
 
-    def nobody(self) -> User:
-        """The features of somebody of whom nothing is known."""
+    def unknown_user(self) -> User:
+        """Returns the features of a user without any stored value."""
 
 
 class ResilientUsers:
-    """Reads users within a deadline, and has an answer when the store has none.
+    """Reads users within a timeout; falls back to the cached or an unknown user.
 
-    What was read last is given only while the store is in trouble: every other request reads anew.
-    ``is_lost`` says that the store holds no more of what was materialized.
+    The cache serves as a fallback only: while the store answers, every request reads it.
+    ``is_lost`` is true if the store lost the materialized data.
     """
 
     def __init__(
@@ -65,95 +65,98 @@ class ResilientUsers:
         self._is_lost = is_lost
         self._settings = settings
         self._breaker = Breaker(settings.failures, settings.pause_seconds, timer)
-        self._last: OrderedDict[str, User] = OrderedDict()
-        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._cache: OrderedDict[str, User] = OrderedDict()
+        self._slots = asyncio.Semaphore(_CONCURRENT_READS)
 
     @property
     def is_down(self) -> bool:
-        """Whether the store is being left alone."""
+        """True while the circuit breaker is open."""
         return self._breaker.is_open
 
     async def warm(self) -> None:
-        """Connect to the store, so that the first request need not; it may be down."""
+        """Connects to the store, so that the first request need not; ignores every error."""
         with suppress(Exception):
             async with asyncio.timeout(_WARM_SECONDS):
                 await self._reader.user("")
 
-    def remembered(self, user_id: str) -> User | None:
-        """Who was read last, if that still is in memory; only ``read`` knows whether it holds."""
-        return self._last.get(user_id)
+    def cached(self, user_id: str) -> User | None:
+        """Returns the user as last read, possibly out of date, or None."""
+        return self._cache.get(user_id)
 
-    def held(self) -> list[str]:
-        """The ids of those who are in memory, who was asked for last first."""
-        return [*reversed(self._last)]
+    def cached_ids(self) -> list[str]:
+        """Returns the ids of the cached users, most recently requested first."""
+        return [*reversed(self._cache)]
 
     async def read(self, user_id: str) -> tuple[User, tuple[str, ...]]:
-        """What is known of a user, and in which ways it is less than it should be.
+        """Reads a user; returns it with the kinds of degradation, none if it is current.
 
-        A user of whom the very same was read before is the same object as then.
+        If the stored user is unchanged since the last read, returns the same object as then.
         """
         user = await self._current(user_id)
         if user is not None:
-            self._last[user_id] = user
-            self._last.move_to_end(user_id)
-            self._forget()
+            self._cache[user_id] = user
+            self._cache.move_to_end(user_id)
+            self._evict()
             return user, ()
-        if user_id in self._last:
-            return self._last[user_id], (ONLINE_STORE, CACHED_FEATURES)
-        return self._reader.nobody(), (ONLINE_STORE, COLD_START_FEATURES)
+        if user_id in self._cache:
+            return self._cache[user_id], (ONLINE_STORE, CACHED_FEATURES)
+        return self._reader.unknown_user(), (ONLINE_STORE, COLD_START_FEATURES)
 
-    async def ahead(self, user_id: str) -> User | None:
-        """Read somebody whom nobody asked for, and remember them if there is room.
+    async def prefetch(self, user_id: str) -> User | None:
+        """Reads a user before any request for it, and caches it if there is room.
 
-        None while the store is in trouble.
+        Never evicts another user. Returns None while the store is in trouble.
         """
         user = await self._current(user_id)
         if user is not None:
-            is_new = user_id not in self._last
-            self._last[user_id] = user
+            is_new = user_id not in self._cache
+            self._cache[user_id] = user
             if is_new:
-                self._last.move_to_end(user_id, last=False)
-            self._forget()
+                self._cache.move_to_end(user_id, last=False)
+            self._evict()
         return user
 
     async def _current(self, user_id: str) -> User | None:
-        """What the store has: who was read before, if that is the very same. None in trouble."""
-        async with self._turns:
-            user = await self._tried(user_id) if self._breaker.allows() else None
+        """Returns the stored user, the cached object if it is equal; None in trouble."""
+        async with self._slots:
+            user = await self._try_read(user_id) if self._breaker.allows() else None
         if user is None or self._is_lost():
             return None
-        before = self._last.get(user_id)
-        return before if isinstance(before, Entity) and before.is_as(user) else user
+        cached = self._cache.get(user_id)
+        return cached if isinstance(cached, Entity) and cached.is_as(user) else user
 
-    def _forget(self) -> None:
-        if len(self._last) > self._settings.remembered:
-            self._last.popitem(last=False)
+    def _evict(self) -> None:
+        if len(self._cache) > self._settings.cached_users:
+            self._cache.popitem(last=False)
 
-    async def _tried(self, user_id: str, again: bool = True) -> User | None:
-        """What the store has of a user, None if it fails or takes too long."""
+    async def _try_read(self, user_id: str, again: bool = True) -> User | None:
+        """Reads a user; returns None on an error or timeout of the store.
+
+        A timeout of a blocked event loop is not the store's: it is retried once, if ``again``.
+        """
         try:
             with TimeLimit(self._settings.deadline_seconds) as limit:
                 user = await self._reader.user(user_id)
         except Exception as error:
-            # Whatever the store's client raises: the request goes on without the store.
+            # The store's client may raise any error; the request does without the store.
             if not self._loop_was_blocked(limit):
-                self._note(error)
+                self._record_failure(error)
                 return None
-            return await self._tried(user_id, again=False) if again else None
+            return await self._try_read(user_id, again=False) if again else None
         self._breaker.succeeded()
         return user
 
     def _loop_was_blocked(self, limit: TimeLimit) -> bool:
-        """Whether it was this process that came too late, and not the store.
+        """True if the timeout fired too late, so the event loop was blocked.
 
-        What holds up the event loop makes every read under way miss its deadline at once.
+        A blocked event loop makes all running reads time out at once.
         """
         return (
             limit.has_expired and limit.seconds_late > _LATE_SHARE * self._settings.deadline_seconds
         )
 
-    def _note(self, error: Exception) -> None:
+    def _record_failure(self, error: Exception) -> None:
         was_open = self._breaker.is_open
         self._breaker.failed()
         if self._breaker.is_open and not was_open:
-            log.warning("the online store is left alone for a while: %s", type(error).__name__)
+            log.warning("the online store is not read for a while: %s", type(error).__name__)

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class OnlineSettings:
-    """How long a read of the online store may take, and when a store in trouble is left alone.
+    """The timeout of a read, the circuit breaker, and the size of the user cache.
 
-    After ``failures`` in a row no request reads for ``pause_seconds``; then one tries again.
-    ``remembered`` users are kept as they were last read.
+    The breaker opens after ``failures`` in a row; after ``pause_seconds`` one request tries again.
+    ``cached_users`` is the number of users kept in memory for outages.
     """
 
     deadline_seconds: float = 0.1
     failures: int = 5
     pause_seconds: float = 1.0
-    remembered: int = 3_000
+    cached_users: int = 3_000

@@ -39,13 +39,13 @@ class Users(Protocol):
     async def warm(self) -> None:
         """Connects to the store."""
 
-    def remembered(self, user_id: str) -> User | None:
+    def cached(self, user_id: str) -> User | None:
         """The user as last read; ``read`` gives the same object if the stored user is unchanged."""
 
     async def read(self, user_id: str) -> tuple[User, tuple[str, ...]]:
         """Reads a user's features, with the kinds of degradation that reading them met."""
 
-    async def ahead(self, user_id: str) -> User | None:
+    async def prefetch(self, user_id: str) -> User | None:
         """Prefetches a user; None while the store is in trouble."""
 
 
@@ -141,7 +141,7 @@ class Recommender:
             index = self._candidates.index()
             reading = StartedCoroutine(users.read(request.user_id))
             is_quick = is_decided_in_loop(index) and not request.explain
-            cached = users.remembered(request.user_id) if is_quick else None
+            cached = users.cached(request.user_id) if is_quick else None
             candidates = None
             if cached is not None:
                 candidates = self._candidates.build(request, cached, timer)
@@ -196,7 +196,7 @@ class Recommender:
         None should follow once the cache is full, as it would evict active users, or while the
         store is in trouble.
         """
-        user = await self._users().ahead(user_id)
+        user = await self._users().prefetch(user_id)
         # Users in another form are not cached.
         if isinstance(user, Entity) and is_decided_in_loop(self._candidates.index()):
             request = RecommendationRequest(user_id=user_id, placement=PLACEMENTS[0])

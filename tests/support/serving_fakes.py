@@ -117,10 +117,10 @@ class FakeOnline:
     async def warm(self) -> None:
         return None
 
-    def nobody(self) -> dict[str, Any]:
+    def unknown_user(self) -> dict[str, Any]:
         return user()
 
-    def remembered(self, user_id: str) -> None:
+    def cached(self, user_id: str) -> None:
         """Nobody is."""
 
     async def read(self, user_id: str) -> tuple[dict[str, Any], tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""A user is read within a timeout, and a store in trouble is left alone for a while."""
+"""A user is read within a timeout, and a store in trouble is not read for a while."""
 
 import asyncio
 import time
@@ -16,7 +16,7 @@ from serving.schemas.degradation import CACHED_FEATURES, COLD_START_FEATURES, ON
 from tests.support.serving_fakes import columns_of, coupon
 from tests.support.serving_services import call, service
 
-SETTINGS = OnlineSettings(deadline_seconds=0.02, failures=3, pause_seconds=10.0, remembered=2)
+SETTINGS = OnlineSettings(deadline_seconds=0.02, failures=3, pause_seconds=10.0, cached_users=2)
 COLD, CACHED = (ONLINE_STORE, COLD_START_FEATURES), (ONLINE_STORE, CACHED_FEATURES)
 
 
@@ -36,7 +36,7 @@ class Store:
             raise ConnectionError("refused")
         return {"user_id": user_id, "version": self.version}
 
-    def nobody(self) -> dict:
+    def unknown_user(self) -> dict:
         return {"user_id": None, "version": None}
 
 
@@ -65,10 +65,10 @@ def test_store_that_came_back_empty_is_reported_and_requests_are_still_answered(
     columns = columns_of(coupon("milk", "1"))
     presence = Presence(lambda ids: stored, lambda: index_from_columns(columns))
     users = ResilientUsers(store, SETTINGS, Timer(), lambda: presence.is_lost)
-    presence.look()
+    presence.check()
     assert read(users, "a")[0][1] == ()
     stored["valid_to_timestamp"] = [None]
-    presence.look()
+    presence.check()
     assert read(users, "a", "b") == [
         ({"user_id": "a", "version": 1}, CACHED),
         ({"user_id": None, "version": None}, COLD),
@@ -76,13 +76,13 @@ def test_store_that_came_back_empty_is_reported_and_requests_are_still_answered(
     notes = call(service(online_is_lost=lambda: presence.is_lost), ("GET", "/readyz", {}))[0].json()
     assert any("lost what was materialized" in note for note in notes["notes"])
     stored["valid_to_timestamp"] = [1]
-    presence.look()
+    presence.check()
     assert read(users, "a")[0][1] == ()
 
 
 def test_store_that_was_always_empty_is_not_lost():
     presence = Presence(lambda ids: {"valid_to_timestamp": [None]}, lambda: None)
-    presence.look()
+    presence.check()
     assert not presence.is_lost
 
 
@@ -150,23 +150,23 @@ def test_the_users_read_last_stay_cached(ids):
     read(users, *ids)
     store.mode = "fails"
     kept = list(dict.fromkeys(reversed(ids)))[:2]
-    assert users.held() == kept
+    assert users.cached_ids() == kept
     found = {one: degraded for one in "abcd" for _, degraded in read(users, one)}
     assert found == {one: CACHED if one in kept else COLD for one in "abcd"}
 
 
 def test_prefetched_user_evicts_no_cached_one(store):
-    users = ResilientUsers(store, replace(SETTINGS, remembered=3, failures=99), Timer())
+    users = ResilientUsers(store, replace(SETTINGS, cached_users=3, failures=99), Timer())
     read(users, "a", "b")
 
-    def ahead(*ids: str) -> list:
-        return [asyncio.run(users.ahead(one)) for one in ids]
+    def prefetch(*ids: str) -> list:
+        return [asyncio.run(users.prefetch(one)) for one in ids]
 
-    assert ahead("a", "c") == [{"user_id": "a", "version": 1}, {"user_id": "c", "version": 1}]
-    assert users.held() == ["b", "a", "c"]
-    ahead("d")
-    assert users.held() == ["b", "a", "c"]
+    assert prefetch("a", "c") == [{"user_id": "a", "version": 1}, {"user_id": "c", "version": 1}]
+    assert users.cached_ids() == ["b", "a", "c"]
+    prefetch("d")
+    assert users.cached_ids() == ["b", "a", "c"]
     read(users, "d")
-    assert users.held() == ["d", "b", "a"]
+    assert users.cached_ids() == ["d", "b", "a"]
     store.mode = "fails"
-    assert ahead("a", "e") == [None, None]
+    assert prefetch("a", "e") == [None, None]

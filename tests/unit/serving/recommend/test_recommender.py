@@ -125,7 +125,7 @@ def test_prefetched_user_is_not_computed_again_and_nothing_is_logged(degraded):
         async def read(self, user_id: str):
             return self.users[user_id], degraded
 
-        async def ahead(self, user_id: str):
+        async def prefetch(self, user_id: str):
             return None if degraded else self.users[user_id]
 
     who = entity(buyer({"p-milk": 3}, campaign_ids=["1"]))
@@ -140,7 +140,7 @@ def test_prefetched_user_is_not_computed_again_and_nothing_is_logged(degraded):
 @pytest.mark.parametrize("full", [False, True])
 def test_no_further_user_is_prefetched_once_the_cache_is_full(full):
     class Online(FakeOnline):
-        async def ahead(self, user_id: str):
+        async def prefetch(self, user_id: str):
             return self.users[user_id]
 
     who = entity(buyer({"p-milk": 3}, campaign_ids=["1"]))
@@ -500,7 +500,7 @@ class Remembering(FakeOnline):
 
     before = None
 
-    def remembered(self, user_id: str):
+    def cached(self, user_id: str):
         return self.before
 
 
