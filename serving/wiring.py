@@ -195,7 +195,7 @@ def _recommender(
         records=Records(recorders.decisions, recorders.shadow),
         clock=clock,
         new_id=current_request_id,
-        limits=Limits(settings.rules, usage.ledger, settings.policies, catalog.departments.of),
+        limits=Limits(settings.rules, usage.ledger, settings.policies, catalog.departments.labels),
         timer=recorders.timer,
         deadline=partial(Deadline, settings.deadline_seconds, time.monotonic),
     )
@@ -223,7 +223,7 @@ def _service(
         catalog.presence.check,
         usage.feed.refresh,
     )
-    if settings.policies.limit_departments:
+    if settings.policies.has_department_limit:
         of_catalog = (*of_catalog, catalog.departments.refresh)
     return Service(
         recommender=recommender,

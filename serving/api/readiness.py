@@ -77,7 +77,7 @@ def model_state(service: Service) -> ModelState:
         feature_service=RANKER_SERVICE,
         previous=_name(models.previous),
         challenger=_challenger(service),
-        policies={one: service.policies.of(one).stated() for one in PLACEMENTS},
+        policies={one: service.policies.policy_for(one).summary() for one in PLACEMENTS},
     )
 
 

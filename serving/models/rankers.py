@@ -11,12 +11,12 @@ from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
 from feature_repo.transforms.request.reasons import Effects
 from serving.models.xgboost_scorer import XGBoostScorer
 from serving.policy.scores import (
+    base_score,
     boosted_scores,
     margin_effects,
     own_spend_scores,
     rule_effects,
     rule_margin,
-    trees_start,
 )
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class ChampionRanker:
 
     @cached_property
     def _base_score(self) -> float:
-        return trees_start(self.booster)
+        return base_score(self.booster)
 
     @cached_property
     def _trees(self) -> XGBoostScorer:
@@ -77,8 +77,8 @@ class ChampionRanker:
 
     def score(self, inputs: np.ndarray) -> np.ndarray:
         # First: reading the base score also makes XGBoost check the number of inputs.
-        base_score = self._base_score
-        return boosted_scores(self._trees(inputs), base_score, inputs)
+        base = self._base_score
+        return boosted_scores(self._trees(inputs), base, inputs)
 
     def explain(self, inputs: np.ndarray) -> Effects:
         """Returns SHAP values of the trees (Lundberg et al. 2020) plus the terms of the margin."""

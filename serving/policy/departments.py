@@ -1,52 +1,56 @@
-"""Which department each coupon belongs to, for lists that show some of each."""
+"""The department of each coupon, for the limit on coupons of one department in a list."""
 
 import logging
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
 
 from serving.candidates.index import CandidateIndex
-from serving.policy.exploration import NO_LABEL
+from serving.candidates.unstated import UNSTATED
 
 log = logging.getLogger(__name__)
 
 
 class Departments:
-    """The department of every coupon as a number for each row of an index.
+    """A number for the department of each row of an index.
 
-    ``read`` gives the department by coupon id, ``mark`` another value whenever that may differ.
+    ``read`` returns departments by coupon id. ``mark`` returns another value after each change of
+    the lake.
     """
 
     def __init__(self, read: Callable[[], Mapping[str, str]], mark: Callable[[], Hashable]) -> None:
         self._read = read
         self._mark = mark
         self._read_at: Hashable | None = None
-        self._known: Mapping[str, str] = {}
+        self._departments: Mapping[str, str] = {}
         self._labels: tuple[CandidateIndex | None, np.ndarray] = (None, np.empty(0, np.int64))
 
     def refresh(self) -> None:
-        """Read them again if they may have changed."""
+        """Reads the departments again after a change of the lake."""
         mark = self._mark()
         if mark != self._read_at:
-            self._known = self._read()
+            self._departments = self._read()
             self._labels = (None, np.empty(0, np.int64))
             self._read_at = mark
-            log.info("departments of %d coupons", len(self._known))
+            log.info("departments of %d coupons", len(self._departments))
 
-    def of(self, index: CandidateIndex) -> np.ndarray:
-        """A number for the department of each row, -1 where it is not known; int64."""
-        # Read and set as one, so that no request sees the labels of another index.
-        seen, labels = self._labels
-        if seen is not index:
-            labels = labels_of([self._known.get(one) for one in index.coupon_id])
+    def labels(self, index: CandidateIndex) -> np.ndarray:
+        """Returns a number for the department of each row: int64, UNSTATED where it is unknown.
+
+        Numbers of the last index are cached.
+        """
+        # One tuple, read and replaced in one step: no request gets the labels of another index.
+        cached, labels = self._labels
+        if cached is not index:
+            labels = _numbered([self._departments.get(one) for one in index.coupon_id])
             self._labels = (index, labels)
         return labels
 
 
-def labels_of(names: list[str | None]) -> np.ndarray:
-    """The same number for the same name, -1 for none."""
+def _numbered(names: Sequence[str | None]) -> np.ndarray:
+    """Returns the same number for the same name, UNSTATED for none."""
     numbers: dict[str, int] = {}
     return np.array(
-        [NO_LABEL if name is None else numbers.setdefault(name, len(numbers)) for name in names],
+        [UNSTATED if name is None else numbers.setdefault(name, len(numbers)) for name in names],
         dtype=np.int64,
     )

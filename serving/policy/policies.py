@@ -1,4 +1,4 @@
-"""Which policy ranks at which placement, and how it is written in the environment."""
+"""The policy of each placement, and its notation in environment variables."""
 
 import json
 from collections.abc import Mapping
@@ -17,11 +17,14 @@ _EXAMPLE = "deterministic, epsilon_greedy:0.1 or plackett_luce:0.5"
 
 @dataclass(frozen=True)
 class Policy:
-    """How a ranking is made of scores.
+    """The way from scores to a list: deterministic, epsilon-greedy or Plackett-Luce.
 
-    ``epsilon`` is the share of turns that go to chance, ``temperature`` is in units of the score:
-    the higher, the more alike all coupons. ``department_limit`` is how many coupons of one
-    department a list may have, None for any number. Raises SettingsRefused for what cannot be.
+    ``epsilon`` is the share of random turns. ``temperature`` is in units of the score; a higher one
+    makes all coupons more equally likely. ``department_limit`` is the most coupons of one
+    department in a list, None for any number. Raises SettingsRefused for a value out of range.
+
+    >>> Policy(PLACKETT_LUCE, temperature=0.5).summary()
+    {'kind': 'plackett_luce', 'temperature': 0.5, 'department_limit': None}
     """
 
     kind: str = DETERMINISTIC
@@ -34,8 +37,8 @@ class Policy:
             raise SettingsRefused(f"Expected an epsilon from 0 to 1, got {self.epsilon:g}.")
         if not 1e-6 <= self.temperature <= 1e9:
             raise SettingsRefused(
-                f"Expected a temperature from 0.000001 to 1e9, got {self.temperature:g}; for no "
-                f"exploration at all write {DETERMINISTIC}."
+                f"Expected a temperature from 0.000001 to 1e9, got {self.temperature:g}; without "
+                f"exploration, write {DETERMINISTIC}."
             )
         if self.department_limit is not None and self.department_limit < 1:
             raise SettingsRefused(
@@ -45,41 +48,47 @@ class Policy:
 
     @property
     def is_plain(self) -> bool:
-        """Whether the best scores are shown as they are."""
+        """True if the list is the highest scores, without draws and limits."""
         return self.kind == DETERMINISTIC and self.department_limit is None
 
-    def stated(self) -> dict[str, str | int | float | None]:
-        """The policy by name, without what it does not use."""
+    def summary(self) -> dict[str, str | int | float | None]:
+        """Returns the kind, its parameter and the department limit, without unused parameters."""
         used = {EPSILON_GREEDY: "epsilon", PLACKETT_LUCE: "temperature"}.get(self.kind)
         kept = ("kind", used, "department_limit")
         return {name: value for name, value in asdict(self).items() if name in kept}
 
     @cached_property
     def as_json(self) -> str:
-        """The policy as the decision log keeps it."""
-        return json.dumps(self.stated())
+        """The policy as JSON, for the decision log."""
+        return json.dumps(self.summary())
 
 
 @dataclass(frozen=True)
 class Policies:
-    """The policy of every placement: that of ``by_placement``, else ``default``."""
+    """The policies of all placements: that of ``by_placement``, else ``default``."""
 
     default: Policy = Policy()
     by_placement: Mapping[str, Policy] = field(default_factory=dict)
 
-    def of(self, placement: str) -> Policy:
+    def policy_for(self, placement: str) -> Policy:
+        """Returns the policy of a placement."""
         return self.by_placement.get(placement, self.default)
 
     @property
-    def limit_departments(self) -> bool:
-        """Whether any list may have only so many coupons of a department."""
-        every = (self.default, *self.by_placement.values())
-        return any(policy.department_limit is not None for policy in every)
+    def has_department_limit(self) -> bool:
+        """True if a policy limits the coupons of one department."""
+        policies = (self.default, *self.by_placement.values())
+        return any(policy.department_limit is not None for policy in policies)
 
 
 def policies_from_environment(environ: Mapping[str, str]) -> Policies:
-    """From ``CLIPWISE_POLICY``, such as ``plackett_luce:0.5,checkout=deterministic``, and
-    ``CLIPWISE_DEPARTMENT_LIMIT``. Raises SettingsRefused."""
+    """Reads ``CLIPWISE_POLICY`` and ``CLIPWISE_DEPARTMENT_LIMIT``. Raises SettingsRefused.
+
+    >>> environ = {"CLIPWISE_POLICY": "plackett_luce:0.5,checkout=deterministic"}
+    >>> policies = policies_from_environment(environ)
+    >>> policies.policy_for("home").kind, policies.policy_for("checkout").kind
+    ('plackett_luce', 'deterministic')
+    """
     limit = _department_limit(environ)
     named: dict[str, Policy] = {}
     for part in (environ.get(_VARIABLE) or DETERMINISTIC).split(","):

@@ -15,8 +15,8 @@ from serving.candidates.index import CandidateIndex
 from serving.candidates.unstated import NO_LIMIT, UNSTATED
 from serving.errors import StorageFailed
 from serving.ledger.ledger import Claim, Ledger
-from serving.policy.exploration import Draw, Quota, chance_of
-from serving.policy.order import certain
+from serving.policy.exploration import ListSampler, Quota, uniform_from
+from serving.policy.order import certain_propensities
 from serving.policy.policies import Policies, Policy
 from serving.recommend.candidate_set import CandidateSet
 from serving.rules.context import RuleContext
@@ -70,7 +70,7 @@ def choice_for(
 
     The draw depends on the request's id, the user and the instant, so that it can be repeated.
     """
-    policy = policies.of(request.placement)
+    policy = policies.policy_for(request.placement)
     if policy.is_plain:
         return Choice(request.k, policy)
     labels = None if departments is None else departments(candidates.index)
@@ -87,26 +87,26 @@ def select(
     """
     if choice.policy.is_plain:
         places, removed = _best(context, ranked, choice.k, ledger)
-        return Selection(places, certain(len(places)), _named(removed))
+        return Selection(places, certain_propensities(len(places)), _named(removed))
     quotas = _quotas(context, ranked, choice)
-    draw = Draw(choice.policy, scores, chance_of(*choice.names), quotas)
-    return _drawn(context, ranked, draw, choice.k, ledger)
+    sampler = ListSampler(choice.policy, scores, uniform_from(*choice.names), quotas)
+    return _drawn(context, ranked, sampler, choice.k, ledger)
 
 
 def _drawn(
-    context: RuleContext, ranked: np.ndarray, draw: Draw, k: int, ledger: Ledger
+    context: RuleContext, ranked: np.ndarray, sampler: ListSampler, k: int, ledger: Ledger
 ) -> Selection:
     drawn: list[int] = []
     shown: list[bool] = []
     removed: Counter[str] = Counter()
-    while sum(shown) < k and len(batch := draw.take(k - sum(shown))):
+    while sum(shown) < k and len(batch := sampler.draw(k - sum(shown))):
         kept, failed = _claimed(context, ranked[batch], ledger)
         drawn += batch.tolist()
         shown += kept
         removed.update(failed.values())
     # A claim the ledger refused still uses its draw, so propensities stay exact.
     places, stays = np.array(drawn, dtype=np.int64), np.array(shown, dtype=bool)
-    return Selection(places[stays], draw.propensities()[stays], _named(removed + draw.closed))
+    return Selection(places[stays], sampler.propensities()[stays], _named(removed + sampler.closed))
 
 
 def _quotas(context: RuleContext, ranked: np.ndarray, choice: Choice) -> list[Quota]:

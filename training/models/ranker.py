@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
-from serving.policy.scores import boosted_scores, rule_margin, trees_start
+from serving.policy.scores import base_score, boosted_scores, rule_margin
 from training.data.frame import RankingFrame, group_sizes, groups, take
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def fit(
 def predict(model: "Booster", inputs: np.ndarray) -> np.ndarray:
     """Scores every row: the rule's margin plus the correction of the trees; higher is better."""
     rows = np.ascontiguousarray(inputs, dtype=np.float32)
-    return boosted_scores(model.inplace_predict(rows), trees_start(model), rows)
+    return boosted_scores(model.inplace_predict(rows), base_score(model), rows)
 
 
 def model_bytes(model: "Booster") -> bytes:

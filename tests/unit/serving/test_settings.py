@@ -125,7 +125,7 @@ def test_traces_are_made_if_a_collector_is_named(name):
 
 def test_policies_experiment_and_retention_come_from_the_environment():
     plain = settings_from_environment({})
-    assert plain.policies.of("home").is_plain and not plain.experiment.has_challenger
+    assert plain.policies.policy_for("home").is_plain and not plain.experiment.has_challenger
     assert plain.decisions.days is None
     environ = {
         "CLIPWISE_POLICY": "epsilon_greedy:0.1",
@@ -133,7 +133,7 @@ def test_policies_experiment_and_retention_come_from_the_environment():
         "CLIPWISE_DECISION_DAYS": "30",
     }
     found = settings_from_environment(environ)
-    assert found.policies.of("home").epsilon == 0.1 and found.experiment.shadow_share == 0.5
+    assert found.policies.policy_for("home").epsilon == 0.1 and found.experiment.shadow_share == 0.5
     assert found.decisions.days == 30
 
 

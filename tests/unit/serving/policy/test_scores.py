@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
 from feature_repo.transforms.tie_break import tie_break
-from serving.policy.order import certain, rank
+from serving.policy.order import certain_propensities, rank
 from serving.policy.scores import own_purchases_scores, own_spend_scores, rule_margin
 
 OWN = RANKER_INPUTS.index("own_purchase_count")
@@ -28,7 +28,7 @@ def test_popularity_breaks_ties_of_own_purchases():
     assert less < more
 
 
-def test_unknown_counts_as_nothing():
+def test_unknown_input_counts_as_zero():
     assert own_purchases_scores(inputs((np.nan, np.nan)))[0] == 0
     assert own_spend_scores(inputs((np.nan, np.nan)))[0] == 0
 
@@ -45,7 +45,7 @@ def test_purchases_without_an_amount_are_ordered_by_their_number():
     assert 0 < few < more < 1
 
 
-def test_trees_start_from_the_logarithm_of_the_spend_and_never_below_nothing():
+def test_base_margin_is_the_logarithm_of_the_spend_and_never_negative():
     rows = inputs((0, 0), (0, 0), (0, 0))
     rows[:, SPEND] = -400, 0, 100
     assert rule_margin(rows).tolist() == [0.0, 0.0, np.float32(np.log(2))]
@@ -70,7 +70,7 @@ def test_order_among_equals_depends_on_the_coupon_and_not_on_its_row(ids):
     assert [ids[place] for place in order] == [sorted(ids)[place] for place in plain]
 
 
-def test_higher_tie_break_ranks_first_as_the_metrics_have_it():
+def test_higher_tie_break_ranks_first_as_in_the_metrics():
     ids = [f"c{place}" for place in range(8)]
     assert rank(np.zeros(8), ids, 8).tolist() == np.argsort(tie_break(ids))[::-1].tolist()
 
@@ -84,9 +84,9 @@ def test_unknown_score_comes_last():
     assert rank(np.array([np.nan, -5.0, 1.0]), ["a", "b", "c"], 3).tolist() == [2, 1, 0]
 
 
-def test_nothing_ranks_to_nothing():
+def test_ranking_of_no_coupons_is_empty():
     assert rank(np.empty(0), [], 10).tolist() == []
 
 
-def test_deterministic_policy_shows_with_certainty():
-    assert certain(3).tolist() == [1.0, 1.0, 1.0]
+def test_propensities_of_a_deterministic_list_are_one():
+    assert certain_propensities(3).tolist() == [1.0, 1.0, 1.0]
