@@ -23,11 +23,11 @@ from training.evaluation.compare import (
     Evaluation,
     SliceComparison,
     compare_slices,
+    leaderboard,
     scores_of,
-    standings,
 )
 from training.evaluation.fairness import gaps
-from training.evaluation.pair_metrics import calibration, cross_calibrated, pair_metrics
+from training.evaluation.pair_metrics import calibration_bins, cross_calibrated, pair_metrics
 from training.evaluation.slices import repeat_gains, slices
 from training.models.ranker import importance
 from training.registry.mlflow_runs import FIGURES
@@ -80,7 +80,7 @@ def write_report(
         parts=[part(name, getattr(trial, name)) for name in ("train", "valid", "test")],
         decision=decision,
         evaluation=evaluation,
-        standings=standings(trial.test, {**kept, **scores}, origin.seed),
+        leaderboard=leaderboard(trial.test, {**kept, **scores}, origin.seed),
         opponent=opponent,
         slices=(*sliced, *_repeats(trial.test, scores, opponent)),
         gaps=gaps(
@@ -140,7 +140,7 @@ def _repeats(test: RankingFrame, scores: Scores, opponent: str) -> list[SliceCom
 
 
 def _calibration(test: RankingFrame, scores: np.ndarray, seed: int) -> Calibration:
-    bins = calibration(test.label, cross_calibrated(test.user_id, test.label, scores, seed))
+    bins = calibration_bins(test.label, cross_calibrated(test.user_id, test.label, scores, seed))
     return Calibration(bins, **pair_metrics(test.label, scores))
 
 

@@ -6,7 +6,7 @@ from hashlib import blake2b
 import numpy as np
 
 
-def tie_break(coupon_ids: Sequence[str]) -> np.ndarray:
+def tie_break(coupon_ids: Sequence[str] | np.ndarray) -> np.ndarray:
     """A fixed uint64 for every id; among equal scores the higher one ranks first.
 
     The first 8 bytes, little endian, of BLAKE2b with an 8-byte digest over the id in UTF-8. The

@@ -8,7 +8,10 @@ from feature_repo.transforms.tie_break import tie_break
 
 
 def rank(
-    scores: np.ndarray, coupon_ids: Sequence[str], k: int, ties: np.ndarray | None = None
+    scores: np.ndarray,
+    coupon_ids: Sequence[str] | np.ndarray,
+    k: int,
+    ties: np.ndarray | None = None,
 ) -> np.ndarray:
     """Returns the positions of the ``k`` highest scores, best first; unknown ones (NaN) come last.
 

@@ -1,4 +1,4 @@
-"""Compare models on the same groups: a table of metrics, and how sure a difference is."""
+"""Compares models on the same groups: a table of metrics, and intervals of differences."""
 
 import logging
 from collections.abc import Mapping
@@ -26,8 +26,9 @@ REPEATS = 2000
 class Comparison:
     """The primary metric of the ranker and of another model on the same groups.
 
-    ``difference`` is ranker minus other; ``low`` and ``high`` bound it with 95% confidence by
-    paired bootstrap over users. ``groups`` counts the groups with a redeemed coupon.
+    ``difference`` is ranker minus other. ``low`` and ``high`` are its 95% interval, by paired
+    bootstrap over users. ``groups`` counts the groups with a redeemed coupon, ``users`` their
+    users.
     """
 
     other: str
@@ -42,9 +43,9 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Every model's metrics by name, and the ranker against the best plain rule and the champion.
+    """Every model's metrics, and the ranker against the best plain rule and the champion.
 
-    ``against_champion`` is None while there is no champion.
+    ``table`` maps models to metrics by name. ``against_champion`` is None without a champion.
     """
 
     table: Mapping[str, Mapping[str, float]]
@@ -54,9 +55,9 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class SliceComparison:
-    """The ranker beside another model on one ``part`` of a ``slicing`` of the exposures.
+    """The ranker against another model on one slice: a ``part`` of a ``slicing`` of exposures.
 
-    ``groups`` counts those with a redeemed coupon; ``against`` is None where there are none.
+    ``groups`` counts those with a redeemed coupon. ``against`` is None for a slice without any.
     """
 
     slicing: str
@@ -66,9 +67,11 @@ class SliceComparison:
 
 
 @dataclass(frozen=True)
-class Standing:
-    """A model among all that were measured on the same groups: its metrics by name, and the ranker
-    beside it; None for the ranker itself."""
+class LeaderboardEntry:
+    """One measured model: its metrics by name, and the ranker's comparison with it.
+
+    ``against`` is None for the ranker itself.
+    """
 
     model: str
     metrics: Mapping[str, float]
@@ -82,10 +85,10 @@ def evaluate(
     champion: np.ndarray | None = None,
     seed: int = 2017,
 ) -> Evaluation:
-    """Hold the ranker's scores against those of the plain rules and of the champion.
+    """Compares the ranker's scores with those of the plain rules and of the champion.
 
-    Scores are one a pair of ``frame``. The plain rule to beat is the one that is best on these
-    very groups, which favors the rules. ``seed`` drives the bootstrap alone.
+    Each array has one score for each pair of ``frame``. The plain rule to beat is the best one on
+    these same groups, which favors the rules. ``seed`` drives only the bootstrap.
     """
     scores = {RANKER: ranker, **rules} | ({} if champion is None else {CHAMPION: champion})
     rankings = {
@@ -105,41 +108,50 @@ def evaluate(
         other: compare(other, primary[RANKER], primary[other], users, seed)
         for other in (best, *((CHAMPION,) if champion is not None else ()))
     }
-    logger.info("%s of the ranker %.4f, %s %.4f", PRIMARY, *_values(against[best], best))
+    logger.info(
+        "%s: ranker %.4f, %s %.4f",
+        PRIMARY,
+        against[best].ranker_value,
+        best,
+        against[best].other_value,
+    )
     return Evaluation(table, against[best], against.get(CHAMPION))
 
 
 def compare(
     other: str, ours: np.ndarray, theirs: np.ndarray, users: np.ndarray, seed: int
 ) -> Comparison:
-    """Compare two models by one value a group; groups without a value (NaN) do not count.
+    """Compares two models by one value for each group; groups without a value (NaN) do not count.
 
-    ``users`` names the user of each group. Raises ValueError if no group has a value.
+    ``users`` has the user of each group. Raises ValueError if no group has a value.
     """
-    known = ~np.isnan(ours)
-    if not known.any():
+    has_value = ~np.isnan(ours)
+    if not has_value.any():
         raise ValueError(
             f"Expected a redeemed coupon in some test group, got none in {len(ours)} groups: "
             "test on a longer period."
         )
-    difference, users = ours[known] - theirs[known], users[known]
+    difference, users = ours[has_value] - theirs[has_value], users[has_value]
     low, high = bootstrap_interval(difference, users, seed)
     return Comparison(
         other,
-        float(ours[known].mean()),
-        float(theirs[known].mean()),
+        float(ours[has_value].mean()),
+        float(theirs[has_value].mean()),
         float(difference.mean()),
         low,
         high,
-        int(known.sum()),
+        int(has_value.sum()),
         len(set(users)),
     )
 
 
-def standings(
+def leaderboard(
     frame: RankingFrame, scores: Mapping[str, np.ndarray], seed: int = 2017
-) -> tuple[Standing, ...]:
-    """All models by the primary metric, best first. ``scores`` has one a pair, RANKER's too."""
+) -> tuple[LeaderboardEntry, ...]:
+    """Returns all models by the primary metric, best first.
+
+    ``scores`` maps models, with ``RANKER`` among them, to one score for each pair.
+    """
     rankings = {
         name: group_metrics.ranked(frame.qid, frame.coupon_id, frame.label, score)
         for name, score in scores.items()
@@ -148,15 +160,15 @@ def standings(
         name: group_metrics.ndcg(ranking, PRIMARY_CUTOFF) for name, ranking in rankings.items()
     }
     users = frame.user_id[groups(frame)]
-    found = [
-        Standing(
+    entries = [
+        LeaderboardEntry(
             name,
             group_metrics.all_metrics(ranking, frame.coupon_id),
             None if name == RANKER else compare(name, primary[RANKER], primary[name], users, seed),
         )
         for name, ranking in rankings.items()
     ]
-    return tuple(sorted(found, key=lambda one: -one.metrics[PRIMARY]))
+    return tuple(sorted(entries, key=lambda one: -one.metrics[PRIMARY]))
 
 
 def compare_slices(
@@ -167,11 +179,12 @@ def compare_slices(
     slicings: Mapping[str, np.ndarray],
     seed: int = 2017,
 ) -> tuple[SliceComparison, ...]:
-    """The ranker beside another model on every part of every slicing, none left out.
+    """Compares the ranker with another model on every part of every slicing.
 
-    ``ranker`` and ``theirs`` are scores, one a pair; ``slicings`` has the part of every group.
+    ``ranker`` and ``theirs`` have one score for each pair. ``slicings`` maps the name of a slicing
+    to the part of every group.
     """
-    ours, theirs = (
+    ranker_values, other_values = (
         group_metrics.ndcg(
             group_metrics.ranked(frame.qid, frame.coupon_id, frame.label, scores), PRIMARY_CUTOFF
         )
@@ -179,7 +192,7 @@ def compare_slices(
     )
     users = frame.user_id[groups(frame)]
     return tuple(
-        _slice(slicing, part, other, *(values[here] for values in (ours, theirs, users)), seed)
+        _slice(slicing, part, other, ranker_values[here], other_values[here], users[here], seed)
         for slicing, parts in slicings.items()
         for part in sorted(set(parts))
         for here in [parts == part]
@@ -203,10 +216,10 @@ def _slice(
 def bootstrap_interval(
     values: np.ndarray, users: np.ndarray, seed: int, repeats: int = REPEATS
 ) -> tuple[float, float]:
-    """The 2.5th and 97.5th percentile of the mean of ``values`` when users are drawn anew.
+    """Returns the 95% interval of the mean of ``values``, by bootstrap over users.
 
-    A user's groups are drawn together, since what one user does in several campaigns is not
-    independent (percentile bootstrap over clusters, Efron and Tibshirani 1993, chapter 13).
+    All groups of a user are resampled together, because they are not independent (percentile
+    bootstrap over clusters, Efron and Tibshirani 1993, chapter 13).
     """
     codes = {user: code for code, user in enumerate(dict.fromkeys(users))}
     owner = np.fromiter((codes[user] for user in users), np.int64, len(users))
@@ -222,8 +235,11 @@ def bootstrap_interval(
 
 
 def predictions_table(frame: RankingFrame, scores: Mapping[str, np.ndarray]) -> "pa.Table":
-    """Every model's score of every pair: ``qid, user_id, campaign_id, coupon_id, model, score,
-    label``, one row a model and pair, from which the metrics can be computed again."""
+    """Builds a table with one row for each model and pair.
+
+    Columns: ``qid, user_id, campaign_id, coupon_id, model, score, label``. All metrics can be
+    computed from it again.
+    """
     import pyarrow as pa
 
     ids = ("qid", "user_id", "campaign_id", "coupon_id")
@@ -241,8 +257,10 @@ def predictions_table(frame: RankingFrame, scores: Mapping[str, np.ndarray]) -> 
 
 
 def scores_of(table: "pa.Table", frame: RankingFrame) -> dict[str, np.ndarray]:
-    """By model, the scores in a ``predictions_table`` of these very pairs; a model whose pairs
-    are others is left out."""
+    """Reads the scores by model from a ``predictions_table``.
+
+    A model that was scored on other pairs than those of ``frame`` is left out.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -253,7 +271,3 @@ def scores_of(table: "pa.Table", frame: RankingFrame) -> dict[str, np.ndarray]:
         if [own["qid"], own["coupon_id"]] == pairs:
             found[model] = own["score"].to_numpy()
     return found
-
-
-def _values(comparison: Comparison, name: str) -> tuple[float, str, float]:
-    return comparison.ranker_value, name, comparison.other_value

@@ -1,4 +1,4 @@
-"""Whether the ranker serves some people better than others: gaps between demographic groups."""
+"""Fairness: differences in ranking quality between demographic groups of households."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ from training.evaluation import group_metrics
 from training.evaluation.compare import PRIMARY_CUTOFF, REPEATS
 
 DEMOGRAPHIC = ("age", "income", "children")
-"""The slicings that say who a household is, not what it bought."""
+"""The slicings by properties of the household, not by its purchases."""
 
 UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
 class Gap:
-    """NDCG@10 of one part less that of another: of the ranker, of another model, and of both.
+    """NDCG@10 of one part minus NDCG@10 of another, for the ranker and for another model.
 
     Each interval is (low, high) with 95% confidence, by bootstrap over all users. ``widened`` is
-    the ranker's gap less the other's. ``groups`` counts those with a redeemed coupon in each part.
+    the ranker's gap minus the other's. ``groups`` counts those with a redeemed coupon in each part.
     """
 
     slicing: str
@@ -41,19 +41,21 @@ def gaps(
     slicings: Mapping[str, np.ndarray],
     seed: int = 2017,
 ) -> tuple[Gap, ...]:
-    """The gap between the two known parts of every demographic slicing that has both.
+    """Measures the gap of every demographic slicing with exactly two known parts.
 
-    ``ranker`` and ``other`` are scores, one a pair; ``slicings`` has the part of every group.
+    ``ranker`` and ``other`` have one score for each pair. ``slicings`` maps the name of a slicing
+    to the part of every group.
     """
     values = np.stack([_primary(frame, one) for one in (ranker, other)])
     counted = ~np.isnan(values[0])
     users = frame.user_id[groups(frame)][counted]
     found = []
     for slicing in DEMOGRAPHIC:
-        of = slicings[slicing][counted]
-        parts = sorted(set(of) - {UNKNOWN})
+        part_of = slicings[slicing][counted]
+        parts = sorted(set(part_of) - {UNKNOWN})
         if len(parts) == 2:
-            found.append(_gap(slicing, tuple(parts), of, values[:, counted], users, seed))
+            pair = parts[0], parts[1]
+            found.append(_gap(slicing, pair, part_of, values[:, counted], users, seed))
     return tuple(found)
 
 
@@ -65,19 +67,19 @@ def _primary(frame: RankingFrame, scores: np.ndarray) -> np.ndarray:
 def _gap(
     slicing: str,
     parts: tuple[str, str],
-    of: np.ndarray,
+    part_of: np.ndarray,
     values: np.ndarray,
     users: np.ndarray,
     seed: int,
 ) -> Gap:
-    within = [of == part for part in parts]
-    drawn = _drawn_gaps(within, values, users, seed)
-    low, high = np.percentile(drawn, (2.5, 97.5), axis=0).tolist()
-    ranker, other = (float(one[within[0]].mean() - one[within[1]].mean()) for one in values)
+    first, second = (part_of == part for part in parts)
+    resampled = _resampled_gaps([first, second], values, users, seed)
+    low, high = np.percentile(resampled, (2.5, 97.5), axis=0).tolist()
+    ranker, other = (float(one[first].mean() - one[second].mean()) for one in values)
     return Gap(
         slicing,
         parts,
-        tuple(int(here.sum()) for here in within),
+        (int(first.sum()), int(second.sum())),
         ranker,
         (low[0], high[0]),
         other,
@@ -87,20 +89,21 @@ def _gap(
     )
 
 
-def _drawn_gaps(
+def _resampled_gaps(
     within: list[np.ndarray], values: np.ndarray, users: np.ndarray, seed: int
 ) -> np.ndarray:
-    """The ranker's gap, the other's and their difference (draws x 3) when users are drawn anew."""
+    """Returns the ranker's gap, the other's and their difference for each resample (draws x 3)."""
     owner = np.unique(users.astype(str), return_inverse=True)[1]
-    # Counts and sums by user, so that drawing users is weighting them.
+    # With counts and sums by user, a resample of users is a weighted sum.
     columns = [np.stack([np.ones(len(owner)), *values]) * here for here in within]
     by_user = np.stack([np.bincount(owner, one) for part in columns for one in part], axis=1)
     draw = np.random.default_rng(seed).integers
-    drawn = np.empty((REPEATS, 6))
+    sums = np.empty((REPEATS, 6))
     for repeat in range(REPEATS):
         times = np.bincount(draw(0, len(by_user), len(by_user)), minlength=len(by_user))
-        drawn[repeat] = times @ by_user
-    # A draw without a user of one of the parts has no gap.
-    drawn = drawn[(drawn[:, 0] > 0) & (drawn[:, 3] > 0)]
-    found = drawn[:, 1:3] / drawn[:, :1] - drawn[:, 4:] / drawn[:, 3:4]
-    return np.column_stack([found, found[:, 0] - found[:, 1]])
+        sums[repeat] = times @ by_user
+    # A resample without a user of one part has no gap.
+    sums = sums[(sums[:, 0] > 0) & (sums[:, 3] > 0)]
+    gaps_by_model = sums[:, 1:3] / sums[:, :1] - sums[:, 4:] / sums[:, 3:4]
+    widened = gaps_by_model[:, 0] - gaps_by_model[:, 1]
+    return np.column_stack([gaps_by_model, widened])

@@ -1,9 +1,9 @@
-"""What a ranking is worth: one function a metric, one value a group.
+"""Ranking metrics: one function for each metric, one value for each group.
 
-The gain of a coupon is 1 if it was redeemed, else 0. Rank 1 is the highest score; equal scores
-are ordered by ``tie_break``. A group without a redeemed coupon has no value (NaN) and does not
-count in a mean. With ``hits(k)`` the redeemed coupons among the first ``k`` and ``P`` all redeemed
-ones of the group.
+The gain of a coupon is 1 if it was redeemed, else 0. Rank 1 is the highest score; ``tie_break``
+orders equal scores. A group without a redeemed coupon has no value (NaN) and does not count in a
+mean. In the definitions, ``hits(k)`` are the redeemed coupons among the first ``k``, and ``P`` is
+the number of redeemed coupons of the group.
 """
 
 from collections.abc import Sequence
@@ -19,10 +19,10 @@ CUTOFFS = (1, 5, 10, 20)
 
 @dataclass(frozen=True)
 class Ranked:
-    """``n`` pairs of ``g`` groups, each group in the order of its ranking.
+    """``n`` pairs of ``g`` groups, sorted by group, then by rank.
 
-    ``order`` gives the rows of the frame, ``group`` the number of the group, ``rank`` counts from
-    1 within it, ``label`` is 0 or 1, ``positives`` has one count a group.
+    ``order`` has the rows of the frame, ``group`` the number of the group. ``rank`` counts from 1
+    within the group. ``label`` is 0 or 1. ``positives`` has the redeemed coupons of each group.
     """
 
     order: np.ndarray
@@ -33,19 +33,25 @@ class Ranked:
 
 
 def ranked(
-    qid: np.ndarray, coupon_id: Sequence[str], label: np.ndarray, score: np.ndarray
+    qid: Sequence[str] | np.ndarray,
+    coupon_id: Sequence[str] | np.ndarray,
+    label: Sequence[int] | np.ndarray,
+    score: Sequence[float] | np.ndarray,
 ) -> Ranked:
-    """Order the pairs of every group by falling score.
+    """Orders the pairs of every group by falling score.
 
-    Rows of a qid stand together. Raises ValueError for a score that is not a number.
+    The rows of a qid must be consecutive. Raises ValueError for a score that is NaN.
+
+    >>> ranked(["q", "q", "q"], ["a", "b", "c"], [0, 1, 1], [1.0, 3.0, 2.0]).order.tolist()
+    [1, 2, 0]
     """
     scores = np.asarray(score, dtype=np.float64)
     if np.isnan(scores).any():
         raise ValueError(
             f"Expected a score for every pair, got {int(np.isnan(scores).sum())} that are not "
-            "numbers: look at the model's inputs."
+            "numbers: check the model's inputs."
         )
-    starts = group_starts(qid)
+    starts = group_starts(np.asarray(qid, dtype=object))
     sizes = group_sizes(starts, len(qid))
     group = np.repeat(np.arange(len(starts)), sizes)
     order = np.lexsort((~tie_break(coupon_id), -scores, group))
@@ -56,24 +62,41 @@ def ranked(
 
 
 def ndcg(ranking: Ranked, k: int) -> np.ndarray:
-    """Sum of 1 / log2(rank + 1) over hits(k), as a part of the same sum for a perfect ranking."""
-    hit = _hit(ranking, k)
-    gained = _sum(ranking.group[hit], 1 / np.log2(ranking.rank[hit] + 1), len(ranking.positives))
+    """Sum of 1 / log2(rank + 1) over hits(k), divided by the same sum for a perfect ranking.
+
+    >>> ranking = ranked(["q", "q", "q"], ["a", "b", "c"], [1, 0, 1], [3, 2, 1])
+    >>> ndcg(ranking, 3).round(2).tolist()
+    [0.92]
+    """
+    hit = _hit_rows(ranking, k)
+    gained = _sum_by_group(
+        ranking.group[hit], 1 / np.log2(ranking.rank[hit] + 1), len(ranking.positives)
+    )
     best = np.cumsum(np.append(0.0, 1 / np.log2(np.arange(1, k + 1) + 1)))
-    return _part(gained, best[np.minimum(ranking.positives, k)])
+    return _ratio(gained, best[np.minimum(ranking.positives, k)])
 
 
 def average_precision(ranking: Ranked, k: int) -> np.ndarray:
-    """Sum of precision@rank over the ranks of hits(k), divided by min(k, P); its mean is MAP."""
-    hit = _hit(ranking, k)
+    """Sum of precision@rank over the ranks of hits(k), divided by min(k, P); its mean is MAP.
+
+    >>> ranking = ranked(["q", "q", "q"], ["a", "b", "c"], [1, 0, 1], [3, 2, 1])
+    >>> average_precision(ranking, 3).round(2).tolist()
+    [0.83]
+    """
+    hit = _hit_rows(ranking, k)
     group = ranking.group[hit]
     found = np.arange(len(hit)) - np.searchsorted(group, group) + 1
-    precise = _sum(group, found / ranking.rank[hit], len(ranking.positives))
-    return _part(precise, np.minimum(ranking.positives, k))
+    total = _sum_by_group(group, found / ranking.rank[hit], len(ranking.positives))
+    return _ratio(total, np.minimum(ranking.positives, k))
 
 
 def reciprocal_rank(ranking: Ranked) -> np.ndarray:
-    """1 / rank of the first redeemed coupon in the whole list; its mean is MRR."""
+    """1 / rank of the first redeemed coupon in the whole list; its mean is MRR.
+
+    >>> ranking = ranked(["q", "q", "q"], ["a", "b", "c"], [0, 1, 1], [3, 2, 1])
+    >>> reciprocal_rank(ranking).tolist()
+    [0.5]
+    """
     best = np.zeros(len(ranking.positives))
     hit = ranking.label > 0
     np.maximum.at(best, ranking.group[hit], 1 / ranking.rank[hit])
@@ -81,40 +104,70 @@ def reciprocal_rank(ranking: Ranked) -> np.ndarray:
 
 
 def precision(ranking: Ranked, k: int) -> np.ndarray:
-    """hits(k) / k, also where the group has fewer than k candidates."""
-    return np.where(ranking.positives > 0, _hits(ranking, k) / k, np.nan)
+    """hits(k) / k, also for a group with fewer than k candidates.
+
+    >>> ranking = ranked(["q", "q"], ["a", "b"], [1, 0], [2, 1])
+    >>> precision(ranking, 10).tolist()
+    [0.1]
+    """
+    return np.where(ranking.positives > 0, _hit_counts(ranking, k) / k, np.nan)
 
 
 def recall(ranking: Ranked, k: int) -> np.ndarray:
-    """hits(k) / P."""
-    return _part(_hits(ranking, k), ranking.positives)
+    """hits(k) / P.
+
+    >>> ranking = ranked(["q", "q", "q"], ["a", "b", "c"], [1, 0, 1], [3, 2, 1])
+    >>> recall(ranking, 2).tolist()
+    [0.5]
+    """
+    return _ratio(_hit_counts(ranking, k), ranking.positives)
 
 
 def f1(ranking: Ranked, k: int) -> np.ndarray:
-    """2 x precision x recall / (precision + recall) of the group; 0 without a hit."""
-    hits = _hits(ranking, k)
-    # Put in, the two ratios shorten to this, which cannot divide by zero.
+    """2 x precision x recall / (precision + recall) of the group; 0 without a hit.
+
+    >>> ranking = ranked(["q", "q", "q"], ["a", "b", "c"], [1, 0, 0], [3, 2, 1])
+    >>> f1(ranking, 3).tolist()
+    [0.5]
+    """
+    hits = _hit_counts(ranking, k)
+    # The same formula, simplified: it cannot divide by zero.
     return np.where(ranking.positives > 0, 2 * hits / (k + ranking.positives), np.nan)
 
 
 def hit_rate(ranking: Ranked, k: int) -> np.ndarray:
-    """1 if hits(k) is not empty, else 0."""
-    return np.where(ranking.positives > 0, (_hits(ranking, k) > 0).astype(np.float64), np.nan)
+    """1 if hits(k) is not empty, else 0.
+
+    >>> ranking = ranked(["q", "q", "q"], ["a", "b", "c"], [0, 1, 0], [3, 2, 1])
+    >>> [hit_rate(ranking, k).tolist() for k in (1, 2)]
+    [[0.0], [1.0]]
+    """
+    hits = _hit_counts(ranking, k)
+    return np.where(ranking.positives > 0, (hits > 0).astype(np.float64), np.nan)
 
 
 def coverage(ranking: Ranked, coupon_id: np.ndarray, k: int) -> float:
-    """Distinct coupons among the first k of any group, as a part of all distinct candidates.
+    """Share of all distinct candidates that are among the first k of any group.
 
     All groups count, also those without a redeemed coupon.
+
+    >>> coupons = np.array(["a", "b", "a", "c"])
+    >>> ranking = ranked(["q", "q", "r", "r"], coupons, [0, 0, 0, 0], [2, 1, 2, 1])
+    >>> round(coverage(ranking, coupons, 1), 2)
+    0.33
     """
     shown = coupon_id[ranking.order[ranking.rank <= k]]
     return len(set(shown)) / len(set(coupon_id)) if len(coupon_id) else float("nan")
 
 
 def mean(values: np.ndarray) -> float:
-    """Mean over the groups that have a value; NaN if none has."""
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else float("nan")
+    """Mean over the groups with a value; NaN if no group has one.
+
+    >>> mean(np.array([1.0, 0.5, np.nan]))
+    0.75
+    """
+    valued = values[~np.isnan(values)]
+    return float(valued.mean()) if len(valued) else float("nan")
 
 
 _AT_K = {
@@ -127,16 +180,13 @@ _AT_K = {
 }
 
 
-def metric_names(cutoffs: Sequence[int] = CUTOFFS) -> tuple[str, ...]:
-    """The names in a table of metrics, in order: ``ndcg@1`` to ``coverage@20``."""
-    at = tuple(f"{name}@{k}" for name in _AT_K for k in cutoffs)
-    return (*at, "mrr", *(f"coverage@{k}" for k in cutoffs))
-
-
 def all_metrics(
     ranking: Ranked, coupon_id: np.ndarray, cutoffs: Sequence[int] = CUTOFFS
 ) -> dict[str, float]:
-    """Every metric by its name: means over groups, and the coverage of the catalogue."""
+    """Returns every metric by its name, ``ndcg@1`` to ``coverage@20``.
+
+    Values are means over groups; coverage is one value for all groups.
+    """
     out = {
         f"{name}@{k}": mean(metric(ranking, k)) for name, metric in _AT_K.items() for k in cutoffs
     }
@@ -144,18 +194,18 @@ def all_metrics(
     return out | {f"coverage@{k}": coverage(ranking, coupon_id, k) for k in cutoffs}
 
 
-def _hit(ranking: Ranked, k: int) -> np.ndarray:
+def _hit_rows(ranking: Ranked, k: int) -> np.ndarray:
     return np.flatnonzero((ranking.label > 0) & (ranking.rank <= k))
 
 
-def _hits(ranking: Ranked, k: int) -> np.ndarray:
-    return _sum(ranking.group[_hit(ranking, k)], None, len(ranking.positives))
+def _hit_counts(ranking: Ranked, k: int) -> np.ndarray:
+    return _sum_by_group(ranking.group[_hit_rows(ranking, k)], None, len(ranking.positives))
 
 
-def _sum(group: np.ndarray, values: np.ndarray | None, group_count: int) -> np.ndarray:
+def _sum_by_group(group: np.ndarray, values: np.ndarray | None, group_count: int) -> np.ndarray:
     return np.bincount(group, values, minlength=group_count)
 
 
-def _part(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    out = np.full(len(whole), np.nan)
-    return np.divide(part, whole, out=out, where=whole > 0)
+def _ratio(part: np.ndarray, total: np.ndarray) -> np.ndarray:
+    out = np.full(len(total), np.nan)
+    return np.divide(part, total, out=out, where=total > 0)

@@ -1,4 +1,4 @@
-"""What scores are worth over all pairs, redeemed or not, also of groups without a redemption."""
+"""Metrics over all pairs, also of groups without a redemption: AUC, precision, calibration."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,13 @@ BINS = 10
 
 
 def pair_metrics(label: np.ndarray, score: np.ndarray) -> dict[str, float]:
-    """Area under the ROC curve and average precision of all pairs; NaN if all labels are alike."""
+    """Returns ``auc`` (area under the ROC curve) and ``average_precision`` over all pairs.
+
+    Both are NaN if all labels are equal.
+
+    >>> pair_metrics(np.array([0, 1, 1]), np.array([0.1, 0.7, 0.2]))
+    {'auc': 1.0, 'average_precision': 1.0}
+    """
     from sklearn.metrics import average_precision_score, roc_auc_score
 
     if len(np.unique(label)) < 2:
@@ -19,18 +25,17 @@ def pair_metrics(label: np.ndarray, score: np.ndarray) -> dict[str, float]:
     }
 
 
-def calibrated(
+def forward_calibrated(
     fold: np.ndarray,
     label: np.ndarray,
     score: np.ndarray,
     settled: Callable[[int], np.ndarray] | None = None,
 ) -> np.ndarray:
-    """Probabilities of redemption from scores, by a logistic curve through all earlier folds.
+    """Converts scores to probabilities of redemption by a logistic curve through earlier folds.
 
-    A fold is calibrated on what was tested before it (Platt 1999), so the first one with pairs of
-    both labels before it is the first with a probability; before it they are NaN. ``fold`` holds
-    the start of each pair's fold; ``settled`` says which outcomes were known at a start, without it
-    all of earlier folds are.
+    A fold is calibrated on the test pairs of all folds before it (Platt 1999). Probabilities are
+    NaN while the earlier folds do not have both labels. ``fold`` has the start of each pair's fold.
+    ``settled`` returns a mask of the outcomes known at a start; by default all of earlier folds.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -49,22 +54,28 @@ def calibrated(
 def cross_calibrated(
     user_id: np.ndarray, label: np.ndarray, score: np.ndarray, seed: int
 ) -> np.ndarray:
-    """Probabilities of redemption from scores of one test: each half of the users by a logistic
-    curve through the other half. NaN for a half whose other half has labels of one kind alone."""
+    """Converts scores to probabilities of redemption: each half of the users from the other half.
+
+    The halves are random. Probabilities are NaN if the other half does not have both labels.
+    """
     users, owner = np.unique(user_id.astype(str), return_inverse=True)
     half = (np.random.default_rng(seed).permutation(len(users)) % 2)[owner]
     probability = np.full(len(score), np.nan)
     for side in (0, 1):
-        probability[half == side] = calibrated(half == side, label, score)[half == side]
+        own = half == side
+        probability[own] = forward_calibrated(own, label, score)[own]
     return probability
 
 
-def calibration(
+def calibration_bins(
     label: np.ndarray, probability: np.ndarray, bins: int = BINS
 ) -> list[tuple[float, float, int]]:
-    """Mean probability, share redeemed and number of pairs in bins of equal number of pairs.
+    """Returns (mean probability, share redeemed, number of pairs) for bins of equal size.
 
     Pairs without a probability (NaN) do not count.
+
+    >>> calibration_bins(np.array([0, 1]), np.array([0.1, 0.5]), bins=2)
+    [(0.1, 0.0, 1), (0.5, 1.0, 1)]
     """
     known = ~np.isnan(probability)
     order = np.argsort(probability[known], kind="stable")

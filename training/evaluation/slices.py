@@ -1,4 +1,4 @@
-"""Parts of the exposures, on each of which a model is looked at apart."""
+"""Slices: parts of the exposures on which models are compared separately."""
 
 from collections.abc import Mapping
 
@@ -7,13 +7,13 @@ import numpy as np
 from training.data.frame import RankingFrame, column, groups
 
 COLD, HEAVY = 100, 500
-"""Below so many known purchases a user is cold, from so many on heavy, in between light."""
+"""A user with fewer purchases than ``COLD`` is cold, from ``HEAVY`` on heavy, else light."""
 
 
 def slices(frame: RankingFrame, campaign_types: Mapping[str, str]) -> dict[str, np.ndarray]:
-    """By the name of each slicing, the slice of every group, as text.
+    """Returns for each slicing the part of every group, as text.
 
-    ``campaign_types`` maps campaigns to the retailer's class of them; unknown otherwise.
+    ``campaign_types`` maps campaigns to their type; a campaign without one is ``unknown``.
     """
     starts = groups(frame)
     bought = np.nan_to_num(column(frame, "purchase_count_all")[starts])
@@ -31,14 +31,15 @@ def slices(frame: RankingFrame, campaign_types: Mapping[str, str]) -> dict[str, 
 
 
 def _band(values: np.ndarray, limit: float, below: str, above: str) -> np.ndarray:
-    known = np.where(values < limit, below, above)
-    return np.where(np.isnan(values), "unknown", known).astype(object)
+    bands = np.where(values < limit, below, above)
+    return np.where(np.isnan(values), "unknown", bands).astype(object)
 
 
 def repeat_gains(frame: RankingFrame) -> dict[str, np.ndarray]:
-    """Labels that count only redeemed coupons for what the user had bought before, or never had.
+    """Returns labels that count only some redemptions: by purchases of the covered products.
 
-    A group without such a coupon has no value in the metric that these are put into.
+    ``bought before`` counts coupons for products that the user had bought, ``never bought`` the
+    others. A group without such a redeemed coupon has no value in a metric with these labels.
     """
     own = np.nan_to_num(column(frame, "own_purchase_count")) > 0
     return {"bought before": frame.label * own, "never bought": frame.label * ~own}

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from feature_repo.transforms.request.reasons import Reason
 from training.data.frame import RankingFrame, groups
-from training.evaluation.compare import Evaluation, SliceComparison, Standing
+from training.evaluation.compare import Evaluation, LeaderboardEntry, SliceComparison
 from training.evaluation.fairness import Gap
 from training.registry.promotion_gate import Decision
 from training.registry.records import Learning
@@ -103,7 +103,7 @@ class Report:
     parts: Sequence[Part]
     decision: Decision
     evaluation: Evaluation
-    standings: Sequence[Standing]
+    leaderboard: Sequence[LeaderboardEntry]
     opponent: str
     slices: Sequence[SliceComparison]
     gaps: Sequence[Gap]

@@ -111,7 +111,7 @@ def _verdict(decision: Decision) -> str:
 
 
 def _tiles(report: Report) -> str:
-    own = next(one for one in report.standings if one.model == RANKER)
+    own = next(one for one in report.leaderboard if one.model == RANKER)
     both = (report.evaluation.against_champion, report.evaluation.against_rule)
     tiles = [_tile(f"{own.metrics[PRIMARY]:.3f}", "NDCG@10 of this version")]
     tiles += [_difference(one) for one in both if one is not None]

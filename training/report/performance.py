@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from html import escape
 
-from training.evaluation.compare import CHAMPION, PRIMARY, RANKER, Standing
+from training.evaluation.compare import CHAMPION, PRIMARY, RANKER, LeaderboardEntry
 from training.evaluation.fairness import Gap
 from training.models.baselines import PLAIN_RULES
 from training.registry.promotion_gate import Gate
@@ -29,7 +29,7 @@ NOT_KEPT = (
 
 def others(report: Report, shown: Shown) -> str:
     """Every model that was measured, best first."""
-    beside = [one for one in report.standings if one.against is not None]
+    beside = [one for one in report.leaderboard if one.against is not None]
     lines = [
         Interval(
             one.model.replace("_", " "),
@@ -40,25 +40,25 @@ def others(report: Report, shown: Shown) -> str:
         )
         for one in beside
     ]
-    place = [one.model for one in report.standings].index(RANKER) + 1
+    place = [one.model for one in report.leaderboard].index(RANKER) + 1
     text = (
         f"NDCG@10 of the ranker less that of {len(beside)} other models with 95% intervals. The "
-        f"ranker is number {place} of {len(report.standings)}."
+        f"ranker is number {place} of {len(report.leaderboard)}."
     )
     drawn = figures.intervals("others", text, lines, "NDCG@10 of the ranker less the other's")
     about = (
-        f"Number {place} of {len(report.standings)} by NDCG@10. Right of the line the ranker is "
+        f"Number {place} of {len(report.leaderboard)} by NDCG@10. Right of the line the ranker is "
         "better; an interval that touches the line may be chance. Orange is what the gate asks "
         "about: the plain rules and the champion."
     )
-    body = [paragraph(about), figure(shown(drawn)), _standings(report.standings)]
+    body = [paragraph(about), figure(shown(drawn)), _leaderboard(report.leaderboard)]
     if report.learning is None:
         body.append(note(NOT_KEPT.format("scores of the textbook's recommenders and classifiers")))
     elif report.learning.left_out:
         left = (f"{name}: {why}" for name, why in report.learning.left_out.items())
         body += [note("These could not learn from the data:"), bullets([*left])]
     body.append(note(_HOW))
-    body.append(folded("All metrics", _all_metrics(report.standings)))
+    body.append(folded("All metrics", _all_metrics(report.leaderboard)))
     return section("others", "Beside everything else", *body)
 
 
@@ -69,8 +69,8 @@ _HOW = (
 )
 
 
-def _standings(standings: Sequence[Standing]) -> str:
-    best = {name: max(one.metrics[name] for one in standings) for name in BESIDE}
+def _leaderboard(leaderboard: Sequence[LeaderboardEntry]) -> str:
+    best = {name: max(one.metrics[name] for one in leaderboard) for name in BESIDE}
     rows = [
         [
             f"<b>{named(one.model)}</b>" if one.model == RANKER else named(one.model),
@@ -78,7 +78,7 @@ def _standings(standings: Sequence[Standing]) -> str:
             "" if one.against is None else f"{one.against.difference:+.3f}",
             "" if one.against is None else f"{one.against.low:+.3f} to {one.against.high:+.3f}",
         ]
-        for one in standings
+        for one in leaderboard
     ]
     return table(["", *map(named, BESIDE), "ranker less it", "95% interval"], rows)
 
@@ -89,13 +89,13 @@ def _value(value: float, best: float) -> str:
     return f"<b>{value:.3f}</b>" if value == best else f"{value:.3f}"
 
 
-def _all_metrics(standings: Sequence[Standing]) -> str:
+def _all_metrics(leaderboard: Sequence[LeaderboardEntry]) -> str:
     rows = [
         [
             named(one.model),
             *("" if math.isnan(v) else f"{v:.4f}" for v in map(one.metrics.get, ALL)),
         ]
-        for one in standings
+        for one in leaderboard
     ]
     return table(["", *map(named, ALL)], rows)
 
@@ -105,7 +105,7 @@ def curve(report: Report, shown: Shown) -> str:
     title = "Would more data help?"
     if report.learning is None:
         return section("curve", title, note(NOT_KEPT.format("learning curve")))
-    values = {one.model: one.metrics[PRIMARY] for one in report.standings}
+    values = {one.model: one.metrics[PRIMARY] for one in report.leaderboard}
     rule = report.evaluation.against_rule
     levels = [(f"{rule.other.replace('_', ' ')} {rule.other_value:.3f}", rule.other_value)]
     if CHAMPION in values:

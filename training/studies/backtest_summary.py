@@ -11,7 +11,12 @@ from training.data.split import settled_before
 from training.evaluation import group_metrics
 from training.evaluation.compare import PRIMARY_CUTOFF, RANKER, compare
 from training.evaluation.list_metrics import Catalog, list_metrics
-from training.evaluation.pair_metrics import calibrated, calibration, cross_calibrated, pair_metrics
+from training.evaluation.pair_metrics import (
+    calibration_bins,
+    cross_calibrated,
+    forward_calibrated,
+    pair_metrics,
+)
 from training.evaluation.slices import repeat_gains, slices
 from training.studies.backtest import Scored, shown
 from training.studies.ceiling import ceiling
@@ -110,12 +115,12 @@ def _calibration_ahead(scored: Scored) -> list[dict]:
         return (frame.open_until <= start) & settled_before(frame, start)
 
     scores = scored.scores[RANKER]
-    return _bins(frame.label, calibrated(scored.fold, frame.label, scores, settled))
+    return _bins(frame.label, forward_calibrated(scored.fold, frame.label, scores, settled))
 
 
 def _bins(label: np.ndarray, probability: np.ndarray) -> list[dict]:
     names = ("probability", "redeemed", "pairs")
-    return [dict(zip(names, one, strict=True)) for one in calibration(label, probability)]
+    return [dict(zip(names, one, strict=True)) for one in calibration_bins(label, probability)]
 
 
 def _folds(scored: Scored, primary: Mapping[str, np.ndarray]) -> list[dict]:

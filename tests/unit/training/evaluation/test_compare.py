@@ -1,4 +1,4 @@
-"""The comparison of models and what it says of sure and unsure differences."""
+"""Comparisons of models, their intervals, and the gate on them."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ GROUPS, SIZE = 300, 12
 
 
 def _frame(seed=0):
-    """300 exposures of 150 users with 12 candidates; more own purchases, likelier redeemed."""
+    """Builds 300 exposures of 150 users with 12 candidates; own purchases raise the odds."""
     rng = np.random.default_rng(seed)
     count = GROUPS * SIZE
     own, buyers = rng.poisson(1.0, count), rng.integers(0, 50, count)
@@ -37,7 +37,7 @@ def _shuffled(seed=3):
     return np.random.default_rng(seed).permutation(PERFECT)
 
 
-def test_table_holds_every_model_on_the_same_metrics():
+def test_table_has_the_same_metrics_for_every_model():
     table = compare.evaluate(FRAME, PERFECT, RULES, champion=_shuffled()).table
     rules = ["random", "popularity", "own_purchases", "own_spend"]
     assert list(table) == ["ranker", *rules, "champion"]
@@ -61,7 +61,7 @@ def test_comparison_counts_only_groups_with_a_redeemed_coupon():
     assert measured.low < measured.difference < measured.high
 
 
-def test_model_that_is_the_champion_differs_from_it_by_exactly_nothing():
+def test_difference_from_the_same_model_is_exactly_zero():
     measured = compare.evaluate(FRAME, PERFECT, RULES, champion=PERFECT).against_champion
     assert (measured.difference, measured.low, measured.high) == (0.0, 0.0, 0.0)
 
@@ -89,7 +89,7 @@ def test_bootstrap_interval_agrees_with_theory_for_independent_values():
     assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.005)
 
 
-def test_comparison_without_any_redeemed_coupon_says_what_to_do():
+def test_comparison_without_a_redeemed_coupon_is_refused():
     nothing = np.full(3, np.nan)
     with pytest.raises(ValueError, match="test on a longer period"):
         compare.compare("random", nothing, nothing, np.array(["a", "b", "c"]), 0)
@@ -102,7 +102,7 @@ def test_own_purchases_outrank_popularity_and_unknown_popularity_counts_as_zero(
     assert baselines.popularity_scores(frame).tolist() == [0.0, 900.0, 0.0]
 
 
-def test_random_rule_depends_on_its_seed_alone():
+def test_random_rule_depends_only_on_its_seed():
     first, again, other = (baselines.random_scores(FRAME, seed) for seed in (1, 1, 2))
     assert (first == again).all()
     assert (first != other).any()
@@ -122,7 +122,7 @@ SLICINGS = {
 }
 
 
-def test_scores_of_shuffled_labels_do_not_pass_the_gate():
+def test_scores_of_shuffled_labels_fail_the_gate():
     for seed in range(5):
         assert not decide(Gate(), _measured(_shuffled(seed))).passed
 
@@ -137,7 +137,7 @@ def test_scores_of_the_champion_itself_pass_and_are_not_better():
     assert (decision.passed, decision.verdict) == (True, "not_worse")
 
 
-def test_scores_that_lose_one_slice_fail_though_they_win_overall():
+def test_scores_that_are_worse_on_one_slice_fail_although_better_overall():
     first = np.repeat(SLICINGS["half"] == "first", SIZE)
     champion = np.where(first, PERFECT, -PERFECT)
     scores = np.where(first, RULES["own_purchases"], PERFECT)
@@ -146,7 +146,7 @@ def test_scores_that_lose_one_slice_fail_though_they_win_overall():
     assert [check.name for check in decision.checks if not check.held] == ["no slice falls"]
 
 
-def test_every_part_of_every_slicing_is_compared_and_none_is_left_out():
+def test_every_part_of_every_slicing_is_compared():
     found = compare.compare_slices(FRAME, PERFECT, "random", RULES["random"], SLICINGS)
     parts = [(one.slicing, one.part) for one in found]
     assert parts == [("half", "first"), ("half", "second"), ("rest", "rare"), ("rest", "usual")]
@@ -160,7 +160,7 @@ def test_every_part_of_every_slicing_is_compared_and_none_is_left_out():
     assert found[0].against == alone.against_rule
 
 
-def test_slice_without_a_redeemed_coupon_is_there_without_a_comparison():
+def test_slice_without_a_redeemed_coupon_is_listed_without_a_comparison():
     bare = np.flatnonzero(~FRAME.label.reshape(GROUPS, SIZE).any(axis=1))[0]
     parts = np.array(["some"] * GROUPS, object)
     parts[bare] = "none"
@@ -169,9 +169,9 @@ def test_slice_without_a_redeemed_coupon_is_there_without_a_comparison():
     assert found[0].groups == 0
 
 
-def test_standings_are_by_the_primary_metric_and_the_ranker_is_beside_every_other():
+def test_leaderboard_is_sorted_by_the_primary_metric_with_a_comparison_for_each_other_model():
     scores = {"ranker": PERFECT, "shuffled": _shuffled(), **RULES}
-    found = compare.standings(FRAME, scores)
+    found = compare.leaderboard(FRAME, scores)
     values = [one.metrics["ndcg@10"] for one in found]
     assert values == sorted(values, reverse=True) and found[0].model == "ranker"
     assert {one.model for one in found} == set(scores)
@@ -182,7 +182,7 @@ def test_standings_are_by_the_primary_metric_and_the_ranker_is_beside_every_othe
     assert all(one.low > 0 and one.other == name for name, one in by_model.items())
 
 
-def test_scores_come_back_from_the_table_of_the_same_pairs_alone():
+def test_scores_are_read_only_from_a_table_of_the_same_pairs():
     table = compare.predictions_table(FRAME, {"ranker": PERFECT, **RULES})
     found = compare.scores_of(table, FRAME)
     assert set(found) == {"ranker", *RULES}

@@ -1,4 +1,4 @@
-"""Gaps between groups of households, against their definition and on planted ones."""
+"""Gaps between groups of households, by definition and with a planted gap."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ def test_gap_is_the_difference_of_the_two_means():
     assert gap.widened == pytest.approx(expected[0] - expected[1])
 
 
-def test_planted_gap_is_beyond_chance_and_none_is_not():
+def test_planted_gap_is_significant_and_no_gap_is_not():
     (planted,) = fairness.gaps(FRAME, ONLY_FOR_YOUNG, CHANCE, slicings())
     assert planted.ranker_interval[1] < 0 and planted.widened_interval[1] < 0
     assert planted.other_interval[0] < 0 < planted.other_interval[1]
@@ -53,7 +53,7 @@ def test_planted_gap_is_beyond_chance_and_none_is_not():
     assert none.widened == 0 and none.widened_interval == (0, 0)
 
 
-def test_interval_is_that_of_the_normal_approximation():
+def test_interval_agrees_with_the_normal_approximation():
     (gap,) = fairness.gaps(FRAME, CHANCE, PERFECT, slicings())
     ranking = group_metrics.ranked(FRAME.qid, FRAME.coupon_id, FRAME.label, CHANCE)
     values = group_metrics.ndcg(ranking, 10)
@@ -66,8 +66,8 @@ def test_interval_is_that_of_the_normal_approximation():
 
 
 def test_only_demographics_with_two_known_groups_have_a_gap():
-    some = np.where(np.arange(GROUPS) < 100, AGES, "unknown").astype(object)
-    one = np.full(GROUPS, "none", object)
-    found = fairness.gaps(FRAME, CHANCE, PERFECT, slicings(income=some, children=one))
+    few_known = np.where(np.arange(GROUPS) < 100, AGES, "unknown").astype(object)
+    one_part = np.full(GROUPS, "none", object)
+    found = fairness.gaps(FRAME, CHANCE, PERFECT, slicings(income=few_known, children=one_part))
     assert [gap.slicing for gap in found] == ["age", "income"]
     assert found[1].groups == (50, 50)

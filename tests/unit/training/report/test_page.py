@@ -13,9 +13,9 @@ import pytest
 
 from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
 from feature_repo.transforms.request.reasons import CODES, REASON_CODES, Reason
-from training.evaluation.compare import Comparison, Evaluation, SliceComparison, Standing
+from training.evaluation.compare import Comparison, Evaluation, LeaderboardEntry, SliceComparison
 from training.evaluation.fairness import Gap
-from training.evaluation.group_metrics import metric_names
+from training.evaluation.group_metrics import all_metrics, ranked
 from training.registry.promotion_gate import Check, Decision
 from training.registry.records import Learning
 from training.report.contents import (
@@ -90,7 +90,7 @@ def _influence() -> Influence:
 
 
 def _report(passed=True) -> Report:
-    names = metric_names()
+    names = all_metrics(ranked(["q"], ["c"], [1], [1.0]), np.array(["c"]))
     table = {"ranker": dict.fromkeys(names, 0.25), "own_purchases": dict.fromkeys(names, 0.5)}
     table["ranker"]["mrr"] = 0.75
     rule = Comparison("own_purchases", 0.25, 0.5, -0.25, -0.3, -0.2, 297, 200)
@@ -109,9 +109,9 @@ def _report(passed=True) -> Report:
         ),
         decision=Decision((Check("rule", passed, "The ranker is <worse>."),), "no_champion"),
         evaluation=Evaluation(table, rule, None),
-        standings=(
-            Standing("own_purchases", table["own_purchases"], rule),
-            Standing("ranker", table["ranker"], None),
+        leaderboard=(
+            LeaderboardEntry("own_purchases", table["own_purchases"], rule),
+            LeaderboardEntry("ranker", table["ranker"], None),
         ),
         opponent="own_purchases",
         slices=(
