@@ -10,7 +10,7 @@ from functools import partial
 from feature_repo.instants import microseconds
 from feature_repo.lake.reader import Lake
 from feature_repo.names import TERMS_SERVICE
-from serving.access.api_keys import KeyFile, WatchedKeys
+from serving.access.api_keys import KeyFile, ReloadingKeys
 from serving.api.service import Service
 from serving.candidates.index import CandidateIndex, IndexSlot
 from serving.decisions.log import DecisionLog
@@ -264,11 +264,13 @@ def _prefetch(
     )
 
 
-def _keys(settings: Settings) -> WatchedKeys:
-    """The API keys in force. An address that others reach needs one from the start."""
+def _keys(settings: Settings) -> ReloadingKeys:
+    """The valid API keys. An address that others reach needs one from the start."""
     folder = settings.run_folder
-    mark = None if folder is None else folder / "keyed"
-    return WatchedKeys(KeyFile(settings.home), log.warning, not is_loopback(settings.host), mark)
+    marker = None if folder is None else folder / "keyed"
+    return ReloadingKeys(
+        KeyFile(settings.home), log.warning, not is_loopback(settings.host), marker
+    )
 
 
 def _webhook(settings: Settings, of_champion: Background) -> Webhook | None:

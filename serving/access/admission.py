@@ -1,4 +1,4 @@
-"""Who comes in: the key and its scope, how often, and with how large a body."""
+"""Admission of requests: API key, scope, request rate and body size."""
 
 import math
 from typing import Protocol
@@ -6,7 +6,7 @@ from typing import Protocol
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.access.api_keys import Key, KeyRing
-from serving.access.rate_limits import Rates
+from serving.access.rate_limits import RateLimiter
 from serving.errors import KeyRefused, Refusal, ScopeRefused, TooMany, TooSlow
 from serving.http.bodies import (
     CLOSE_CONNECTION,
@@ -19,38 +19,43 @@ from serving.http.bodies import (
 from serving.http.limits import Limits
 from serving.http.problems import refusal_answer
 
-SCOPE_OF = {
+SCOPE_BY_PATH = {
     "/v1/recommendations": "recommend",
     "/v1/events": "events",
     "/v1/model": "admin",
     "/metrics": "admin",
 }
-"""The scope that a path asks for. A path that is neither here nor open asks for any key."""
+"""The scope that a path needs. A path that is neither here nor open needs any key."""
 
-# Orchestrators ask for the first two without a key, the pages hold nothing but the contract, and
-# the registry signs what it sends.
-OPEN = frozenset(("/healthz", "/readyz", "/docs", "/openapi.json", "/v1/registry-webhook"))
+# Orchestrators probe the first two without a key. The docs show only the contract. The registry
+# signs its notices.
+OPEN_PATHS = frozenset(("/healthz", "/readyz", "/docs", "/openapi.json", "/v1/registry-webhook"))
 OPEN_FOLDER = "/static-offline-docs/"
 
 _SCHEME = b"bearer "
 _CHALLENGE = 'Bearer realm="clipwise"'
 
 
-class Keys(Protocol):
-    """The keys in force. ``required`` says, after ``current``, whether callers need one."""
+class KeySource(Protocol):
+    """The valid API keys. ``is_required`` is true if requests need one; read it after ``current``.
 
-    required: bool
+    Reading the keys may find the first one, from which on requests need a key.
+    """
 
-    def current(self) -> KeyRing: ...
+    is_required: bool
+
+    def current(self) -> KeyRing:
+        """Returns the keys that are valid now."""
+        ...
 
 
 class Admission:
-    """Lets a request through to ``app`` if its key, its rate and its body are in order.
+    """Middleware that passes a request on if its key, rate and body are accepted.
 
-    Each refusal is a problem document; what is refused is never parsed.
+    A refusal is a problem document. The body of a refused request is never parsed.
     """
 
-    def __init__(self, app: ASGIApp, keys: Keys, rates: Rates, limits: Limits) -> None:
+    def __init__(self, app: ASGIApp, keys: KeySource, rates: RateLimiter, limits: Limits) -> None:
         self._app = app
         self._keys = keys
         self._rates = rates
@@ -62,7 +67,7 @@ class Admission:
             return
         headers = dict(scope["headers"])
         try:
-            self._admit(scope["path"], headers)
+            self._check_key(scope["path"], headers)
             received = await self._body(headers, receive)
         except Refusal as refusal:
             await self._refuse(refusal, scope, receive, send)
@@ -71,22 +76,22 @@ class Admission:
         else:
             await self._app(scope, received, send)
 
-    def _admit(self, path: str, headers: dict[bytes, bytes]) -> None:
-        """Raises KeyRefused, ScopeRefused, TooMany."""
+    def _check_key(self, path: str, headers: dict[bytes, bytes]) -> None:
+        """Raises KeyRefused, ScopeRefused and TooMany."""
         ring = self._keys.current()
-        if not self._keys.required or path in OPEN or path.startswith(OPEN_FOLDER):
+        if not self._keys.is_required or path in OPEN_PATHS or path.startswith(OPEN_FOLDER):
             return
-        key = _shown(ring, headers.get(b"authorization"))
+        key = _presented_key(ring, headers.get(b"authorization"))
         per_second = self._limits.per_second if key.per_second is None else key.per_second
-        wait = self._rates.wait(key.id, per_second) if per_second else 0.0
+        wait = self._rates.seconds_to_wait(key.id, per_second) if per_second else 0.0
         if wait:
             raise _too_many(per_second, wait)
-        wanted = SCOPE_OF.get(path)
-        if not key.opens(wanted):
-            raise _out_of_scope(key, wanted)
+        needed = SCOPE_BY_PATH.get(path)
+        if not key.has_scope(needed):
+            raise _scope_refused(key, needed)
 
     async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> Receive:
-        """Raises TooLarge, TooSlow, ClientDisconnected."""
+        """Raises TooLarge, TooSlow and ClientDisconnected."""
         length = declared_length(headers)
         if length == 0:
             return receive
@@ -95,59 +100,59 @@ class Admission:
         return await buffer_body(receive, self._limits)
 
     async def _refuse(self, refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer so that the client can read it, whatever it still has to send.
+        """Sends a refusal so that the client can read it, even while it still sends its body.
 
-        A body within the limit is taken off the wire first, and the connection stays. Beyond it the
-        answer goes out at once, and what still comes is thrown away before the connection closes.
+        A body within the limit is read and dropped first, and the connection stays open. For a
+        larger one the answer is sent at once. The rest is dropped before the connection closes.
         """
         closing = "connection" in refusal.headers
         if not closing and declared_length(dict(scope["headers"])) != 0:
-            seconds, most = self._limits.body_seconds, self._limits.max_body_bytes
-            closing = not await discard_body(receive, seconds, most)
+            seconds, max_bytes = self._limits.body_seconds, self._limits.max_body_bytes
+            closing = not await discard_body(receive, seconds, max_bytes)
         answer = refusal_answer(refusal, CLOSE_CONNECTION if closing else {})
         if isinstance(refusal, TooSlow) or not closing:
             await answer(scope, receive, send)
             return
-        await answer(scope, receive, _left_open(send))
+        await answer(scope, receive, _unfinished(send))
         await discard_body(receive, self._limits.body_seconds)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def _left_open(send: Send) -> Send:
-    """Sends an answer's body without its end."""
+def _unfinished(send: Send) -> Send:
+    """Returns a ``send`` that passes on an answer's body without its end."""
 
     async def sent(message: Message) -> None:
-        more = {"more_body": True} if message["type"] == "http.response.body" else {}
-        await send(message | more)
+        is_body = message["type"] == "http.response.body"
+        await send({**message, "more_body": True} if is_body else message)
 
     return sent
 
 
-def _shown(ring: KeyRing, header: bytes | None) -> Key:
+def _presented_key(ring: KeyRing, header: bytes | None) -> Key:
     if header is None or header[: len(_SCHEME)].lower() != _SCHEME:
         raise KeyRefused(
             "This path needs an API key; send it in the header Authorization: Bearer.",
             {"www-authenticate": _CHALLENGE},
         )
-    key = ring.holder(header[len(_SCHEME) :].strip().decode("latin-1"))
+    key = ring.find(header[len(_SCHEME) :].strip().decode("latin-1"))
     if key is None:
         raise KeyRefused(
-            "The API key is not known here, or was revoked; ask for a new one.",
+            "The API key is unknown or was revoked; request a new one from the operator.",
             {"www-authenticate": f'{_CHALLENGE}, error="invalid_token"'},
         )
     return key
 
 
-def _out_of_scope(key: Key, wanted: str | None) -> ScopeRefused:
+def _scope_refused(key: Key, needed: str | None) -> ScopeRefused:
     return ScopeRefused(
-        f"This path needs a key with the scope {wanted}; this one has {', '.join(key.scopes)}.",
-        {"www-authenticate": f'{_CHALLENGE}, error="insufficient_scope", scope="{wanted}"'},
+        f"This path needs a key with the scope {needed}; this one has {', '.join(key.scopes)}.",
+        {"www-authenticate": f'{_CHALLENGE}, error="insufficient_scope", scope="{needed}"'},
     )
 
 
 def _too_many(per_second: float, wait: float) -> TooMany:
     return TooMany(
-        f"This key may make {per_second:g} requests a second; send the next one in {wait:.3f} "
+        f"This key may make {per_second:g} requests per second; send the next one in {wait:.3f} "
         "seconds or later.",
         {"retry-after": str(math.ceil(wait))},
     )

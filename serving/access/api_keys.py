@@ -1,11 +1,10 @@
-"""API keys: who may call the service, and for what.
+"""API keys and their scopes, in a file.
 
-A key reads ``clipwise_<id>_<secret>``: the id finds it in the file, the secret shows whose it is.
-The secret is 256 random bits, so the file keeps nothing but its SHA-256: a slow password hash slows
-down guessing, and random bits cannot be guessed at any speed.
+A key is the text ``clipwise_<id>_<secret>``. The id finds its entry in the file, the secret proves
+it. The secret is 256 random bits, so the file holds only its SHA-256. A slow password hash would
+protect a secret that can be guessed; random bits cannot be guessed at any speed.
 """
 
-import fcntl
 import hashlib
 import hmac
 import json
@@ -17,7 +16,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
+from feature_repo.files import locked, sync
 from serving.errors import KeysFailed
 
 SCOPES = ("recommend", "events", "admin")
@@ -26,14 +27,16 @@ KEY_FILE = "keys.json"
 _TOKEN = re.compile(r"clipwise_([0-9a-f]{8})_([A-Za-z0-9_-]{43})")
 _ID, _DIGEST = re.compile(r"[0-9a-f]{8}"), re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}")
-_NOBODY = hashlib.sha256(b"").hexdigest()
+_UNKNOWN_DIGEST = hashlib.sha256(b"").hexdigest()
+"""Compared for an unknown id, so that the comparison takes the same time."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """A key as the file holds it: ``digest`` is the SHA-256 of the whole key, in hex.
+    """An API key as stored in the file.
 
-    ``per_second`` is how many requests it may make a second, None for the service's own setting.
+    ``digest`` is the SHA-256 of the whole key, in hex. ``per_second`` is its request rate; None
+    means that of the service's settings.
     """
 
     id: str
@@ -43,13 +46,13 @@ class Key:
     created_at: str
     per_second: float | None = None
 
-    def opens(self, scope: str | None) -> bool:
-        """Whether the key has the scope; every key has None."""
+    def has_scope(self, scope: str | None) -> bool:
+        """True if the key has the scope. Every key has the scope None."""
         return scope is None or scope in self.scopes
 
 
 class KeyRing:
-    """A set of keys at one instant."""
+    """The keys that are valid at one instant."""
 
     def __init__(self, keys: Collection[Key] = ()) -> None:
         self._by_id = {key.id: key for key in keys}
@@ -60,29 +63,29 @@ class KeyRing:
     def __iter__(self) -> Iterator[Key]:
         return iter(self._by_id.values())
 
-    def holder(self, token: str) -> Key | None:
-        """The key that a caller showed, or None.
+    def find(self, token: str) -> Key | None:
+        """Returns the key of a token, or None.
 
-        The time it takes says nothing of how much of a secret was right, nor whether the id exists.
+        Its time reveals neither a partly right secret nor an existing id.
         """
         found = _TOKEN.fullmatch(token)
         key = self._by_id.get(found[1]) if found else None
-        digest = key.digest if key else _NOBODY
+        digest = key.digest if key else _UNKNOWN_DIGEST
         return key if hmac.compare_digest(_digest(token), digest) and key else None
 
 
 class KeyFile:
-    """The keys in ``CLIPWISE_HOME/keys.json``, which only its owner can read."""
+    """The file ``CLIPWISE_HOME/keys.json`` with the keys; only its owner can read it."""
 
     def __init__(self, home: Path) -> None:
         self.path = home / KEY_FILE
 
     def exists(self) -> bool:
-        """Whether there ever was a key; after the last one is revoked the file stays."""
+        """True if there ever was a key: the file stays after the last key is revoked."""
         return self.path.exists()
 
     def read(self) -> KeyRing:
-        """The keys there are now; none without a file. Raises KeysFailed."""
+        """Returns the keys of the file; none without a file. Raises KeysFailed."""
         try:
             text = self.path.read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -96,92 +99,93 @@ class KeyFile:
     def add(
         self, name: str, scopes: Collection[str], now: datetime, per_second: float | None = None
     ) -> tuple[Key, str]:
-        """A new key and what its holder sends, which is nowhere else. Raises KeysFailed."""
-        chosen = _checked(name, scopes, per_second)
+        """Adds a key; returns it and its token, which is not stored. Raises KeysFailed."""
+        ordered = _checked(name, scopes, per_second)
         with self._locked() as keys:
             number, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
             token = f"clipwise_{number}_{secret}"
-            key = Key(number, name, chosen, _digest(token), now.isoformat(), per_second)
+            key = Key(number, name, ordered, _digest(token), now.isoformat(), per_second)
             self._write([*keys, key])
         return key, token
 
     def revoke(self, key_id: str) -> Key:
-        """Take the key of that id out. Raises KeysFailed if there is none."""
+        """Removes the key with this id and returns it. Raises KeysFailed if there is none."""
         with self._locked() as keys:
-            gone = next((key for key in keys if key.id == key_id), None)
-            if gone is None:
+            revoked = next((key for key in keys if key.id == key_id), None)
+            if revoked is None:
                 raise KeysFailed(
                     f"Expected the id of a key, got {key_id!r}, which no key has; "
                     "`clipwise keys list` shows the ids."
                 )
-            self._write([key for key in keys if key is not gone])
-        return gone
+            self._write([key for key in keys if key is not revoked])
+        return revoked
 
     @contextmanager
     def _locked(self) -> Iterator[KeyRing]:
-        """The keys, which no other process changes meanwhile."""
+        """Returns the keys; no other process changes them inside the block."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.with_suffix(".lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            with locked(self.path.with_suffix(".lock")):
                 yield self.read()
         except OSError as error:
             raise KeysFailed(f"The keys in {self.path} cannot be changed: {error}.") from error
 
     def _write(self, keys: Collection[Key]) -> None:
-        """Readers see the old file or the new one, and nobody else reads either."""
+        """Replaces the file in one step, so that a reader sees the old keys or the new ones.
+
+        Only the owner can read either file.
+        """
         temporary = self.path.with_suffix(".tmp")
         temporary.unlink(missing_ok=True)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             json.dump({"keys": [asdict(key) for key in keys]}, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
+        sync([temporary])
         os.replace(temporary, self.path)
 
 
-class WatchedKeys:
-    """The keys of a file, read again whenever it changes.
+class ReloadingKeys:
+    """The keys of a file, read again after each change of the file.
 
-    ``required`` says whether callers need one: from the first key on, and for good, so that neither
-    revoking the last key nor losing the file opens the service. A file that cannot be read changes
-    nothing: the keys before it stay, and ``complain`` hears of it once. ``mark`` is a file that
-    tells a worker which takes another's place that there was a key.
+    ``is_required`` becomes true with the first key and stays true. So neither a revoked last key
+    nor a lost file opens the service. If the file cannot be read, the keys read before stay valid,
+    and ``warn`` is called once. ``marker`` is a file that exists once there was a key: a worker
+    that replaces another one reads it.
     """
 
     def __init__(
         self,
         file: KeyFile,
-        complain: Callable[[str], None],
-        required: bool = False,
-        mark: Path | None = None,
+        warn: Callable[[str], None],
+        is_required: bool = False,
+        marker: Path | None = None,
     ) -> None:
         self._file = file
-        self._complain = complain
-        self._seen: tuple[int, ...] | None = None
+        self._warn = warn
+        self._version: tuple[int, ...] | None = None
         self._ring = KeyRing()
-        self._mark = mark
-        self.required = required or (mark is not None and mark.exists())
+        self._marker = marker
+        self.is_required = is_required or (marker is not None and marker.exists())
 
     def current(self) -> KeyRing:
-        """The keys now. Costs one look at the file's inode."""
-        seen = self._look()
-        if seen != self._seen:
-            self._seen = seen
-            if seen is not None:
-                self._shut()
+        """Returns the keys that are valid now. Costs one ``stat`` of the file."""
+        version = self._file_version()
+        if version != self._version:
+            self._version = version
+            if version is not None:
+                self._require_keys()
             self._read()
         return self._ring
 
-    def _shut(self) -> None:
-        self.required = True
+    def _require_keys(self) -> None:
+        self.is_required = True
         try:
-            if self._mark is not None:
-                self._mark.touch()
+            if self._marker is not None:
+                self._marker.touch()
         except OSError as error:
-            self._complain(f"A worker that starts later may not know of the keys: {error}.")
+            self._warn(f"A worker that starts later may accept requests without a key: {error}.")
 
-    def _look(self) -> tuple[int, ...] | None:
+    def _file_version(self) -> tuple[int, ...] | None:
         try:
             found = os.stat(self._file.path)
         except FileNotFoundError:
@@ -194,7 +198,7 @@ class WatchedKeys:
         try:
             self._ring = self._file.read()
         except KeysFailed as error:
-            self._complain(f"{error} The keys known before stay in force.")
+            self._warn(f"{error} The keys read before stay valid.")
 
 
 def _digest(token: str) -> str:
@@ -204,7 +208,7 @@ def _digest(token: str) -> str:
 def _checked(name: str, scopes: Collection[str], per_second: float | None) -> tuple[str, ...]:
     if not _NAME.fullmatch(name):
         raise KeysFailed(
-            f"Expected a name of 1 to 64 letters, digits, blanks and . _ -, got {name!r}."
+            f"Expected a name of 1 to 64 letters, digits, spaces and . _ -, got {name!r}."
         )
     unknown = sorted(set(scopes) - set(SCOPES))
     if unknown or not scopes:
@@ -212,11 +216,11 @@ def _checked(name: str, scopes: Collection[str], per_second: float | None) -> tu
             f"Expected scopes among {', '.join(SCOPES)}, got {', '.join(unknown) or 'none'}."
         )
     if per_second is not None and not 0 < per_second < float("inf"):
-        raise KeysFailed(f"Expected more than 0 requests a second, got {per_second}.")
+        raise KeysFailed(f"Expected a rate of more than 0 requests per second, got {per_second}.")
     return tuple(scope for scope in SCOPES if scope in scopes)
 
 
-def _entries(path: Path, text: str) -> list[object]:
+def _entries(path: Path, text: str) -> list[Any]:
     try:
         entries = json.loads(text)["keys"]
     except (ValueError, TypeError, KeyError) as error:
@@ -226,7 +230,7 @@ def _entries(path: Path, text: str) -> list[object]:
     return entries
 
 
-def _key(path: Path, entry: object) -> Key:
+def _key(path: Path, entry: Any) -> Key:
     try:
         key = Key(**entry | {"scopes": tuple(entry["scopes"])})
         _checked(key.name, key.scopes, key.per_second)

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp
 
 from serving.access.admission import Admission
-from serving.access.rate_limits import Rates
+from serving.access.rate_limits import RateLimiter
 from serving.api.direct_route import DirectRoute, Shortcut
 from serving.api.docs_page import (
     CONTRACT_PROBLEMS,
@@ -87,7 +87,7 @@ def _add_doors(app: FastAPI, service: Service, hot: DirectRoute) -> None:
 
     It stands outside of all that is FastAPI's own, which a recommendation has no need of.
     """
-    rates, paths = Rates(service.timer), {route.path for route in app.routes}
+    rates, paths = RateLimiter(service.timer), {route.path for route in app.routes}
     plain = app.build_middleware_stack
 
     def around() -> ASGIApp:

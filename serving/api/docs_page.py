@@ -12,7 +12,7 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.access.admission import OPEN_FOLDER, SCOPE_OF
+from serving.access.admission import OPEN_FOLDER, SCOPE_BY_PATH
 from serving.errors import (
     InvalidRequest,
     KeyRefused,
@@ -136,7 +136,7 @@ def _describe_keys(document: dict[str, Any]) -> None:
             "on this machine alone and asks for none.",
         }
     }
-    for path, scope in SCOPE_OF.items():
+    for path, scope in SCOPE_BY_PATH.items():
         for operation in document["paths"][path].values():
             operation["security"] = [{_SCHEME: [scope]}]
             operation["parameters"] = [*operation.get("parameters", ()), _REQUEST_ID]

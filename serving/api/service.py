@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from serving.access.admission import Keys
+from serving.access.admission import KeySource
 from serving.candidates.index import IndexSlot
 from serving.decisions.log import DecisionLog
 from serving.decisions.shadow import Shadow
@@ -42,7 +42,7 @@ class Service:
     background: Background
     clock: Clock
     timer: Callable[[], float]
-    keys: Keys
+    keys: KeySource
     limits: Limits
     webhook: Webhook | None = None
     traces: Traces | None = None

@@ -46,10 +46,10 @@ class FakeInbox:
 
 
 class FakeKeys:
-    """Keys that do not change; without any nobody needs one."""
+    """Keys that do not change; without any, no request needs one."""
 
     def __init__(self, *keys: Key):
-        self.required, self._ring = bool(keys), KeyRing(keys)
+        self.is_required, self._ring = bool(keys), KeyRing(keys)
 
     def current(self) -> KeyRing:
         return self._ring

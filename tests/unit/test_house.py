@@ -72,7 +72,7 @@ ROOMS: Mapping[str, str] = {
         "training.data training.evaluation training.models feature_repo.names "
         "feature_repo.transforms.request serving.policy"
     ),
-    "serving.access": "serving.errors serving.http",
+    "serving.access": "serving.errors serving.http feature_repo.files",
     "serving.api": (
         "serving.access serving.candidates serving.decisions serving.errors "
         "serving.events serving.http serving.models serving.online serving.policy "

@@ -16,7 +16,7 @@ import uvicorn
 
 from serving.access.admission import Admission
 from serving.access.api_keys import KeyRing
-from serving.access.rate_limits import Rates
+from serving.access.rate_limits import RateLimiter
 from serving.errors import CannotListen
 from serving.http.addresses import bound_socket, in_url, is_loopback
 from serving.http.limits import Limits
@@ -29,7 +29,7 @@ HUGE = 50 * 1_048_576
 class _NoKeyAccepted:
     """Keys are required and there are none, so only open paths answer."""
 
-    required = True
+    is_required = True
 
     def current(self) -> KeyRing:
         return KeyRing()
@@ -72,7 +72,7 @@ class Address(NamedTuple):
 @contextmanager
 def running(limits: Limits) -> Iterator[Address]:
     """A server on a free port, in a thread."""
-    admission = Admission(_app, _NoKeyAccepted(), Rates(time.monotonic), limits)
+    admission = Admission(_app, _NoKeyAccepted(), RateLimiter(time.monotonic), limits)
     with bound_socket("127.0.0.1", 0) as bound:
         config = BoundedConfig(admission, limits, log_config=None, lifespan="off", ws="none")
         running = uvicorn.Server(config)
