@@ -1,40 +1,36 @@
-"""Decisions as Parquet files: each whole or not there, and safe on the disk once it is."""
+"""Decisions as Parquet files: each appears whole or not at all, and survives a power loss."""
 
 import fcntl
 import os
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from feature_repo.files import locked, sync
 from feature_repo.instants import from_microseconds
 from serving.decisions.record import Decision
 
-_NAMES_AT_ONCE = 10_000
-"""Names of candidates that become Arrow's in one go, which takes two milliseconds."""
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-
-def sync_folder(folder: Path) -> None:
-    """Make the new name in a folder outlive a loss of power. Raises OSError."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+NAMES_PER_BATCH = 10_000
+"""Candidate names converted to Arrow at once; takes about two milliseconds."""
 
 
 def write_decisions(
     folder: Path,
     decisions: Sequence[Decision],
-    sync: Callable[[Path], None] = sync_folder,
+    make_durable: Callable[[Iterable[Path]], None] = sync,
+    names_per_batch: int = NAMES_PER_BATCH,
 ) -> Path:
-    """Write one Parquet file, named after the instant of its first decision.
+    """Writes one Parquet file, named after the instant of its first decision.
 
-    Readers see the whole file or none of it, also after the machine lost its power. The names of
-    several processes never meet. Raises OSError; then there is no such file.
+    Readers see the whole file or none, also after a power loss. File names of different processes
+    never collide. Raises OSError; then the file does not exist.
     """
     import pyarrow.parquet as pq
 
@@ -43,31 +39,34 @@ def write_decisions(
     path = folder / f"{instant:%Y%m%dT%H%M%S}-{os.getpid()}-{uuid.uuid4().hex}.parquet"
     temporary = path.with_suffix(".tmp")
     try:
-        with _held(temporary) as file:
-            table = _table(decisions)
-            pq.write_table(table, file, compression="zstd", use_dictionary=_repeated(table.schema))
+        with _new_locked_file(temporary) as file:
+            table = _table(decisions, names_per_batch)
+            columns = _dictionary_columns(table.schema)
+            pq.write_table(table, file, compression="zstd", use_dictionary=columns)
             file.flush()
+            # Before the new name exists, so that a power loss leaves no file without content.
             os.fsync(file.fileno())
             os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     try:
-        sync(folder)
+        make_durable([path])
     except OSError:
-        # Who is told that it failed writes the decisions again.
+        # The caller writes the decisions again after an error.
         path.unlink(missing_ok=True)
         raise
     return path
 
 
 def remove_leftovers(folder: Path) -> int:
-    """Remove what processes left that ended while they wrote, and say how many files it was.
+    """Removes temporary files of crashed processes; returns their number. Raises OSError.
 
-    A file that a process still writes is locked, and stays. Raises OSError.
+    A file that a process is still writing is locked, and stays.
     """
     removed = 0
     for path in folder.glob("*.tmp"):
-        # Another process may have finished or removed it meanwhile, or still write it.
+        # Another process may have renamed or removed the file, or may be writing it. Not by
+        # ``locked``, which would create a missing file again.
         with suppress(FileNotFoundError, BlockingIOError), path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             path.unlink()
@@ -76,13 +75,13 @@ def remove_leftovers(folder: Path) -> int:
 
 
 def remove_older(folder: Path, instant: float) -> int:
-    """Remove the files that were written before an instant, in seconds since the epoch.
+    """Removes files written before an instant, in seconds since the epoch; returns their number.
 
-    Gives how many they were. Raises OSError.
+    Raises OSError.
     """
     removed = 0
     for path in folder.glob("*.parquet"):
-        # Another process may have removed it meanwhile.
+        # Another process may have removed the file meanwhile.
         with suppress(FileNotFoundError):
             if path.stat().st_mtime < instant:
                 path.unlink()
@@ -91,90 +90,100 @@ def remove_older(folder: Path, instant: float) -> int:
 
 
 @contextmanager
-def _held(path: Path) -> Iterator[BinaryIO]:
-    """A new file that is locked until the block ends, so that nobody takes it for a leftover."""
+def _new_locked_file(path: Path) -> Iterator[BinaryIO]:
+    """Opens a new file, locked until the block ends, so that it is not removed as a leftover."""
     while True:
-        with path.open("wb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            # Between the two lines above, another process may have removed it as a leftover.
-            if os.fstat(file.fileno()).st_nlink:
-                yield file
+        with locked(path) as descriptor:
+            # Between creation and lock, another process may have removed the file as a leftover.
+            if os.fstat(descriptor).st_nlink:
+                with os.fdopen(descriptor, "wb", closefd=False) as file:
+                    yield file
                 return
 
 
-def _table(decisions: Sequence[Decision]):
+def batches(decisions: Sequence[Decision], names: int) -> Iterator[Sequence[Decision]]:
+    """Splits decisions into runs that end at the decision with which ``names`` is reached.
+
+    ``names`` counts candidate ids. Converting a batch holds the GIL, so a long batch blocks all
+    requests.
+    """
+    start, count = 0, 0
+    for place, decision in enumerate(decisions):
+        count += len(decision.candidate_ids)
+        if count >= names:
+            yield decisions[start : place + 1]
+            start, count = place + 1, 0
+    if start < len(decisions):
+        yield decisions[start:]
+
+
+def _table(decisions: Sequence[Decision], names_per_batch: int) -> "pa.Table":
     import pyarrow as pa
 
-    return pa.concat_tables([_piece(some) for some in _few_at_once(decisions)])
+    return pa.concat_tables(map(_batch_table, batches(decisions, names_per_batch)))
 
 
-def _few_at_once(decisions: Sequence[Decision]) -> Iterator[Sequence[Decision]]:
-    """The decisions in runs of few names each: no request can run while a run is turned over."""
-    first, names = 0, 0
-    for place, decision in enumerate(decisions):
-        names += len(decision.candidate_ids)
-        if names >= _NAMES_AT_ONCE:
-            yield decisions[first : place + 1]
-            first, names = place + 1, 0
-    if first < len(decisions):
-        yield decisions[first:]
-
-
-def _piece(decisions: Sequence[Decision]):
+def _batch_table(decisions: Sequence[Decision]) -> "pa.Table":
     import pyarrow as pa
 
     schema = decision_schema()
     columns = [
-        _column([getattr(decision, field.name) for decision in decisions], field.type)
+        _arrow_array([getattr(decision, field.name) for decision in decisions], field.type)
         for field in schema
     ]
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def _repeated(schema) -> list[str]:
-    """Paths of the values that come again and again: all but numbers, which hardly ever do.
+def _dictionary_columns(schema: "pa.Schema") -> list[str]:
+    """Returns the Parquet paths of text columns, whose values repeat.
 
-    Looking for those that do takes longer than all else in a file.
+    Numbers hardly repeat, and building their dictionaries takes longer than the rest of a file.
     """
     import pyarrow as pa
 
     lists = [field for field in schema if pa.types.is_list(field.type)]
-    kinds = {field.name: field.type for field in schema}
-    kinds |= {f"{field.name}.list.element": field.type.value_type for field in lists}
-    return [path for path, kind in kinds.items() if pa.types.is_string(kind)]
+    types = {field.name: field.type for field in schema}
+    types |= {f"{field.name}.list.element": field.type.value_type for field in lists}
+    return [path for path, one in types.items() if pa.types.is_string(one)]
 
 
-def _column(values: Sequence, kind):
-    """Values as an Arrow array; lists go over whole, since their items are many."""
+def _arrow_array(values: Sequence[object], kind: "pa.DataType") -> "pa.Array":
+    """Converts the values of a column; the items of all lists are converted at once, for speed."""
     import pyarrow as pa
 
     if not pa.types.is_list(kind):
         return pa.array(values, kind)
-    items, of = [np.asarray(value, _numpy(kind)) for value in values], kind.value_type
-    every = np.concatenate(items)
-    if pa.types.is_list(of):
-        inner = _ends(np.full(len(every), every.shape[1]))
-        found = pa.ListArray.from_arrays(inner, pa.array(every.ravel(), of.value_type))
+    item_type = kind.value_type
+    items: list[np.ndarray] = [np.asarray(value, _numpy_type(item_type)) for value in values]
+    flat = np.concatenate(items)
+    if pa.types.is_list(item_type):
+        inner = _offsets([flat.shape[1]] * len(flat))
+        found = pa.ListArray.from_arrays(inner, pa.array(flat.ravel(), item_type.value_type))
     else:
-        found = pa.array(every, of)
-    return pa.ListArray.from_arrays(_ends([len(one) for one in items]), found)
+        found = pa.array(flat, item_type)
+    return pa.ListArray.from_arrays(_offsets([len(one) for one in items]), found)
 
 
-def _numpy(kind) -> type:
-    """What items of a list of a kind are in NumPy."""
+def _numpy_type(item_type: "pa.DataType") -> type:
+    """Returns the NumPy type for items of a list: text, vectors of float32, or float64."""
     import pyarrow as pa
 
-    of = kind.value_type
-    return object if pa.types.is_string(of) else np.float32 if pa.types.is_list(of) else np.float64
+    if pa.types.is_string(item_type):
+        return object
+    return np.float32 if pa.types.is_list(item_type) else np.float64
 
 
-def _ends(sizes: Sequence[int]) -> np.ndarray:
-    """Where lists of such sizes begin and end."""
+def _offsets(sizes: Sequence[int]) -> np.ndarray:
+    """Returns Arrow's offsets of lists with these sizes: int32, one more than lists.
+
+    >>> _offsets([2, 0, 3]).tolist()
+    [0, 2, 2, 5]
+    """
     return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
 
 
-def decision_schema():
-    """The Arrow schema of a decision file."""
+def decision_schema() -> "pa.Schema":
+    """Returns the Arrow schema of a decision file."""
     import pyarrow as pa
 
     text, texts, reals = pa.string(), pa.list_(pa.string()), pa.list_(pa.float64())

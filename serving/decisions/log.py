@@ -1,7 +1,7 @@
-"""The decision log: what was shown to whom, from what, with which probability and by which model.
+"""The decision log: candidates, shown coupons, propensities and model of every answer.
 
-Requests hand their decision over and go on; a thread of its own writes Parquet files. What cannot
-be kept is counted.
+A request only appends to a list in memory; a thread writes Parquet files. Decisions that cannot be
+kept are dropped and counted.
 """
 
 import logging
@@ -20,19 +20,22 @@ _HOUR, _DAY = 3_600, 86_400
 
 
 class DecisionSink(Protocol):
-    """Takes decisions without making the request wait."""
+    """A receiver of decisions."""
 
-    def record(self, decision: Decision) -> None: ...
+    def record(self, decision: Decision) -> None:
+        """Keeps a decision; never blocks."""
 
 
 class DecisionLog:
-    """Writes decisions to Parquet files below ``folder`` from a thread of its own.
+    """Writes decisions to Parquet files in ``folder``, in a thread.
 
-    While the disk takes nothing, decisions wait in memory, and are tried again every
-    ``flush_seconds``. ``dropped`` counts those that did not fit there or could not be written at
-    the end, ``written`` those in a file; ``problem`` says why the last file could not be written.
-    ``now`` gives seconds since the epoch by a clock that does not jump ahead: files are removed by
-    it. ``write`` raises OSError for what may work later.
+    While the disk refuses a file, decisions wait in memory; every ``flush_seconds`` is a retry.
+    ``written`` counts decisions in files. ``dropped`` counts those that found no room in memory,
+    fit no file, or could not be written at the end. ``problem`` is the last error of the disk, None
+    after a success.
+
+    ``now`` returns seconds since the epoch. It must ignore forward jumps of the clock, as old files
+    are removed by it. ``write`` raises OSError for an error that a retry may solve.
     """
 
     def __init__(
@@ -57,25 +60,25 @@ class DecisionLog:
         self.problem: str | None = None
 
     def start(self) -> None:
-        """Begin to write in the background."""
+        """Starts the thread."""
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="decision-log", daemon=True)
         self._thread.start()
 
     def record(self, decision: Decision) -> None:
-        """Keep a decision for the next file, or count it as dropped if too many wait."""
+        """Queues a decision for the next file; drops and counts it if the queue is full."""
         with self._lock:
             if len(self._pending) >= self._settings.capacity:
                 self.dropped += 1
                 return
             self._pending.append(decision)
-            full = len(self._pending) >= self._settings.rows_per_file
-        # A disk that is full is not asked again by every request.
-        if full and self.problem is None:
+            is_full = len(self._pending) >= self._settings.rows_per_file
+        # While the disk refuses files, only the timer retries, not every request.
+        if is_full and self.problem is None:
             self._wake.set()
 
     def close(self) -> None:
-        """Write what waits and stop; what still cannot be written is lost, and counted."""
+        """Writes the waiting decisions and stops; those that fail are dropped and counted."""
         self._closing = True
         self._wake.set()
         if self._thread is not None:
@@ -88,15 +91,16 @@ class DecisionLog:
         if lost:
             log.error("%d decisions are lost: %s", len(lost), self.problem)
 
-    def flush(self, least: int = 1) -> None:
-        """Write what waits now, in files of at most ``rows_per_file`` rows and ``least`` ones.
+    def flush(self, min_rows: int = 1) -> None:
+        """Writes the decisions that wait now, in files of ``min_rows`` to ``rows_per_file`` rows.
 
-        What comes meanwhile waits for the next time: under load something always does.
+        Decisions that arrive meanwhile wait for the next flush; under load some always do.
         """
         with self._writing:
             waiting = len(self._pending)
-            while waiting >= least:
-                # Only this takes from the front, and only records add, at the end.
+            while waiting >= min_rows:
+                # Safe without the lock: only this method removes, at the front, and only
+                # ``record`` adds, at the end.
                 batch = self._pending[: min(waiting, self._settings.rows_per_file)]
                 if not self._write(batch):
                     return
@@ -105,39 +109,39 @@ class DecisionLog:
                 waiting -= len(batch)
 
     def _run(self) -> None:
-        tidy_at = self._now()
+        cleanup_at = self._now()
         while not self._closing:
-            if self._now() >= tidy_at:
-                tidy_at = self._now() + _HOUR
-                self._tidy()
+            if self._now() >= cleanup_at:
+                cleanup_at = self._now() + _HOUR
+                self._remove_old_files()
             is_full = self._wake.wait(self._settings.flush_seconds)
             self._wake.clear()
             self.flush(self._settings.rows_per_file if is_full else 1)
 
-    def _tidy(self) -> None:
-        """Remove what a crash left, and what is older than files are kept."""
+    def _remove_old_files(self) -> None:
+        """Removes leftovers of crashes, and files older than ``days``."""
         days = self._settings.days
         try:
             removed = remove_leftovers(self._folder)
             if days is not None:
                 removed += remove_older(self._folder, self._now() - days * _DAY)
         except OSError as error:
-            log.warning("old files of decisions could not be removed: %s", error)
+            log.warning("old decision files could not be removed: %s", error)
             return
         if removed:
-            log.info("%d old files of decisions removed", removed)
+            log.info("%d old decision files removed", removed)
 
     def _write(self, batch: list[Decision]) -> bool:
-        """Whether the batch is done with: in a file, or such that no file can ever hold it."""
+        """Writes a batch; returns False if it must be retried, True if written or dropped."""
         try:
             path = self._write_file(self._folder, batch)
         except OSError as error:
             if self.problem is None:
-                log.warning("decisions wait in memory, as they cannot be written: %s", error)
+                log.warning("decisions cannot be written and wait in memory: %s", error)
             self.problem = str(error)
             return False
         except Exception:
-            # Whatever the cause, the thread must live on: later decisions may fit a file.
+            # A retry would fail the same way. Drop the batch and keep the thread for later ones.
             with self._lock:
                 self.dropped += len(batch)
             log.exception("%d decisions fit no file and are lost", len(batch))

@@ -6,19 +6,21 @@ from dataclasses import dataclass
 import numpy as np
 
 SERVED, SHADOW = "served", "shadow"
-"""The roles of a decision: what the user saw, and what the challenger would have shown."""
+"""The roles of a decision: shown to the user, or ranked by the challenger for the log only."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """One answered request. ``event_timestamp`` is the instant decided for, in microseconds UTC.
+    """One answered request, with ``n`` shown coupons.
 
-    ``candidate_ids`` are all coupons that were scored, ``coupon_ids`` the ``n`` shown ones, best
-    first; ``features`` is float32 of shape ``(n, len(RANKER_INPUTS))``, ``scores`` and
-    ``propensities`` have ``n`` values; ``removed`` is a JSON object of counts by rule, ``policy``
-    one of what the propensities come from. ``role`` is ``served``, or ``shadow`` for what nobody
-    saw; ``arm`` is the alias that the user is ranked by. ``online_watermark``, in microseconds,
-    is up to when the features know.
+    ``event_timestamp`` is the instant of the decision, ``online_watermark`` the instant up to which
+    the features are complete; both in microseconds since 1970-01-01 UTC. ``candidate_ids`` are all
+    scored coupons, ``coupon_ids`` the shown ones, best first. ``features`` is float32 of shape
+    ``(n, len(RANKER_INPUTS))``; ``scores`` and ``propensities`` have ``n`` values.
+
+    ``removed`` is a JSON object of counts by rule. ``policy`` is a JSON object of the settings that
+    the propensities result from. ``role`` is ``served`` or ``shadow``. ``arm`` is the alias of the
+    ranker that the user is assigned to.
     """
 
     request_id: str

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class DecisionLogSettings:
-    """How many decisions may wait in memory, and when the waiting ones become a Parquet file.
+    """The size of the queue in memory, and the triggers of a new file.
 
-    ``days`` is how long files are kept, None for ever: what was shown is what later rankers learn
-    from.
+    A file is written after ``rows_per_file`` decisions or ``flush_seconds``. At most ``capacity``
+    decisions wait. Files are kept for ``days``; None keeps them for ever, since later rankers learn
+    from them.
     """
 
     capacity: int = 5_000

@@ -1,6 +1,6 @@
-"""Decisions for tests, and programs that log them in a process of their own.
+"""Decisions for tests, and programs that log decisions in another process.
 
-Called with a way to do it and a folder.
+Run it with the name of a program and a folder.
 """
 
 import resource
@@ -40,7 +40,7 @@ def decision(number: int = 1) -> Decision:
 
 
 def many(folder: Path) -> None:
-    """Log forty decisions in twenty files."""
+    """Logs forty decisions in twenty files."""
     log = DecisionLog(folder, DecisionLogSettings(100, 2, 60), time.time)
     for number in range(40):
         log.record(decision(number))
@@ -48,7 +48,7 @@ def many(folder: Path) -> None:
 
 
 def endless(folder: Path) -> None:
-    """Log without an end, and say how many were due and should be on the disk."""
+    """Logs until killed; prints the number of decisions that must be on the disk by then."""
     log = DecisionLog(folder, DecisionLogSettings(10_000, 50, 0.05), time.time)
     log.start()
     for number in range(1_000_000):
@@ -61,8 +61,8 @@ def endless(folder: Path) -> None:
 
 
 def limited(folder: Path) -> None:
-    """Log while the kernel takes no file above 2 kB, and then while it takes any."""
-    # Without this the kernel ends the process where it could refuse.
+    """Logs while the kernel refuses files above 2 kB, then without that limit."""
+    # By default the signal ends the process; ignored, the write fails with an error.
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2_048, hard))
@@ -79,5 +79,5 @@ def limited(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    way, where = sys.argv[1:]
-    {"many": many, "endless": endless, "limited": limited}[way](Path(where))
+    program, folder = sys.argv[1:]
+    {"many": many, "endless": endless, "limited": limited}[program](Path(folder))

@@ -84,7 +84,7 @@ ROOMS: Mapping[str, str] = {
         "feature_repo.transforms feature_repo.transforms.request"
     ),
     "serving.client": "serving.schemas",
-    "serving.decisions": "feature_repo.instants",
+    "serving.decisions": "feature_repo.files feature_repo.instants",
     "serving.errors": "",
     "serving.events": (
         "serving.candidates serving.errors serving.ledger serving.rules serving.schemas "

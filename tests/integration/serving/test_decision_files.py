@@ -15,8 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
-from serving.decisions import files
-from serving.decisions.files import decision_schema, remove_leftovers, remove_older, write_decisions
+from serving.decisions.files import (
+    batches,
+    decision_schema,
+    remove_leftovers,
+    remove_older,
+    write_decisions,
+)
 from serving.decisions.log import DecisionLog
 from serving.decisions.settings import DecisionLogSettings
 from serving.runtime.clock import steady_wall_clock
@@ -26,21 +31,21 @@ from tests.support.decision_writers import decision
 SLOW = DecisionLogSettings(capacity=100, rows_per_file=10, flush_seconds=60)
 
 
-def writer(way: str, folder: Path) -> subprocess.Popen:
-    """A process of its own that logs decisions in one of the ways of decision_writers."""
+def writer(program: str, folder: Path) -> subprocess.Popen:
+    """A process that runs a program of decision_writers."""
     return subprocess.Popen(
-        [sys.executable, decision_writers.__file__, way, str(folder)],
+        [sys.executable, decision_writers.__file__, program, str(folder)],
         stdout=subprocess.PIPE,
         text=True,
     )
 
 
-def wait_for(true) -> None:
+def wait_for(condition) -> None:
     for _ in range(1_000):
-        if true():
+        if condition():
             return
         time.sleep(0.01)
-    raise AssertionError("waited in vain")
+    raise AssertionError("the condition stayed false for 10 seconds")
 
 
 def rows(folder) -> list[dict]:
@@ -51,7 +56,7 @@ def table(path: Path) -> list[dict]:
     return pq.read_table(path).to_pylist()
 
 
-def test_decision_comes_back_from_the_file_as_it_was_made(tmp_path):
+def test_decision_is_read_back_from_the_file_unchanged(tmp_path):
     log = DecisionLog(tmp_path, SLOW, time.time)
     log.record(decision())
     log.close()
@@ -65,7 +70,7 @@ def test_decision_comes_back_from_the_file_as_it_was_made(tmp_path):
     assert set(row) == set(decision_schema().names)
 
 
-def test_closing_writes_what_waits(tmp_path):
+def test_closing_writes_the_waiting_decisions(tmp_path):
     log = DecisionLog(tmp_path, SLOW, time.time)
     log.start()
     for number in range(7):
@@ -74,7 +79,7 @@ def test_closing_writes_what_waits(tmp_path):
     assert len(rows(tmp_path)) == 7 == log.written and log.dropped == 0
 
 
-def test_a_file_holds_no_more_rows_than_stated(tmp_path):
+def test_file_has_at_most_the_configured_rows(tmp_path):
     log = DecisionLog(tmp_path, SLOW, time.time)
     for number in range(25):
         log.record(decision(number))
@@ -82,7 +87,7 @@ def test_a_file_holds_no_more_rows_than_stated(tmp_path):
     assert sorted(pq.read_metadata(path).num_rows for path in tmp_path.glob("*")) == [5, 10, 10]
 
 
-def test_what_does_not_fit_in_memory_is_dropped_and_counted(tmp_path):
+def test_decisions_beyond_the_capacity_are_dropped_and_counted(tmp_path):
     log = DecisionLog(tmp_path, DecisionLogSettings(capacity=3, rows_per_file=10), time.time)
     for number in range(5):
         log.record(decision(number))
@@ -91,7 +96,7 @@ def test_what_does_not_fit_in_memory_is_dropped_and_counted(tmp_path):
 
 
 @pytest.mark.parametrize("seconds", [0.01, 60])
-def test_a_full_file_is_written_without_waiting_and_a_small_one_after_a_while(tmp_path, seconds):
+def test_full_file_is_written_at_once_and_a_small_one_after_the_flush_interval(tmp_path, seconds):
     log = DecisionLog(tmp_path, DecisionLogSettings(100, 10, seconds), time.time)
     log.start()
     for number in range(10 if seconds == 60 else 1):
@@ -130,16 +135,16 @@ def test_decisions_wait_while_the_disk_is_full_and_are_written_once_there_is_roo
     assert sorted(names) == [f"request-{number}" for number in (0, 1, 2, 3, 4, 8)]
 
 
-def test_file_whose_name_could_not_be_synced_is_not_there_twice(tmp_path):
+def test_decisions_are_in_one_file_after_a_failed_sync_of_its_name(tmp_path):
     tries = []
 
-    def sync(folder):
-        tries.append(folder)
+    def make_durable(paths):
+        tries.append(paths)
         if len(tries) < 3:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     def write(folder, decisions):
-        return write_decisions(folder, decisions, sync)
+        return write_decisions(folder, decisions, make_durable)
 
     log = DecisionLog(tmp_path, SLOW, time.time, write)
     log.record(decision())
@@ -149,7 +154,7 @@ def test_file_whose_name_could_not_be_synced_is_not_there_twice(tmp_path):
     assert len(tries) == 3 and (log.written, log.dropped, len(rows(tmp_path))) == (1, 0, 1)
 
 
-def test_disk_that_stays_full_is_said_at_the_end(tmp_path):
+def test_decisions_for_a_disk_that_stays_full_are_counted_as_dropped_at_the_end(tmp_path):
     folder = tmp_path / "decisions"
     folder.write_text("in the way")
     log = DecisionLog(folder, SLOW, time.time)
@@ -160,20 +165,20 @@ def test_disk_that_stays_full_is_said_at_the_end(tmp_path):
     assert (log.dropped, log.written) == (1, 0)
 
 
-def test_decision_that_fits_no_file_takes_no_other_with_it_but_its_batch(tmp_path):
+def test_decision_that_fits_no_file_loses_its_batch_only(tmp_path):
     log = DecisionLog(tmp_path, SLOW, time.time)
-    log.record(replace(decision(1), scores=["no number"]))
+    log.record(replace(decision(1), scores=["text"]))
     log.flush()
     log.record(decision(2))
     log.close()
     assert (log.dropped, log.written, len(rows(tmp_path))) == (1, 1, 1)
 
 
-def test_kernel_that_refuses_a_larger_file_costs_nothing_and_leaves_no_half_file(tmp_path):
+def test_file_size_limit_of_the_kernel_loses_no_decision_and_leaves_no_partial_file(tmp_path):
     with writer("limited", tmp_path) as process:
-        said, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=60)
     assert process.returncode == 0
-    assert said.split() == ["0", "dropped", "50", "written", "0", "dropped"]
+    assert output.split() == ["0", "dropped", "50", "written", "0", "dropped"]
     assert len(rows(tmp_path)) == 50
 
 
@@ -189,7 +194,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
 
 
-def test_full_disk_leaves_no_half_file_and_is_written_to_once_there_is_room(small_disk):
+def test_full_disk_leaves_no_partial_file_and_is_written_once_there_is_room(small_disk):
     filler, folder = small_disk / "filler", small_disk / "decisions"
     with pytest.raises(OSError, match="No space left"):
         filler.write_bytes(bytes(100_000))
@@ -203,7 +208,7 @@ def test_full_disk_leaves_no_half_file_and_is_written_to_once_there_is_room(smal
     assert (log.written, log.dropped, log.problem, len(rows(folder))) == (20, 0, None, 20)
 
 
-def test_killed_process_leaves_whole_files_and_loses_only_what_was_not_due_yet(tmp_path):
+def test_killed_process_leaves_whole_files_and_loses_only_decisions_not_yet_due(tmp_path):
     with writer("endless", tmp_path) as process:
         due = int(process.stdout.readline())
         process.send_signal(signal.SIGKILL)
@@ -211,33 +216,33 @@ def test_killed_process_leaves_whole_files_and_loses_only_what_was_not_due_yet(t
     assert {f"request-{number}" for number in range(due)} <= kept
 
 
-def test_leftover_of_a_crash_goes_at_the_next_start_and_a_file_in_work_stays(tmp_path):
-    (tmp_path / "torn.tmp").write_bytes(b"PAR1")
-    with (tmp_path / "in-work.tmp").open("wb") as file:
+def test_leftover_of_a_crash_is_removed_at_the_next_start_and_a_file_in_progress_stays(tmp_path):
+    (tmp_path / "crashed.tmp").write_bytes(b"PAR1")
+    with (tmp_path / "in-progress.tmp").open("wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         assert remove_leftovers(tmp_path) == 1
-        assert [path.name for path in tmp_path.iterdir()] == ["in-work.tmp"]
+        assert [path.name for path in tmp_path.iterdir()] == ["in-progress.tmp"]
     log = DecisionLog(tmp_path, SLOW, time.time)
     log.start()
     wait_for(lambda: not list(tmp_path.iterdir()))
     log.close()
 
 
-def test_workers_that_tidy_at_once_remove_each_file_once_and_none_stops(tmp_path):
+def test_workers_that_clean_up_at_once_remove_each_file_once_without_an_error(tmp_path):
     for number in range(1_500):
         name = tmp_path / f"{number}{'.tmp' if number % 2 else '.parquet'}"
         name.touch()
         os.utime(name, (0, 0))
 
-    def tidy(_: int) -> int:
+    def clean_up(_: int) -> int:
         return remove_leftovers(tmp_path) + remove_older(tmp_path, 1)
 
     with ThreadPoolExecutor(6) as threads:
-        assert sum(threads.map(tidy, range(6))) == 1_500
+        assert sum(threads.map(clean_up, range(6))) == 1_500
     assert not list(tmp_path.iterdir())
 
 
-def test_files_go_after_so_many_days_and_never_by_default(tmp_path):
+def test_files_are_removed_after_the_configured_days_and_kept_by_default(tmp_path):
     old, new = (write_decisions(tmp_path, [decision(number)]) for number in (1, 2))
     now = new.stat().st_mtime
     os.utime(old, (now - 9 * 86_400,) * 2)
@@ -265,7 +270,7 @@ def test_clock_that_jumps_ahead_removes_no_file(tmp_path):
     assert now() == wall[0]
 
 
-def test_processes_that_write_to_one_folder_never_meet(tmp_path):
+def test_processes_that_write_to_one_folder_never_use_the_same_file(tmp_path):
     processes = [writer("many", tmp_path) for _ in range(3)]
     for process in processes:
         with process:
@@ -273,7 +278,7 @@ def test_processes_that_write_to_one_folder_never_meet(tmp_path):
     assert len(rows(tmp_path)) == 3 * 40 and len(list(tmp_path.iterdir())) == 3 * 20
 
 
-def test_no_temporary_file_stays_behind(tmp_path):
+def test_no_temporary_file_is_left(tmp_path):
     log = DecisionLog(tmp_path, SLOW, time.time)
     log.record(decision())
     log.close()
@@ -295,7 +300,7 @@ def test_decisions_of_many_threads_are_all_written(tmp_path):
     assert len({row["request_id"] for row in rows(tmp_path)}) == 200
 
 
-def test_what_comes_while_a_file_is_written_waits_for_the_next_one(tmp_path):
+def test_decisions_that_arrive_during_a_flush_wait_for_the_next_one(tmp_path):
     def write(folder: Path, batch) -> Path:
         log.record(decision(99))
         return write_decisions(folder, batch)
@@ -308,7 +313,7 @@ def test_what_comes_while_a_file_is_written_waits_for_the_next_one(tmp_path):
     assert sizes == [5, 10, 10] and log.written == 25
 
 
-def test_only_whole_files_are_written_when_one_is_full(tmp_path):
+def test_only_full_files_are_written_while_the_flush_interval_lasts(tmp_path):
     log = DecisionLog(tmp_path, SLOW, time.time)
     log.start()
     for number in range(10):
@@ -322,7 +327,7 @@ def test_only_whole_files_are_written_when_one_is_full(tmp_path):
     assert (log.written, log.dropped) == (23, 0)
 
 
-def test_names_are_kept_once_a_file_and_numbers_as_they_are(tmp_path):
+def test_texts_have_a_dictionary_in_the_file_and_numbers_do_not(tmp_path):
     path = write_decisions(tmp_path, [decision(number) for number in range(5)])
     group = pq.ParquetFile(path).metadata.row_group(0)
     found = [group.column(place) for place in range(group.num_columns)]
@@ -332,14 +337,13 @@ def test_names_are_kept_once_a_file_and_numbers_as_they_are(tmp_path):
     assert not any(name.startswith(("features", "scores", "propensities")) for name in names)
 
 
-def test_a_long_file_is_made_of_runs_of_few_names_and_reads_as_one(tmp_path, monkeypatch):
+def test_long_file_is_converted_in_batches_and_reads_as_one(tmp_path):
     decisions = [decision(number) for number in range(5)]
     whole = repr(table(write_decisions(tmp_path, decisions)))  # NaN is not equal to itself
-    monkeypatch.setattr(files, "_NAMES_AT_ONCE", 6)  # two decisions of three candidates
 
-    runs = [len(run) for run in files._few_at_once(decisions)]
-    path = write_decisions(tmp_path, decisions)
+    # Two decisions have six candidate names.
+    path = write_decisions(tmp_path, decisions, names_per_batch=6)
 
-    assert runs == [2, 2, 1]
+    assert [len(batch) for batch in batches(decisions, 6)] == [2, 2, 1]
     assert repr(table(path)) == whole
     assert pq.ParquetFile(path).num_row_groups == 1
