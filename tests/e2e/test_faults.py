@@ -15,8 +15,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from load import DEGRADED, Answer, Load, ask, summary
 
+from tests.support.load import DEGRADED, Answer, Load, ask, summary
 from tests.support.places import ROOT
 from tests.support.processes import Running, clipwise, running
 

@@ -71,7 +71,7 @@ def test_collector_that_is_down_holds_up_neither_requests_nor_the_end(monkeypatc
 
 
 _WORKER = """
-from tests.unit.serving_fakes import FakeLog, FakeRanker
+from tests.support.serving_fakes import FakeLog, FakeRanker
 from serving.metrics import Metrics
 metrics = Metrics(FakeLog(), FakeRanker)
 metrics.request("/v1/events", 200, 0.001)
