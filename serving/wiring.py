@@ -177,7 +177,11 @@ def _recorders(settings: Settings, champions: Champions) -> Recorders:
 def _timer(metrics: Metrics, traces: Traces | None) -> Callable[[], MeteredTimer]:
     """Makes stage timers in nanoseconds of Unix time, unaffected by later clock changes."""
     since = time.time_ns() - time.perf_counter_ns()
-    listeners = (metrics.watched,) if traces is None else (metrics.watched, traces.stages)
+    listeners = (
+        (metrics.record_stages,)
+        if traces is None
+        else (metrics.record_stages, traces.record_stages)
+    )
     return lambda: MeteredTimer(lambda: since + time.perf_counter_ns(), listeners)
 
 
@@ -214,7 +218,7 @@ def _service(
     of_champion: tuple[Callable[[], None], ...] = (
         champions.slot.refresh,
         champions.audit.check,
-        recorders.metrics.look,
+        recorders.metrics.collect,
     )
     of_catalog: tuple[Callable[[], None], ...] = (
         catalog.online.refresh,

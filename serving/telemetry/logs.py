@@ -1,8 +1,8 @@
-"""The service's log: one JSON object a line, each with the id of the request it is about.
+"""The service's log: one JSON object per line, with the id of its request.
 
-No line says anything about a user: requests are named by their id and the route's template. What
-fails while one is answered is logged by its type and place alone, since the message of an exception
-may repeat what the client sent.
+No line contains data of a user: a request is named by its id and the path template of its route. An
+exception inside a request is logged by its type and traceback only, because its message may repeat
+what the client sent.
 """
 
 import json
@@ -19,38 +19,38 @@ from typing import TextIO
 
 REQUEST_ID_HEADER = "x-request-id"
 
-_SANE = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+_VALID_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _CLOSE_SECONDS = 2.0
 
-# json.dumps would make an encoder for every line.
+# json.dumps would build an encoder for every line.
 _in_json = json.JSONEncoder(default=str).encode
 
 _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 
 def begin_request(sent: bytes | None) -> str:
-    """Name the request that is answered from here on: as its client did, if that is sane."""
-    name = sent.decode() if sent and _SANE.fullmatch(sent) else new_id()
+    """Sets the id of the current request and returns it: the client's if valid, else a new one."""
+    name = sent.decode() if sent and _VALID_ID.fullmatch(sent) else new_id()
     _request_id.set(name)
     return name
 
 
 def current_request_id() -> str:
-    """The id of the request that is answered here, or a new one outside any."""
+    """Returns the id of the current request, or a new id outside of any request."""
     return _request_id.get() or new_id()
 
 
 def new_id() -> str:
-    """A name that no other request has: 128 random bits in hex, a third of a UUID's time."""
+    """Returns a unique id: 128 random bits in hex, in a third of the time of a UUID."""
     return os.urandom(16).hex()
 
 
 class JsonLines(logging.Formatter):
-    """Formats a record as one line of JSON; ``extra={"fields": {...}}`` adds to it."""
+    """Formats a record as one line of JSON; ``extra={"fields": {...}}`` adds fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         request_id = getattr(record, "request_id", None) or _request_id.get()
-        line = {
+        line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
@@ -80,27 +80,27 @@ def _failure(error: BaseException, with_message: bool) -> dict[str, object]:
 
 
 class NonBlockingLines(logging.Handler):
-    """Writes lines in batches from a thread of its own: nobody waits for who reads them.
+    """Writes lines in batches from its own thread, so that no request waits for the reader.
 
-    A reader that stops reading costs lines, which are counted in ``dropped``, and no request. An
-    error is written at once, all else within ``seconds``.
+    If the reader stops and ``capacity`` lines wait, further lines are dropped. ``dropped`` counts
+    them. An error is written at once, other lines within ``seconds``.
     """
 
-    def __init__(self, stream: TextIO, waiting: int = 10_000, seconds: float = 0.2) -> None:
+    def __init__(self, stream: TextIO, capacity: int = 10_000, seconds: float = 0.2) -> None:
         super().__init__()
         self._stream = stream
-        self._most = waiting
+        self._capacity = capacity
         self._seconds = seconds
         self._records: deque[logging.LogRecord] = deque()
         self._wake = threading.Event()
-        self._closing = False
+        self._is_closing = False
         self.dropped = 0
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Leave the record to the thread, with what only this one knows: its request."""
-        if len(self._records) >= self._most:
+        """Queues the record for the thread, with the request id, which only this thread has."""
+        if len(self._records) >= self._capacity:
             self.dropped += 1
             return
         record.request_id = _request_id.get()
@@ -109,14 +109,14 @@ class NonBlockingLines(logging.Handler):
             self._wake.set()
 
     def close(self) -> None:
-        """Write what waits, for at most two seconds."""
-        self._closing = True
+        """Writes the queued lines, for at most two seconds."""
+        self._is_closing = True
         self._wake.set()
         self._thread.join(_CLOSE_SECONDS)
         super().close()
 
     def _run(self) -> None:
-        while not self._closing:
+        while not self._is_closing:
             self._wake.wait(self._seconds)
             self._wake.clear()
             self._write()
@@ -141,38 +141,38 @@ class NonBlockingLines(logging.Handler):
             return None
 
 
-_CHATTY = {
+_LEVELS_OF_LIBRARIES = {
     "alembic": logging.WARNING,
     "feast": logging.WARNING,
     "mlflow": logging.WARNING,
-    # A collector that is down is one error a batch, not one more for each attempt.
+    # A collector that is down then logs one error per batch, not also one per attempt.
     "opentelemetry": logging.ERROR,
 }
 
 
 def log_to_stderr() -> None:
-    """Send everything from INFO on to standard error, as JSON lines. For entry points."""
+    """Sends everything from INFO on to standard error, as JSON lines. For entry points."""
     handler = NonBlockingLines(sys.stderr)
     handler.setFormatter(JsonLines())
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
-    for name, level in _CHATTY.items():
+    for name, level in _LEVELS_OF_LIBRARIES.items():
         logging.getLogger(name).setLevel(level)
     _skip_unused_fields()
 
 
 def _skip_unused_fields() -> None:
-    """What no line says is not looked up for every line: where it came from, thread, process.
+    """Stops logging from collecting source, thread and process of each record.
 
-    See "Optimization" in the logging HOWTO of Python.
+    No format prints them. See "Optimization" in Python's logging HOWTO.
     """
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
 def dropped_lines() -> int:
-    """How many lines nobody took."""
+    """Returns the number of lines dropped because the reader was too slow."""
     handlers = logging.getLogger().handlers
     return sum(one.dropped for one in handlers if isinstance(one, NonBlockingLines))

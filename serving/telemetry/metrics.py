@@ -1,7 +1,7 @@
-"""What Prometheus sees of the service. No label carries anything about a user.
+"""Prometheus metrics of the service. No label contains data of a user.
 
-Every figure is a counter, a gauge or a histogram of one worker. Those of several workers add up:
-with the same empty folder in ``PROMETHEUS_MULTIPROC_DIR`` when they start, each shows the sum.
+Every metric is a counter, a gauge or a histogram of one worker. Workers that start with the same
+empty folder in ``PROMETHEUS_MULTIPROC_DIR`` each show the sum of all.
 """
 
 import threading
@@ -21,18 +21,19 @@ from serving.schemas.recommendation import RecommendationAnswer
 from serving.telemetry.logs import dropped_lines
 from serving.telemetry.stages import STAGES, MeteredTimer
 
-# Decided when the library is imported. The variable alone says nothing: Feast sets it later on.
+# The library decides at its import. The variable alone is no proof, because Feast sets it later.
 _SHARED = ValueClass is not MutexValue
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _STAGE_SECONDS = (0.00005, 0.0001, 0.00025, 0.0005, *_SECONDS)
-_MOST_WATCHES = 1_000
-"""So many recommendations are counted together, so that none waits for it."""
+_MAX_TIMERS = 1_000
+"""Recommendations that are counted together, because one by one each would wait for it."""
+
 _CANDIDATES = (0, 1, 10, 30, 100, 300, 1_000, 3_000, 10_000)
 
 
 class Metrics:
-    """Counters and histograms of one service, in a registry of their own."""
+    """Counters and histograms of one service, in their own registry."""
 
     def __init__(
         self, decisions: DecisionLog, ranker: Callable[[], Ranker], shadow: Shadow | None = None
@@ -42,14 +43,14 @@ class Metrics:
         self._ranker = ranker
         self._shadow = shadow
         self._model = ranker()
-        self._watches: deque[MeteredTimer] = deque()
-        self._looking = threading.Lock()
+        self._timers: deque[MeteredTimer] = deque()
+        self._collecting = threading.Lock()
         self._counted = dict.fromkeys(("dropped", "written", "lines", "skipped"), 0)
-        self._count_requests()
-        self._count_answers()
-        self._count_state()
+        self._add_request_metrics()
+        self._add_answer_metrics()
+        self._add_state_metrics()
 
-    def _count_requests(self) -> None:
+    def _add_request_metrics(self) -> None:
         registry = self._registry
         self._seconds_of: dict[tuple[str, int], Histogram] = {}
         self._seconds = Histogram(
@@ -74,11 +75,11 @@ class Metrics:
             registry=registry,
         )
 
-    def _count_answers(self) -> None:
+    def _add_answer_metrics(self) -> None:
         registry = self._registry
         self._answers = Counter(
             "clipwise_answers",
-            "Answers by the ranker that made their scores.",
+            "Answers, by the ranker of their scores.",
             ("name", "version"),
             registry=registry,
         )
@@ -87,39 +88,47 @@ class Metrics:
         )
         self._removed = Counter(
             "clipwise_candidates_removed",
-            "Candidates a rule removed.",
+            "Candidates that a rule removed.",
             ("rule",),
             registry=registry,
         )
-        self._cold = Counter("clipwise_cold_starts", "Unknown users.", registry=registry)
+        self._cold = Counter("clipwise_cold_starts", "Answers to unknown users.", registry=registry)
         self._stale = Counter(
             "clipwise_stale_features", "Answers from a stale view.", ("view",), registry=registry
         )
         degraded = Counter(
             "clipwise_degraded",
-            "Answers that are less than they could be.",
+            "Degraded answers, by what they lack.",
             ("kind",),
             registry=registry,
         )
         self._degraded = {kind: degraded.labels(kind) for kind in KINDS}
-        self._events = Counter("clipwise_events", "Events sent.", ("outcome",), registry=registry)
+        self._events = Counter(
+            "clipwise_events", "Events, by outcome.", ("outcome",), registry=registry
+        )
 
-    def _count_state(self) -> None:
+    def _add_state_metrics(self) -> None:
         registry = self._registry
-        self._lost = Counter("clipwise_decisions_dropped", "Decisions lost.", registry=registry)
-        self._kept = Counter(
-            "clipwise_decisions_written", "Decisions in a file.", registry=registry
+        self._dropped = Counter(
+            "clipwise_decisions_dropped", "Decisions missing from the log.", registry=registry
+        )
+        self._written = Counter(
+            "clipwise_decisions_written", "Decisions written to a file.", registry=registry
         )
         self._skipped = Counter(
-            "clipwise_shadow_skipped", "Requests the challenger did not see.", registry=registry
+            "clipwise_shadow_skipped",
+            "Requests that the challenger did not rank in shadow.",
+            registry=registry,
         )
         self._lines = Counter(
-            "clipwise_log_lines_dropped", "Log lines that nobody took.", registry=registry
+            "clipwise_log_lines_dropped",
+            "Log lines dropped because the reader was too slow.",
+            registry=registry,
         )
         self._swaps = Counter("clipwise_model_swaps", "Changes of ranker.", registry=registry)
         self._info = Gauge(
             "clipwise_model_info",
-            "The ranker in use: how many workers rank by it.",
+            "The ranker in use, with the number of workers that use it.",
             ("name", "version"),
             multiprocess_mode="livesum",
             registry=registry,
@@ -127,31 +136,31 @@ class Metrics:
         self._info.labels(self._model.name, self._model.version).set(1)
 
     def request(self, route: str, status: int, seconds: float) -> None:
-        """Count a request by the route's template, never by the path that came."""
+        """Counts a request by its route's path template, never by the path that was sent."""
         found = self._seconds_of.get((route, status))
         if found is None:
             found = self._seconds_of[route, status] = self._seconds.labels(route, str(status))
         found.observe(seconds)
 
-    def watched(self, watch: MeteredTimer) -> None:
-        """Count a recommendation's candidates and how long its stages took, at the next look."""
-        self._watches.append(watch)
-        if len(self._watches) >= _MOST_WATCHES:
-            self._count_watches()
+    def record_stages(self, timer: MeteredTimer) -> None:
+        """Queues a recommendation's candidate count and stage times for ``collect``."""
+        self._timers.append(timer)
+        if len(self._timers) >= _MAX_TIMERS:
+            self._count_timers()
 
-    def _count_watches(self) -> None:
-        while self._watches:
+    def _count_timers(self) -> None:
+        while self._timers:
             try:
-                watch = self._watches.popleft()
+                timer = self._timers.popleft()
             except IndexError:
-                # Another thread was faster.
+                # Another thread took the last one.
                 return
-            self._candidates.observe(watch.candidate_count)
-            for lap in watch.laps:
-                self._stages[lap.stage].observe((lap.ended - lap.begun) / 1e9)
+            self._candidates.observe(timer.candidate_count)
+            for lap in timer.laps:
+                self._stages[lap.stage].observe((lap.end - lap.start) / 1e9)
 
     def answer(self, answer: RecommendationAnswer, degraded: Sequence[str] = ()) -> None:
-        """Count what an answer shows, what was removed for it, and in which ways it lacks."""
+        """Counts an answer: its coupons, the removed candidates, and its kinds of degradation."""
         for kind in degraded:
             self._degraded[kind].inc()
         self._answers.labels(answer.model.name, answer.model.version).inc()
@@ -164,20 +173,23 @@ class Metrics:
             self._stale.labels(view).inc()
 
     def events(self, receipt: EventReceipt) -> None:
-        """Count what became of a batch of events."""
+        """Counts the events of a batch by outcome."""
         self._events.labels("accepted").inc(receipt.accepted)
         self._events.labels("duplicate").inc(receipt.duplicate)
         self._events.labels("rejected").inc(receipt.rejected)
 
-    def look(self) -> None:
-        """Count what others hold or count themselves, each once. Call it every few seconds."""
-        with self._looking:
-            self._look()
+    def collect(self) -> None:
+        """Adds queued stage times and the counts that other parts keep. Call it regularly.
 
-    def _look(self) -> None:
-        self._count_watches()
-        self._catch_up("dropped", self._decisions.dropped, self._lost)
-        self._catch_up("written", self._decisions.written, self._kept)
+        Concurrent calls count everything once.
+        """
+        with self._collecting:
+            self._collect()
+
+    def _collect(self) -> None:
+        self._count_timers()
+        self._catch_up("dropped", self._decisions.dropped, self._dropped)
+        self._catch_up("written", self._decisions.written, self._written)
         self._catch_up("lines", dropped_lines(), self._lines)
         if self._shadow is not None:
             self._catch_up("skipped", self._shadow.skipped, self._skipped)
@@ -188,13 +200,13 @@ class Metrics:
             self._info.labels(self._model.name, self._model.version).set(1)
 
     def text(self) -> bytes:
-        """All of it in Prometheus' text format."""
-        self.look()
+        """Returns all metrics in the text format of Prometheus."""
+        self.collect()
         if not _SHARED:
             return generate_latest(self._registry)
-        everybody = CollectorRegistry()
-        MultiProcessCollector(everybody)
-        return generate_latest(everybody)
+        merged = CollectorRegistry()
+        MultiProcessCollector(merged)
+        return generate_latest(merged)
 
     def _catch_up(self, name: str, total: int, counter: Counter) -> None:
         counter.inc(total - self._counted[name])

@@ -1,36 +1,36 @@
-"""How long each stage of a request took, measured once and told to whoever wants to know."""
+"""Stage timers: the time that each stage of a recommendation takes."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 STAGES = ("read_user", "rules", "features", "score", "rank", "answer", "log")
-"""What a recommendation goes through. Rules and features come before the wait for the store, where
-it said something of the user before."""
+"""The stages of a recommendation. For a cached user, rules and features run before the read
+returns."""
 
 
 class Lap(NamedTuple):
-    """A stage, and when it began and ended, in nanoseconds of the laps' timer."""
+    """A stage with its start and end, in nanoseconds of the timer."""
 
     stage: str
-    begun: int
-    ended: int
+    start: int
+    end: int
 
 
 class StageTimer(Protocol):
-    """Hears of a request's stages as they end."""
+    """Measures the stages of one request."""
 
     def lap(self, stage: str) -> None:
-        """The stage ended now; it began when the one before it ended."""
+        """Ends a stage now. The stage started when the one before it ended."""
 
     def candidates(self, count: int) -> None:
-        """So many coupons can reach the user."""
+        """Records the number of coupons that can reach the user."""
 
     def finish(self) -> None:
-        """The request was answered."""
+        """Ends the request."""
 
 
 class NoTimer:
-    """Measures nothing."""
+    """A stage timer that measures nothing."""
 
     def lap(self, stage: str) -> None:
         return None
@@ -43,7 +43,10 @@ class NoTimer:
 
 
 class MeteredTimer:
-    """Measures a request's stages by ``timer`` (nanoseconds) and tells them to ``listeners``."""
+    """A stage timer that calls ``listeners`` at the end of the request.
+
+    ``timer`` returns nanoseconds.
+    """
 
     def __init__(
         self,
@@ -58,7 +61,7 @@ class MeteredTimer:
 
     @property
     def laps(self) -> list[Lap]:
-        """The stages so far."""
+        """The stages that have ended."""
         return list(map(Lap, self._stages, self._instants, self._instants[1:]))
 
     def lap(self, stage: str) -> None:

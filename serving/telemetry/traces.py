@@ -1,23 +1,28 @@
-"""OpenTelemetry traces: a span a request with one below it for each stage.
+"""OpenTelemetry traces: one span per request, with a child span for each stage.
 
-Configured by OpenTelemetry's own variables, of which ``OTEL_EXPORTER_OTLP_ENDPOINT`` or the one for
-traces alone must be set; nothing of it is imported otherwise. No span carries anything of a user.
+OpenTelemetry's own variables configure them. ``OTEL_EXPORTER_OTLP_ENDPOINT``, or the variable for
+traces alone, must be set; otherwise nothing of OpenTelemetry is imported. No span contains data of
+a user.
 """
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
 from serving.telemetry.stages import MeteredTimer
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.trace import Span
 
 _CLOSE_SECONDS = 2.0
 
 
 class Traces:
-    """Makes spans with a tracer provider's tracer, as parts of the trace a caller began."""
+    """Creates the spans of requests, as children of the client's span if it sent one."""
 
-    def __init__(self, provider: Any) -> None:
+    def __init__(self, provider: "TracerProvider") -> None:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
         self._provider = provider
@@ -27,8 +32,11 @@ class Traces:
     @contextmanager
     def request(
         self, method: str, route: str, headers: dict[bytes, bytes], request_id: str
-    ) -> Iterator[Any]:
-        """The span of a request, current while it is answered."""
+    ) -> Iterator["Span"]:
+        """Opens the span of a request, which is the current span inside the block.
+
+        The headers ``traceparent`` and ``tracestate`` (W3C Trace Context) name the parent.
+        """
         from opentelemetry.trace import SpanKind
 
         carrier = {
@@ -49,29 +57,29 @@ class Traces:
         ) as span:
             yield span
 
-    def set_status(self, span: Any, status: int) -> None:
-        """Note a request's status; from 500 on the span is an error."""
+    def set_status(self, span: "Span", status: int) -> None:
+        """Sets the HTTP status of a request's span; from 500 on the span is an error."""
         from opentelemetry.trace import StatusCode
 
         span.set_attribute("http.response.status_code", status)
         if status >= 500:
             span.set_status(StatusCode.ERROR)
 
-    def stages(self, watch: MeteredTimer) -> None:
-        """A span for each stage; the stopwatch's nanoseconds are Unix time."""
-        for lap in watch.laps:
-            span = self._tracer.start_span(lap.stage, start_time=lap.begun)
-            span.end(end_time=lap.ended)
+    def record_stages(self, timer: MeteredTimer) -> None:
+        """Creates a span for each stage. The timer's nanoseconds must be Unix time."""
+        for lap in timer.laps:
+            span = self._tracer.start_span(lap.stage, start_time=lap.start)
+            span.end(end_time=lap.end)
 
     def close(self) -> None:
-        """Send what waits, for at most two seconds: a collector that is down holds up nobody."""
-        ending = threading.Thread(target=self._provider.shutdown, name="traces", daemon=True)
-        ending.start()
-        ending.join(_CLOSE_SECONDS)
+        """Sends the remaining spans, for at most two seconds if the collector is down."""
+        closing = threading.Thread(target=self._provider.shutdown, name="traces", daemon=True)
+        closing.start()
+        closing.join(_CLOSE_SECONDS)
 
 
 def otlp_traces() -> Traces:
-    """Traces sent over OTLP/HTTP to the collector that the environment names."""
+    """Returns traces that are sent by OTLP over HTTP to the collector in the environment."""
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor

@@ -1,4 +1,4 @@
-"""How a process that served ends."""
+"""The exit of a process that served."""
 
 import subprocess
 import sys
@@ -11,6 +11,6 @@ tune_interpreter()
 """
 
 
-def test_process_that_served_ends_without_a_word():
+def test_process_that_served_exits_without_output():
     ended = subprocess.run([sys.executable, "-c", SERVED], capture_output=True, text=True)
     assert (ended.returncode, ended.stderr, ended.stdout) == (0, "", "")

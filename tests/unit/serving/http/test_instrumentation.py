@@ -1,10 +1,8 @@
 """The id, log line, headers and trace of every request."""
 
-import asyncio
 import io
 import json
 import logging
-import time
 
 import pytest
 from opentelemetry import trace
@@ -12,7 +10,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from serving.telemetry.logs import JsonLines, NonBlockingLines, begin_request, current_request_id
+from serving.telemetry.logs import JsonLines, NonBlockingLines
 from serving.telemetry.stages import STAGES, MeteredTimer
 from serving.telemetry.traces import Traces
 from tests.support.serving_services import ASK, assert_problem, call, get, service
@@ -33,21 +31,6 @@ def test_request_id_that_could_do_harm_is_replaced(name):
     (answer,) = call(service(), named(name))
     assert answer.status_code == 200
     assert len(answer.headers["x-request-id"]) == 32 and answer.headers["x-request-id"].isalnum()
-
-
-def test_thread_of_a_request_has_its_request_id():
-    async def ask() -> str:
-        begin_request(b"mine")
-        return await asyncio.to_thread(current_request_id)
-
-    assert asyncio.run(ask()) == "mine"
-
-
-def test_every_request_id_outside_a_request_is_new():
-    async def names() -> set[str]:
-        return {current_request_id(), current_request_id()}
-
-    assert len(asyncio.run(names())) == 2
 
 
 def test_every_answer_is_data_that_no_browser_runs():
@@ -100,43 +83,6 @@ def test_failure_is_one_log_line_with_its_place_and_without_its_message():
     assert "hand a user" not in stream.getvalue()
 
 
-def test_failure_outside_a_request_keeps_its_message():
-    try:
-        raise OSError("disk full") from ValueError("why")
-    except OSError as error:
-        record = logging.LogRecord("x", logging.ERROR, "", 0, "failed", (), (None, error, None))
-    line = json.loads(JsonLines().format(record))
-    assert line["error_message"] == "disk full" and line["cause"]["error_message"] == "why"
-
-
-class _Blocked(io.StringIO):
-    """A stream whose writes block until ``is_free``."""
-
-    def __init__(self):
-        super().__init__()
-        self.is_free = False
-
-    def write(self, text: str) -> int:
-        while not self.is_free:
-            time.sleep(0.01)
-        return super().write(text)
-
-
-def test_log_without_a_reader_drops_lines_and_delays_nothing():
-    stream = _Blocked()
-    handler = NonBlockingLines(stream, waiting=10, seconds=0.01)
-    record = logging.LogRecord("x", logging.INFO, "", 0, "line", (), None)
-    handler.emit(record)
-    time.sleep(0.1)
-    start = time.perf_counter()
-    for _ in range(15):
-        handler.emit(record)
-    assert time.perf_counter() - start < 1
-    stream.is_free = True
-    handler.close()
-    assert handler.dropped == 5 and stream.getvalue().count("line") == 11
-
-
 @pytest.fixture
 def spans():
     exporter, provider = InMemorySpanExporter(), TracerProvider()
@@ -148,13 +94,13 @@ def test_trace_of_the_client_contains_a_span_for_each_stage(spans):
     exporter, traces = spans
     ticks = iter(range(100))
 
-    def watch() -> MeteredTimer:
-        return MeteredTimer(lambda: next(ticks), [traces.stages])
+    def timer() -> MeteredTimer:
+        return MeteredTimer(lambda: next(ticks), [traces.record_stages])
 
     caller = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     headers = {"traceparent": caller, "x-request-id": "r-1"}
     call(
-        service(traces=traces, watch=watch),
+        service(traces=traces, timer=timer),
         ("POST", "/v1/recommendations?user=900", {"json": ASK, "headers": headers}),
     )
     *stages, request = exporter.get_finished_spans()

@@ -1,3 +1,5 @@
+"""Prometheus metrics: each count once, and by the right label."""
+
 import threading
 import time
 
@@ -14,7 +16,7 @@ def lines(metrics: Metrics) -> list[str]:
 
 
 class Slow(int):
-    """A count from which another is taken at leisure."""
+    """A count whose subtraction takes 50 ms."""
 
     def __sub__(self, other: int) -> int:
         time.sleep(0.05)
@@ -28,11 +30,11 @@ def log():
 
 def test_stages_and_candidates_of_a_recommendation_are_counted(log):
     metrics, ticks = Metrics(log, FakeRanker), iter(range(0, 10**9, 1_000_000))
-    watch = MeteredTimer(lambda: next(ticks), [metrics.watched])
-    watch.candidates(120)
+    timer = MeteredTimer(lambda: next(ticks), [metrics.record_stages])
+    timer.candidates(120)
     for stage in STAGES:
-        watch.lap(stage)
-    watch.finish()
+        timer.lap(stage)
+    timer.finish()
     found = lines(metrics)
     for stage in STAGES:
         assert f'clipwise_stage_seconds_sum{{stage="{stage}"}} 0.001' in found
@@ -40,7 +42,7 @@ def test_stages_and_candidates_of_a_recommendation_are_counted(log):
     assert 'clipwise_candidates_bucket{le="300.0"} 1.0' in found
 
 
-def test_lost_decisions_are_counted_once(log):
+def test_dropped_decisions_are_counted_once(log):
     metrics = Metrics(log, FakeRanker)
     log.dropped, log.written = 3, 5
     lines(metrics)
@@ -51,13 +53,13 @@ def test_lost_decisions_are_counted_once(log):
     assert "clipwise_log_lines_dropped_total 0.0" in found
 
 
-def test_two_who_look_at_once_count_a_loss_once(log):
+def test_concurrent_collections_count_a_drop_once(log):
     metrics = Metrics(log, FakeRanker)
     log.dropped = Slow(3)
-    looking = [threading.Thread(target=metrics.look) for _ in range(2)]
-    for thread in looking:
+    collecting = [threading.Thread(target=metrics.collect) for _ in range(2)]
+    for thread in collecting:
         thread.start()
-    for thread in looking:
+    for thread in collecting:
         thread.join()
     assert "clipwise_decisions_dropped_total 3.0" in lines(metrics)
 
@@ -65,7 +67,7 @@ def test_two_who_look_at_once_count_a_loss_once(log):
 def test_swap_is_counted_and_the_gauge_names_the_new_model(log):
     rankers = [FakeRanker("7")]
     metrics = Metrics(log, lambda: rankers[-1])
-    metrics.look()
+    metrics.collect()
     assert "clipwise_model_swaps_total 0.0" in lines(metrics)
     rankers.append(FakeRanker("8"))
     found = lines(metrics)
@@ -74,7 +76,7 @@ def test_swap_is_counted_and_the_gauge_names_the_new_model(log):
     assert 'clipwise_model_info{name="coupon_ranker",version="7"} 0.0' in found
 
 
-def test_events_are_counted_by_what_became_of_them(log):
+def test_events_are_counted_by_outcome(log):
     metrics = Metrics(log, FakeRanker)
     metrics.events(EventReceipt(accepted=2, duplicate=1, rejected=0, rejections=()))
     assert 'clipwise_events_total{outcome="accepted"} 2.0' in lines(metrics)

@@ -1,4 +1,4 @@
-"""What leaves the service for others to look at: traces to a collector, figures of many workers."""
+"""Traces sent to a collector, and metrics merged over workers."""
 
 import http.server
 import socket
@@ -16,7 +16,7 @@ from serving.telemetry.traces import otlp_traces
 class _Collector(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         length = int(self.headers["content-length"])
-        self.server.got.append((self.path, self.rfile.read(length)))
+        self.server.received.append((self.path, self.rfile.read(length)))
         self.send_response(200)
         self.end_headers()
 
@@ -27,7 +27,7 @@ class _Collector(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def collector():
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Collector) as server:
-        server.got = []
+        server.received = []
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield server
@@ -35,7 +35,7 @@ def collector():
         thread.join()
 
 
-def test_traces_reach_the_collector_that_the_environment_names(collector, monkeypatch):
+def test_traces_reach_the_collector_in_the_environment(collector, monkeypatch):
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
     url = f"http://127.0.0.1:{collector.server_address[1]}"
@@ -43,12 +43,12 @@ def test_traces_reach_the_collector_that_the_environment_names(collector, monkey
     monkeypatch.setenv("OTEL_SERVICE_NAME", "clipwise")
     traces = otlp_traces()
     with traces.request("POST", "/v1/recommendations", {}, "r-1") as span:
-        watch = MeteredTimer(lambda: 1, [traces.stages])
-        watch.lap("score")
-        watch.finish()
+        timer = MeteredTimer(lambda: 1, [traces.record_stages])
+        timer.lap("score")
+        timer.finish()
         traces.set_status(span, 200)
     traces.close()
-    ((path, body),) = collector.got
+    ((path, body),) = collector.received
     assert path == "/v1/traces"
     (resource,) = ExportTraceServiceRequest.FromString(body).resource_spans
     service = {one.key: one.value.string_value for one in resource.resource.attributes}
@@ -57,29 +57,29 @@ def test_traces_reach_the_collector_that_the_environment_names(collector, monkey
     assert spans == ["score", "POST /v1/recommendations"]
 
 
-def test_collector_that_is_down_holds_up_neither_requests_nor_the_end(monkeypatch):
+def test_collector_that_is_down_delays_neither_requests_nor_the_shutdown(monkeypatch):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url)
-        begun, traces = time.monotonic(), otlp_traces()
+        start, traces = time.monotonic(), otlp_traces()
         for _ in range(1_000):
             with traces.request("POST", "/v1/recommendations", {}, "r") as span:
                 traces.set_status(span, 200)
         traces.close()
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - start < 10
 
 
 _WORKER = """
 from tests.support.serving_fakes import FakeLog, FakeRanker
-from serving.metrics import Metrics
+from serving.telemetry.metrics import Metrics
 metrics = Metrics(FakeLog(), FakeRanker)
 metrics.request("/v1/events", 200, 0.001)
 print(metrics.text().decode())
 """
 
 
-def test_workers_that_share_a_folder_show_the_sum_of_all(tmp_path):
+def test_workers_with_the_same_folder_show_the_sum(tmp_path):
     environ = {
         "PROMETHEUS_MULTIPROC_DIR": str(tmp_path),
         "PYTHONPATH": ":".join(sys.path),
