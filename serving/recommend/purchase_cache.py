@@ -10,7 +10,7 @@ from weakref import ReferenceType, ref
 import numpy as np
 
 from feature_repo.online.format.entity import Entity
-from feature_repo.transforms.request.ranker_inputs import Known, known_of
+from feature_repo.transforms.request.ranker_inputs import StaticInputs, static_inputs
 from serving.candidates.index import CandidateIndex
 
 _MOST_BYTES = 96 * 2**20
@@ -26,7 +26,7 @@ class _Entry:
     user: ReferenceType[Entity]
     index: CandidateIndex
     rows: bytes
-    known: Known
+    inputs: StaticInputs
     size: int
 
     def is_valid_for(self, user: Entity, index: CandidateIndex, rows: bytes) -> bool:
@@ -42,7 +42,7 @@ class PurchaseCache:
     """
 
     def __init__(
-        self, most_bytes: int = _MOST_BYTES, compute: Callable[..., Known] = known_of
+        self, most_bytes: int = _MOST_BYTES, compute: Callable[..., StaticInputs] = static_inputs
     ) -> None:
         self._most_bytes = most_bytes
         self._compute = compute
@@ -69,7 +69,7 @@ class PurchaseCache:
         columns: Mapping[str, Sequence],
         index: CandidateIndex,
         rows: np.ndarray,
-    ) -> Known:
+    ) -> StaticInputs:
         """The purchase features of a user and index rows, computed if there is no valid entry.
 
         ``columns`` holds this user's features alone. A user that is not an ``Entity`` is not
@@ -79,11 +79,11 @@ class PurchaseCache:
             return self._compute(columns, index.coupons, rows)
         entry, row_bytes = self._entries.get(user_id), rows.tobytes()
         if entry is not None and entry.is_valid_for(user, index, row_bytes):
-            return entry.known
-        known = self._compute(columns, index.coupons, rows)
-        size = _size(known) + len(row_bytes)
-        self._add(user_id, _Entry(ref(user), index, row_bytes, known, size))
-        return known
+            return entry.inputs
+        inputs = self._compute(columns, index.coupons, rows)
+        size = _size(inputs) + len(row_bytes)
+        self._add(user_id, _Entry(ref(user), index, row_bytes, inputs, size))
+        return inputs
 
     def _add(self, user_id: str, entry: _Entry) -> None:
         with self._lock:
@@ -101,10 +101,10 @@ class PurchaseCache:
             self.bytes -= entry.size
 
 
-def _size(known: Known) -> int:
-    of = known.bought
-    weights = [one for weight in (of.weight, of.whole) for one in (weight.sums, weight.sizes)]
-    numbers = [known.own, known.recency, known.stamps, known.spend]
-    numbers += [of.settled, of.references, of.last]
+def _size(inputs: StaticInputs) -> int:
+    own = inputs.purchases
+    weights = [one for weight in (own.weight, own.whole) for one in (weight.sums, weight.sizes)]
+    numbers = [inputs.user, inputs.recency, inputs.instants, inputs.spend]
+    numbers += [own.fixed, own.references, own.last]
     arrays = [*numbers, *weights]
     return sum(_ARRAY_OBJECT_BYTES + one.nbytes for one in arrays if one is not None)

@@ -147,7 +147,7 @@ class RecommendationAnswer(Closed):
                             "reasons": [
                                 {
                                     "code": "own_purchases",
-                                    "text": "Bought 3 times before, for 3.58 in all",
+                                    "text": "Bought 3 times before, for 3.58 in total",
                                     "effect": 1.52,
                                 },
                                 {

@@ -10,12 +10,11 @@ from feature_repo.instants import DAY, from_microseconds
 from feature_repo.lake.duckdb_files import query
 from feature_repo.lake.reader import Lake
 from feature_repo.lake.state import State
+from feature_repo.transforms.request.affinity import HISTORY_HALF_LIFE_DAYS
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from scipy.sparse import csr_array
-
-HALF_LIFE_DAYS = 90
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def purchases_before(
     bought = query(
         "SELECT user_id, product_id, count(*)::DOUBLE AS bought, sum(2.0 ** "
         f"(-(epoch_us(TIMESTAMPTZ '{bought_before.isoformat()}') - epoch_us(event_timestamp)) "
-        f"/ {HALF_LIFE_DAYS * DAY}.0)) AS decayed FROM {known('events')} "
+        f"/ {HISTORY_HALF_LIFE_DAYS * DAY}.0)) AS decayed FROM {known('events')} "
         "WHERE event_type = 'purchase' AND product_id IS NOT NULL GROUP BY ALL "
         "ORDER BY user_id, product_id"
     )

@@ -1,4 +1,4 @@
-"""What a user has to do with a coupon: own purchases in its scope, and the cart."""
+"""Affinity of a user to a coupon: own purchases in its scope, and the cart."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,12 +8,14 @@ from itertools import chain
 import numpy as np
 
 from feature_repo.transforms.arithmetic import days_between, decay, table
-from feature_repo.transforms.request.scope import Scope, ScopeStack, covered, hits
+from feature_repo.transforms.request.scope import Scope, ScopeStack, hits_of_columns, hits_of_ids
 
 HISTORY_HALF_LIFE_DAYS = 90
+"""Half-life of the weight of a purchase in a user's history."""
+
 KINDS = ("product", "category", "brand")
 PREFIXES = ("own", "category", "brand")
-"""What the inputs of each kind are named after."""
+"""The prefix of the inputs of each kind."""
 
 INPUTS = (
     "own_purchase_count",
@@ -24,12 +26,12 @@ INPUTS = (
     "days_since_own_purchase",
     "own_purchase_share",
     *(
-        f"{prefix}_{what}"
+        f"{prefix}_{measure}"
         for prefix in PREFIXES[1:]
-        for what in ("purchase_count", "spend", "purchase_decayed_90d", "purchase_share")
+        for measure in ("purchase_count", "spend", "purchase_decayed_90d", "purchase_share")
     ),
 )
-"""What ``affinity`` finds, in the order in which it does."""
+"""The inputs that ``affinity`` computes, in order."""
 
 _AT = {name: place for place, name in enumerate(INPUTS)}
 
@@ -39,7 +41,7 @@ _FIELDS = ("counts", "decayed_90d", "last_timestamps", "coupon_counts", "amounts
 
 @dataclass(frozen=True)
 class CartLine:
-    """A line of the cart: units and the price of one unit in minor units."""
+    """A line of the cart: the quantity, and the price of one unit in minor units."""
 
     product_id: str
     quantity: float
@@ -48,10 +50,11 @@ class CartLine:
 
 @dataclass(frozen=True)
 class _Entries:
-    """What users bought, an entry an id: kind after kind, in each the history first.
+    """Users' purchases, an entry for each id: one kind after the other, the history first.
 
-    ``layer`` is kind x users + user; ``newer`` marks what came since midnight. ``weight`` is
-    decayed to the reference of its part, ``last`` is -inf where there is none.
+    ``layer`` is kind * users + user. ``newer`` marks entries of purchases since midnight.
+    ``weight`` is decayed to the reference instant of its part. ``last`` is -inf without a last
+    purchase.
     """
 
     layer: np.ndarray
@@ -65,20 +68,20 @@ class _Entries:
 
 
 @dataclass(frozen=True)
-class Weight:
+class PartWeights:
     """Decayed weights of purchases by part, each decayed to the reference of the user's part.
 
-    ``sums`` has shape ``(2, ..., users, candidates)``, the history first; ``sizes`` has the sums of
-    the weights' sizes, and is None where no purchase was taken back, so that none is negative.
+    ``sums`` has shape ``(2, ..., users, candidates)``, the history first. ``sizes`` has the sums of
+    the absolute weights; None if no weight is negative, which means that no purchase was returned.
     """
 
     sums: np.ndarray
     sizes: np.ndarray | None
 
     def at(self, factors: np.ndarray) -> np.ndarray:
-        """The weights of both parts together, by factors of shape ``(2, users, 1)``.
+        """Adds the weights of both parts, multiplied by factors of shape ``(2, users, 1)``.
 
-        What rounding left of purchases that were taken back is 0.
+        A sum that is only the rounding error of returned purchases becomes 0.
         """
         total = _both(self.sums, factors)
         if self.sizes is None:
@@ -87,76 +90,79 @@ class Weight:
 
 
 @dataclass(frozen=True)
-class Bought:
-    """What users bought of what candidates cover, as far as time does not change it.
+class OwnPurchases:
+    """Users' purchases in the scopes of candidates: the values that do not depend on the instant.
 
-    ``settled`` has shape ``(users, candidates, len(INPUTS))``, float32 as the ranker reads it, and
-    0 for what only an instant tells. ``weight`` has the decayed weights by kind, ``whole`` those of
-    everything a user bought, with one candidate; both are decayed to the ``references`` of each
-    part and user. ``last`` is the instant of the last covered purchase, NaN without one.
+    ``fixed`` has shape ``(users, candidates, len(INPUTS))`` in float32, as the ranker reads it. It
+    is 0 for inputs that depend on the instant. ``weight`` has the decayed weights by kind, and
+    ``whole`` those of all purchases of a user, with one candidate. Both are decayed to the
+    ``references`` of each part and user. ``last`` is the instant of the last covered purchase, NaN
+    without one.
     """
 
-    settled: np.ndarray
-    weight: Weight
-    whole: Weight
+    fixed: np.ndarray
+    weight: PartWeights
+    whole: PartWeights
     references: np.ndarray
     last: np.ndarray
 
 
-def bought(users: Mapping[str, Sequence], scopes: ScopeStack, candidates: np.ndarray) -> Bought:
-    """What each user bought of each candidate's products, categories and brands.
+def own_purchases(
+    users: Mapping[str, Sequence], scopes: ScopeStack, candidates: np.ndarray
+) -> OwnPurchases:
+    """Sums each user's purchases in each candidate's products, categories and brands.
 
     ``scopes`` has a layer for each of KINDS.
     """
     entries = _entries(users)
-    every = hits(scopes, candidates, entries.layer, scopes.columns(entries.ids))
+    every = hits_of_columns(scopes, candidates, entries.layer, scopes.columns(entries.ids))
     pair = (len(users["history_reference_timestamp"]), len(candidates))
     shape = (len(KINDS), *pair)
-    counts, spend = (every.total(of, shape) for of in (entries.count, entries.amount))
-    own = every.before(len(entries.ids[0]))
-    settled = np.zeros((*pair, len(INPUTS)), dtype=np.float32)
-    settled[..., _AT["own_product_count"]] = own.distinct(entries.count, entries.newer, pair)
-    settled[..., _AT["own_coupon_use_count"]] = own.total(entries.coupon_count, pair)
+    counts, spend = every.total(entries.count, shape), every.total(entries.amount, shape)
+    products = every.before(len(entries.ids[0]))
+    fixed = np.zeros((*pair, len(INPUTS)), dtype=np.float32)
+    fixed[..., _AT["own_product_count"]] = products.distinct(entries.count, entries.newer, pair)
+    fixed[..., _AT["own_coupon_use_count"]] = products.total(entries.coupon_count, pair)
     for place, prefix in enumerate(PREFIXES):
-        settled[..., _AT[f"{prefix}_purchase_count"]] = counts[place]
-        settled[..., _AT[f"{prefix}_spend"]] = spend[place]
-    return Bought(
-        settled,
+        fixed[..., _AT[f"{prefix}_purchase_count"]] = counts[place]
+        fixed[..., _AT[f"{prefix}_spend"]] = spend[place]
+    return OwnPurchases(
+        fixed,
         _weight(every.entry, every.cell, entries, shape),
         _weight(slice(len(entries.ids[0])), None, entries, (pair[0], 1)),
-        # A part without a reference has no entries: whatever it is multiplied with stays 0.
+        # A part without a reference has no entries, so its weights are 0 with any factor.
         np.nan_to_num(table([users[f"{part}_reference_timestamp"] for part in _PARTS])),
-        own.latest(entries.last, entries.newer, pair),
+        products.latest(entries.last, entries.newer, pair),
     )
 
 
-def affinity(bought: Bought, as_of: np.ndarray, out: np.ndarray) -> None:
-    """Write what was bought, seen from an instant a user, to ``out``.
+def affinity(own: OwnPurchases, as_of: np.ndarray, out: np.ndarray) -> None:
+    """Writes the affinity inputs as of one instant for each user to ``out``.
 
-    It has shape ``(users, candidates, len(INPUTS))``.
+    ``out`` has shape ``(users, candidates, len(INPUTS))``.
     """
-    factors = decay(days_between(bought.references, as_of), HISTORY_HALF_LIFE_DAYS)[:, :, None]
-    decayed, whole = bought.weight.at(factors), bought.whole.at(factors)
+    factors = decay(days_between(own.references, as_of), HISTORY_HALF_LIFE_DAYS)[:, :, None]
+    decayed, whole = own.weight.at(factors), own.whole.at(factors)
     shares = np.divide(decayed, whole, out=np.zeros(decayed.shape), where=whole > 0)
-    out[...] = bought.settled
+    out[...] = own.fixed
     for place, prefix in enumerate(PREFIXES):
         out[..., _AT[f"{prefix}_purchase_decayed_90d"]] = decayed[place]
         out[..., _AT[f"{prefix}_purchase_share"]] = shares[place]
-    out[..., _AT["days_since_own_purchase"]] = days_between(bought.last, as_of[:, None])
+    out[..., _AT["days_since_own_purchase"]] = days_between(own.last, as_of[:, None])
 
 
 def _entries(users: Mapping[str, Sequence]) -> _Entries:
-    """What was known at midnight, then what came since.
+    """Lists the entries as of midnight, then the entries since midnight.
 
-    An id may stand in both parts: hits add what belongs to one id, but for the last purchase,
-    which the ``newer`` entry knows alone.
+    An id can have an entry in both parts. Hits add their values. Only the last purchase is that of
+    the ``newer`` entry alone.
     """
     user_count = len(users["history_reference_timestamp"])
     names = [(f"{part}_{kind}", kind, part) for kind in KINDS for part in _PARTS]
     lists = {name: users[f"{name}_ids"] for name, _, _ in names}
-    sizes = [0 if ids is None else len(ids) for of in lists.values() for ids in of]
-    own = np.arange(user_count)
-    layers = [KINDS.index(kind) * user_count + own for _, kind, _ in names]
+    sizes = [0 if ids is None else len(ids) for column in lists.values() for ids in column]
+    user_rows = np.arange(user_count)
+    layers = [KINDS.index(kind) * user_count + user_rows for _, kind, _ in names]
     newer = np.repeat([part == "recent" for _, _, part in names], user_count)
     values = {field: _flat(users[f"{n}_{field}"] for n, _, _ in names) for field in _FIELDS}
     last = values["last_timestamps"]
@@ -173,8 +179,8 @@ def _entries(users: Mapping[str, Sequence]) -> _Entries:
 
 
 def _of_kind(kind: str, lists: Mapping[str, Sequence]) -> list[str]:
-    of = (ids for part in _PARTS for ids in lists[f"{part}_{kind}"] if ids is not None)
-    return list(chain.from_iterable(of))
+    found = (ids for part in _PARTS for ids in lists[f"{part}_{kind}"] if ids is not None)
+    return list(chain.from_iterable(found))
 
 
 def _flat(columns: Iterable[Sequence]) -> np.ndarray:
@@ -184,16 +190,16 @@ def _flat(columns: Iterable[Sequence]) -> np.ndarray:
 
 def _weight(
     entry: np.ndarray | slice, cell: np.ndarray | None, entries: _Entries, shape: tuple[int, ...]
-) -> Weight:
-    """Sums of the entries' weights by part and cell, by default the cell of the entry's layer."""
+) -> PartWeights:
+    """Sums the entries' weights by part and cell; without ``cell`` the layer is the cell."""
     weight, newer = entries.weight[entry], entries.newer[entry]
     cells = entries.layer[entry] if cell is None else cell
     cells = cells + newer * math.prod(shape)
 
-    def total(of: np.ndarray) -> np.ndarray:
-        return np.bincount(cells, of, minlength=2 * math.prod(shape)).reshape(2, *shape)
+    def total(values: np.ndarray) -> np.ndarray:
+        return np.bincount(cells, values, minlength=2 * math.prod(shape)).reshape(2, *shape)
 
-    return Weight(total(weight), total(np.abs(weight)) if (weight < 0).any() else None)
+    return PartWeights(total(weight), total(np.abs(weight)) if (weight < 0).any() else None)
 
 
 def _both(parts: np.ndarray, factors: np.ndarray) -> np.ndarray:
@@ -206,7 +212,15 @@ def cart_overlap(
     carts: Sequence[Sequence[CartLine]] | None,
     user_count: int,
 ) -> dict[str, np.ndarray | float]:
-    """Units and value (minor units) of the cart that each candidate covers; no cart: 0."""
+    """Sums quantity and value (minor units) of the cart lines that each candidate covers.
+
+    Both are 0 without a cart.
+
+    >>> milk = Scope.from_lists([["milk"], ["bread"]])
+    >>> overlap = cart_overlap(milk, np.array([0, 1]), [[CartLine("milk", 2, 150)]], 1)
+    >>> overlap["cart_covered_amount"]
+    array([[300.,   0.]])
+    """
     shape = (user_count, len(candidates))
     if carts is None or not any(carts):
         return {"cart_covered_quantity": 0.0, "cart_covered_amount": 0.0}
@@ -215,7 +229,7 @@ def cart_overlap(
     ids = [line.product_id for line in lines]
     quantity = np.array([line.quantity for line in lines], dtype=np.float64)
     price = np.array([line.unit_price for line in lines], dtype=np.float64)
-    inside = covered(products, candidates, owner, ids)
+    inside = hits_of_ids(products, candidates, owner, ids)
     return {
         "cart_covered_quantity": inside.total(quantity, shape),
         "cart_covered_amount": inside.total(quantity * price, shape),

@@ -1,8 +1,8 @@
-"""Request-time features: what the ranker sees of one user and one coupon at one instant.
+"""The ranker's inputs for users and coupons, as of an instant for each user.
 
-Training calls ``ranker_inputs`` for every exposure of a campaign at once, serving for one user.
-Both pass the values that Feast returned and the instant, so there is nothing that could differ
-between them. Everything here is NumPy; instants are int64 microseconds since the epoch, UTC.
+Training calls ``ranker_inputs`` for all exposures of a campaign at once, serving for one user.
+Both pass the values that Feast returned and the instant, so both get the same inputs. Instants are
+int64 microseconds since the epoch, UTC.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,17 +14,19 @@ from feature_repo.transforms.arithmetic import days_between, decay, numbers, rat
 from feature_repo.transforms.request.affinity import (
     INPUTS,
     KINDS,
-    Bought,
     CartLine,
+    OwnPurchases,
     affinity,
-    bought,
     cart_overlap,
+    own_purchases,
 )
 from feature_repo.transforms.request.scope import Scope, ScopeStack
 
 SPEND_HALF_LIFE_DAYS = 30
+"""Half-life of the weight of a purchase in the decayed spend."""
 
 WINDOWS = (7, 30, 90)
+"""Lengths of the windows of counts and sums, in days."""
 
 USER_NUMBERS = (
     *(
@@ -78,17 +80,17 @@ _CAMPAIGN_TYPES = {
 }
 
 _SINCE = "in days; unknown where there is none"
-_THEM = "the user's purchases that count at t of products in scope_product_ids"
+_OWN = "the user's purchases that count at t of products in scope_product_ids"
 
 
 def _of_level(level: str) -> dict[str, str]:
-    those = f"the user's purchases that count at t of a {level} in scope_{level}_ids"
+    purchases = f"the user's purchases that count at t of a {level} in scope_{level}_ids"
     return {
-        f"{level}_purchase_count": f"Number of {those}.",
-        f"{level}_spend": f"Sum of amount (minor units, null as 0) over {those}.",
-        f"{level}_purchase_decayed_90d": f"Sum of 2 ** (-(t - e) / 90 days) over {those}.",
-        f"{level}_purchase_share": f"{level}_purchase_decayed_90d as a part of the same sum over "
-        "all of the user's purchases that count at t; 0 where that is 0.",
+        f"{level}_purchase_count": f"Number of {purchases}.",
+        f"{level}_spend": f"Sum of amount (minor units, null as 0) over {purchases}.",
+        f"{level}_purchase_decayed_90d": f"Sum of 2 ** (-(t - e) / 90 days) over {purchases}.",
+        f"{level}_purchase_share": f"{level}_purchase_decayed_90d divided by the same sum over "
+        "all of the user's purchases that count at t; 0 where that sum is 0.",
     }
 
 
@@ -100,29 +102,33 @@ DERIVED: Mapping[str, str] = {
     "days_since_last_redemption": f"t - last_redemption_timestamp, {_SINCE}.",
     "spend_decayed_30d": "Sum of amount * 2 ** (-(t - e) / 30 days) over the user's purchases that "
     "count at t, in minor units; unknown where spend_decayed_sum_30d is.",
-    "user_redemption_rate_all": "redemption_count_all / exposure_count_all; 0 without either.",
-    "code_redemption_rate_all": "code_redemption_count_all / code_exposure_count_all; 0 without "
-    "either.",
-    "days_left": "valid_to_timestamp - t, in days, negative afterwards; unknown with valid_to.",
-    "own_purchase_count": f"Number of {_THEM}.",
-    "own_spend": f"Sum of amount (minor units, null as 0) over {_THEM}.",
-    "own_purchase_decayed_90d": f"Sum of 2 ** (-(t - e) / 90 days) over {_THEM}.",
-    "own_product_count": f"Number of distinct product_id over {_THEM}.",
-    "own_coupon_use_count": f"Number of {_THEM} with coupon_discount > 0.",
-    "days_since_own_purchase": f"t - the latest e over {_THEM}, {_SINCE}.",
-    "own_purchase_share": "own_purchase_decayed_90d as a part of the same sum over all of the "
-    "user's purchases that count at t; 0 where that is 0.",
+    "user_redemption_rate_all": "redemption_count_all / exposure_count_all; 0 if one is 0 or "
+    "unknown.",
+    "code_redemption_rate_all": "code_redemption_count_all / code_exposure_count_all; 0 if one is "
+    "0 or unknown.",
+    "days_left": "valid_to_timestamp - t, in days, negative after the end; unknown where "
+    "valid_to_timestamp is.",
+    "own_purchase_count": f"Number of {_OWN}.",
+    "own_spend": f"Sum of amount (minor units, null as 0) over {_OWN}.",
+    "own_purchase_decayed_90d": f"Sum of 2 ** (-(t - e) / 90 days) over {_OWN}.",
+    "own_product_count": f"Number of distinct product_id over {_OWN}.",
+    "own_coupon_use_count": f"Number of {_OWN} with coupon_discount > 0.",
+    "days_since_own_purchase": f"t - the latest e over {_OWN}, {_SINCE}.",
+    "own_purchase_share": "own_purchase_decayed_90d divided by the same sum over all of the "
+    "user's purchases that count at t; 0 where that sum is 0.",
     **_of_level("category"),
     **_of_level("brand"),
-    "cart_covered_quantity": "Units in the cart of products in scope_product_ids; 0 without cart.",
-    "cart_covered_amount": "Sum of quantity * unit_price (minor units) over the same lines.",
+    "cart_covered_quantity": "Sum of quantity over cart lines of products in scope_product_ids; 0 "
+    "without a cart.",
+    "cart_covered_amount": "Sum of quantity * unit_price (minor units) over the same lines; 0 "
+    "without a cart.",
 }
-"""What each derived input is at an instant t; e is the event_timestamp of a purchase.
+"""The definition of each derived input at an instant t; e is the event_timestamp of a purchase.
 
-Every other input is the stored field of its name, whose view describes it. "Counts at t" is
-defined in ``feature_repo/views``. A user's history keeps 1,024 ids of a kind: where there are more,
-purchases of an id count that is among the heaviest 1,024 as of the last UTC midnight before t, and
-what changed since then.
+Every other input is the stored field of the same name, described in its view. "Counts at t" is
+defined in ``feature_repo/views``. A user's history keeps 1,024 ids of a kind. If there are more,
+purchases count only for the 1,024 heaviest ids as of the last UTC midnight before t. Changes since
+that midnight count for all ids.
 """
 
 RANKER_INPUTS: tuple[str, ...] = (
@@ -136,12 +142,12 @@ _POSITION = {name: position for position, name in enumerate(RANKER_INPUTS)}
 
 
 def _block(first: str, width: int) -> slice:
-    """The places of so many inputs that stand side by side."""
+    """Returns the columns of ``width`` contiguous inputs from the one named ``first``."""
     return slice(_POSITION[first], _POSITION[first] + width)
 
 
 _COUNTED = ("purchase", "redemption", "exposure")
-_STAMPS = ("last_purchase", "last_coupon_purchase", "last_redemption", "spend_decayed_reference")
+_INSTANTS = ("last_purchase", "last_coupon_purchase", "last_redemption", "spend_decayed_reference")
 _RECENCY = (
     "is_new_user",
     "days_since_last_purchase",
@@ -153,20 +159,21 @@ _RECENCY = (
 _RATE = "code_redemption_rate_all"
 
 _COUPON_COLUMNS = (*COUPON_NUMBERS, *_CAMPAIGN_TYPES, _RATE)
-_BESIDE = len(_COUPON_COLUMNS) - 1
-"""So many of a coupon's own inputs stand side by side, in this order; the last one alone."""
+_ADJACENT = len(_COUPON_COLUMNS) - 1
+"""Number of a coupon's own inputs that are contiguous in this order; the last one is apart."""
 
 _OF_USERS = _block(USER_NUMBERS[0], len(USER_NUMBERS))
-_OF_COUPONS = _block(_COUPON_COLUMNS[0], _BESIDE)
+_OF_COUPONS = _block(_COUPON_COLUMNS[0], _ADJACENT)
 _OF_RECENCY = _block(_RECENCY[0], len(_RECENCY))
 _OF_AFFINITY = _block(INPUTS[0], len(INPUTS))
 
 
 @dataclass(frozen=True)
 class Coupons:
-    """Coupons as arrays: ``n`` ids, and what they cover by kind, in the order of KINDS.
+    """Coupons as arrays: ``n`` ids, and their scopes by kind, in the order of KINDS.
 
-    ``inputs`` (float32, n x columns) holds the ranker inputs that are a coupon's alone.
+    ``inputs`` (float32, n x columns) holds the ranker inputs that depend on the coupon alone.
+    ``valid_to`` is in microseconds, NaN if unknown.
     """
 
     coupon_id: np.ndarray
@@ -176,12 +183,12 @@ class Coupons:
 
     @property
     def products(self) -> Scope:
-        """Which products the coupons cover."""
+        """The scopes of products."""
         return self.scopes.scopes[KINDS.index("product")]
 
 
 def coupons_from_columns(columns: Mapping[str, Sequence]) -> Coupons:
-    """Arrange the coupon columns that Feast returned, one entry a coupon, for scoring.
+    """Builds the arrays from the coupon columns that Feast returned, one value for each coupon.
 
     Raises KeyError if a column of the feature service is missing.
     """
@@ -194,7 +201,9 @@ def coupons_from_columns(columns: Mapping[str, Sequence]) -> Coupons:
         coupon_id=np.asarray(columns["coupon_id"], dtype=object),
         inputs=np.stack([own[name] for name in _COUPON_COLUMNS], axis=1).astype(np.float32),
         valid_to=numbers(columns["valid_to_timestamp"]),
-        scopes=ScopeStack.of([Scope.from_lists(columns[f"scope_{kind}_ids"]) for kind in KINDS]),
+        scopes=ScopeStack.from_scopes(
+            [Scope.from_lists(columns[f"scope_{kind}_ids"]) for kind in KINDS]
+        ),
     )
 
 
@@ -204,29 +213,30 @@ def ranker_inputs(
     candidates: np.ndarray,
     as_of: np.ndarray,
     carts: Sequence[Sequence[CartLine]] | None = None,
-    known: "Known | None" = None,
+    static: "StaticInputs | None" = None,
 ) -> np.ndarray:
-    """The input matrix of the ranker for every user and every candidate.
+    """Computes the ranker's input matrix for each user and each candidate.
 
-    ``users`` holds the user features of ``coupon_ranker_v1``, ``u`` entries a column;
-    ``candidates`` the rows of ``coupons`` to score, ``c`` of them; ``as_of`` one instant a user,
-    in microseconds. ``known`` is what ``known_of`` gives for the same users and candidates, where
-    it is at hand.
-    The result is float32 of shape ``(u, c, len(RANKER_INPUTS))``. Unknown values are NaN; a user
-    without history has bought nothing, so the counts of own purchases are 0.
+    ``users`` holds the user features of ``coupon_ranker_v1``, ``u`` values in a column.
+    ``candidates`` holds the ``c`` rows of ``coupons`` to score. ``as_of`` holds one instant for
+    each user, in microseconds. ``static`` is the result of ``static_inputs`` for the same users and
+    candidates; by default it is computed here.
+
+    Returns float32 of shape ``(u, c, len(RANKER_INPUTS))``. Unknown values are NaN. A user without
+    history has no purchases, so the counts of own purchases are 0.
     """
     instants = np.asarray(as_of, dtype=np.float64)
     out = np.empty((len(instants), len(candidates), len(RANKER_INPUTS)), dtype=np.float32)
-    if known is None:
-        known = known_of(users, coupons, candidates)
+    if static is None:
+        static = static_inputs(users, coupons, candidates)
     coupon = coupons.inputs[candidates]
-    out[..., _OF_USERS] = known.own.T[:, None]
-    out[..., _OF_COUPONS] = coupon[:, :_BESIDE]
-    out[..., _POSITION[_RATE]] = coupon[:, _BESIDE]
-    out[..., _OF_RECENCY] = _recency(known, instants).T[:, None]
+    out[..., _OF_USERS] = static.user.T[:, None]
+    out[..., _OF_COUPONS] = coupon[:, :_ADJACENT]
+    out[..., _POSITION[_RATE]] = coupon[:, _ADJACENT]
+    out[..., _OF_RECENCY] = _recency(static, instants).T[:, None]
     days_left = days_between(instants[:, None], coupons.valid_to[candidates])
     out[..., _POSITION["days_left"]] = days_left
-    affinity(known.bought, instants, out[..., _OF_AFFINITY])
+    affinity(static.purchases, instants, out[..., _OF_AFFINITY])
     overlap = cart_overlap(coupons.products, candidates, carts, len(instants))
     for name, values in overlap.items():
         out[..., _POSITION[name]] = values
@@ -234,44 +244,49 @@ def ranker_inputs(
 
 
 @dataclass(frozen=True)
-class Known:
-    """What users have to do with candidates, as far as time does not change it.
+class StaticInputs:
+    """The part of the inputs of users and candidates that does not depend on the instant.
 
-    ``own`` has a row of numbers for each of ``USER_NUMBERS``, ``stamps`` one of instants for each
-    of ``_STAMPS``; ``spend`` is decayed to the last of these. ``recency`` has a row for each of
-    ``_RECENCY``, and 0 for what only an instant tells.
+    ``user`` has a row for each of ``USER_NUMBERS``. ``instants`` has a row for each of
+    ``_INSTANTS``, and ``spend`` is decayed to the last of them. ``recency`` has a row for each of
+    ``_RECENCY``, which is 0 if the input depends on the instant.
     """
 
-    own: np.ndarray
+    user: np.ndarray
     recency: np.ndarray
-    stamps: np.ndarray
+    instants: np.ndarray
     spend: np.ndarray
-    bought: Bought
+    purchases: OwnPurchases
 
 
-def known_of(users: Mapping[str, Sequence], coupons: Coupons, candidates: np.ndarray) -> Known:
-    """What ``ranker_inputs`` reads of users and candidates before it looks at the clock."""
+def static_inputs(
+    users: Mapping[str, Sequence], coupons: Coupons, candidates: np.ndarray
+) -> StaticInputs:
+    """Computes the part of ``ranker_inputs`` that does not depend on the instant.
+
+    A caller may cache it while users, coupons and candidates are unchanged.
+    """
     own = table([users[name] for name in USER_NUMBERS])
     counts = (own[_POSITION[f"{name}_count_all"]] for name in _COUNTED)
     purchases, redeemed, exposed = counts
     recency = np.zeros((len(_RECENCY), own.shape[1]))
     recency[_RECENCY.index("is_new_user")] = ~(purchases > 0)
     recency[_RECENCY.index("user_redemption_rate_all")] = ratio(redeemed, exposed)
-    return Known(
+    return StaticInputs(
         own,
         recency,
-        table([users[f"{name}_timestamp"] for name in _STAMPS]),
+        table([users[f"{name}_timestamp"] for name in _INSTANTS]),
         table([users["spend_decayed_sum_30d"]])[0],
-        bought(users, coupons.scopes, candidates),
+        own_purchases(users, coupons.scopes, candidates),
     )
 
 
 _DAYS = slice(_RECENCY.index("days_since_last_purchase"), _RECENCY.index("spend_decayed_30d"))
 
 
-def _recency(known: Known, as_of: np.ndarray) -> np.ndarray:
-    """What an instant a user makes of users: a row for each of ``_RECENCY``."""
-    days, out = days_between(known.stamps, as_of), known.recency.copy()
+def _recency(static: StaticInputs, as_of: np.ndarray) -> np.ndarray:
+    """Computes a row for each of ``_RECENCY`` as of one instant for each user."""
+    days, out = days_between(static.instants, as_of), static.recency.copy()
     out[_DAYS] = days[:-1]
-    out[_DAYS.stop] = known.spend * decay(days[-1], SPEND_HALF_LIFE_DAYS)
+    out[_DAYS.stop] = static.spend * decay(days[-1], SPEND_HALF_LIFE_DAYS)
     return out

@@ -1,4 +1,4 @@
-"""Which candidates cover what a user bought: one sparse product, computed entry by entry."""
+"""Matches of users' entries with the candidates that cover their ids, as a sparse product."""
 
 import math
 from collections.abc import Sequence
@@ -10,9 +10,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Scope:
-    """The coupons that cover each id, as compressed columns.
+    """The coupons that cover each id, as compressed sparse columns (CSC).
 
-    The coupons of id ``i`` are ``coupons[start[i]:start[i + 1]]``, rows of the coupon arrays.
+    ``index`` maps an id to its column. The coupons of column ``i`` are
+    ``coupons[start[i]:start[i + 1]]``, as rows of the coupon arrays.
     """
 
     index: dict[str, int]
@@ -22,7 +23,15 @@ class Scope:
 
     @classmethod
     def from_lists(cls, lists: Sequence[Sequence[str] | None]) -> "Scope":
-        """Invert one list of ids a coupon; null is an empty scope, a repeated id counts once."""
+        """Builds a scope from a list of ids for each coupon.
+
+        Null is an empty list. A repeated id counts once.
+
+        >>> scope = Scope.from_lists([["milk", "bread"], None, ["milk"]])
+        >>> column = scope.index["milk"]
+        >>> scope.coupons[scope.start[column] : scope.start[column + 1]]
+        array([0, 2])
+        """
         unique = [() if ids is None else dict.fromkeys(ids) for ids in lists]
         index = {
             key: position
@@ -37,9 +46,10 @@ class Scope:
 
 @dataclass(frozen=True)
 class Hits:
-    """Pairs of an entry and a candidate that covers it, by rising entry.
+    """Pairs of an entry and a candidate that covers its id, sorted by entry.
 
-    ``cell`` is owner x candidate, flattened; ``column`` numbers the entry's id within the scope.
+    ``cell`` is owner * candidates + candidate. ``column`` is the column of the entry's id in the
+    scope.
     """
 
     entry: np.ndarray
@@ -47,33 +57,33 @@ class Hits:
     column: np.ndarray
 
     def before(self, entry: int) -> "Hits":
-        """The hits of the entries before one."""
-        some = slice(int(np.searchsorted(self.entry, entry)))
-        return Hits(self.entry[some], self.cell[some], self.column[some])
+        """Returns the hits of the entries before this one."""
+        first = slice(int(np.searchsorted(self.entry, entry)))
+        return Hits(self.entry[first], self.cell[first], self.column[first])
 
     def total(self, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """The sum of the entries' values for each owner and candidate; 0 without a hit."""
+        """Sums the entries' values for each owner and candidate; 0 without a hit."""
         sums = np.bincount(self.cell, values[self.entry], minlength=math.prod(shape))
         return sums.reshape(shape)
 
     def distinct(self, counts: np.ndarray, newer: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-        """How many ids of each owner and candidate have a positive count over all their entries.
+        """Counts the ids with a positive sum of counts, for each owner and candidate.
 
-        An id has an entry more than once only if one of them is ``newer``.
+        Only an id with a ``newer`` entry can have two entries.
         """
         if not newer[self.entry].any():
-            held = self.cell[counts[self.entry] > 0]
-            return np.bincount(held, minlength=math.prod(shape)).reshape(shape)
+            positive = self.cell[counts[self.entry] > 0]
+            return np.bincount(positive, minlength=math.prod(shape)).reshape(shape)
         width = int(self.column.max(initial=0)) + 1
         pairs, member = np.unique(self.cell * width + self.column, return_inverse=True)
-        held = np.bincount(member, counts[self.entry], minlength=len(pairs)) > 0
-        cells = pairs[held] // width
+        is_positive = np.bincount(member, counts[self.entry], minlength=len(pairs)) > 0
+        cells = pairs[is_positive] // width
         return np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape)
 
     def latest(self, values: np.ndarray, newer: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-        """The greatest of the entries' values; NaN without a hit.
+        """Returns the greatest of the entries' values; NaN without a hit.
 
-        Of an id with an entry that is ``newer`` only that one counts.
+        For an id with a ``newer`` entry only that entry counts.
         """
         out = np.full(shape[0] * shape[1], -np.inf)
         counts = ~self._outdated(newer)
@@ -82,20 +92,21 @@ class Hits:
         return out.reshape(shape)
 
     def _outdated(self, newer: np.ndarray) -> np.ndarray:
-        """Which hits are of an id whose newer entry hits the same cell."""
-        fresh = newer[self.entry]
-        if not fresh.any():
-            return fresh
+        """Marks the hits of an id whose newer entry hits the same cell."""
+        is_newer = newer[self.entry]
+        if not is_newer.any():
+            return is_newer
         pairs = self.cell * (int(self.column.max()) + 1) + self.column
-        return ~fresh & np.isin(pairs, pairs[fresh])
+        return ~is_newer & np.isin(pairs, pairs[is_newer])
 
 
 @dataclass(frozen=True)
 class ScopeStack:
-    """Scopes of several kinds over the same coupons, laid out as one so that one pass covers all.
+    """Scopes of several kinds over the same coupons, concatenated so that one pass reads them all.
 
-    ``scopes`` are the kinds' own, in the order of their layers; ``start`` and ``coupons`` hold
-    their columns one kind after the other, and ``places`` maps each kind's ids to them.
+    ``scopes`` are the scopes of the kinds, in the order of their layers. ``start`` and ``coupons``
+    hold the columns of all kinds, one kind after the other. ``places`` maps the ids of each kind
+    to these columns.
     """
 
     scopes: tuple[Scope, ...]
@@ -104,8 +115,8 @@ class ScopeStack:
     coupons: np.ndarray
 
     @classmethod
-    def of(cls, scopes: Sequence[Scope]) -> "ScopeStack":
-        """Stack scopes over the same coupons."""
+    def from_scopes(cls, scopes: Sequence[Scope]) -> "ScopeStack":
+        """Concatenates scopes over the same coupons."""
         first = np.cumsum([0, *(len(scope.index) for scope in scopes)])[:-1].tolist()
         before = np.cumsum([0, *(len(scope.coupons) for scope in scopes)])
         shifted = [scope.start[:-1] + at for scope, at in zip(scopes, before[:-1], strict=True)]
@@ -121,36 +132,48 @@ class ScopeStack:
 
     @property
     def coupon_count(self) -> int:
+        """The number of coupons of each scope."""
         return self.scopes[0].coupon_count
 
     def columns(self, ids: Sequence[Sequence[str]]) -> np.ndarray:
-        """The column of every id, layer after layer; -1 for one that no coupon covers."""
-        found = (map(at.get, of, repeat(-1)) for at, of in zip(self.places, ids, strict=True))
+        """Returns the column of each id, layer after layer; -1 for an id without a coupon."""
+        found = (
+            map(places.get, layer, repeat(-1))
+            for places, layer in zip(self.places, ids, strict=True)
+        )
         return np.array(list(chain.from_iterable(found)), dtype=np.int64)
 
 
-def covered(scope: Scope, candidates: np.ndarray, owner: np.ndarray, ids: Sequence[str]) -> Hits:
-    """Every (entry, candidate) pair in which the candidate's scope has the entry's id.
+def hits_of_ids(
+    scope: Scope, candidates: np.ndarray, owner: np.ndarray, ids: Sequence[str]
+) -> Hits:
+    """Finds each pair of an entry and a candidate that covers the id of the entry.
 
-    ``owner`` and ``ids`` have one value an entry; an id that no coupon covers has no hit.
+    ``candidates`` are rows of the coupon arrays. ``owner`` and ``ids`` have one value for each
+    entry. An id that no coupon covers has no hit.
+
+    >>> scope = Scope.from_lists([["milk", "bread"], None, ["milk"]])
+    >>> found = hits_of_ids(scope, np.array([0, 2]), np.array([0, 0]), ["milk", "bread"])
+    >>> found.total(np.array([5.0, 1.0]), (1, 2))
+    array([[6., 5.]])
     """
     column = np.array(list(map(scope.index.get, ids, repeat(-1))), dtype=np.int64)
-    return hits(scope, candidates, owner, column)
+    return hits_of_columns(scope, candidates, owner, column)
 
 
-def hits(
+def hits_of_columns(
     scope: Scope | ScopeStack, candidates: np.ndarray, owner: np.ndarray, column: np.ndarray
 ) -> Hits:
-    """The same for columns of the scope; one below 0 has no hit."""
+    """Finds the same pairs for columns of the scope in place of ids; -1 has no hit."""
     position = np.full(scope.coupon_count, -1, dtype=np.int64)
     position[candidates] = np.arange(len(candidates))
-    known = np.flatnonzero(column >= 0)
-    first = scope.start[column[known]]
-    length = scope.start[column[known] + 1] - first
+    matched = np.flatnonzero(column >= 0)
+    first = scope.start[column[matched]]
+    length = scope.start[column[matched] + 1] - first
     ends = np.cumsum(length)
-    # Each entry's coupons lie side by side: the place of a pair, less where its run began.
+    # The coupons of an entry are contiguous: the distance from a pair's number to its place.
     shift = np.repeat(first - ends + length, length)
     candidate = position[scope.coupons[np.arange(len(shift)) + shift]]
     wanted = np.flatnonzero(candidate >= 0)
-    entry, candidate = np.repeat(known, length)[wanted], candidate[wanted]
+    entry, candidate = np.repeat(matched, length)[wanted], candidate[wanted]
     return Hits(entry, owner[entry] * len(candidates) + candidate, column[entry])

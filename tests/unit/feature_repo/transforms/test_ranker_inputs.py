@@ -1,4 +1,4 @@
-"""The cross features against plain loops, one user, one coupon and one entry at a time."""
+"""The ranker inputs, compared with plain loops over users, coupons and entries."""
 
 import math
 
@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from feature_repo.instants import DAY
 from feature_repo.transforms.request.affinity import CartLine
 from feature_repo.transforms.request.ranker_inputs import (
     COUPON_NUMBERS,
@@ -17,10 +18,9 @@ from feature_repo.transforms.request.ranker_inputs import (
     ranker_inputs,
 )
 
-# Drawing a whole feature row is slow on a busy machine, which says nothing about the code.
+# Drawing a feature row is slow on a busy machine, whatever the speed of the code.
 RANDOM = settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 
-DAY = 86_400_000_000
 NOW = 1_700_000_000_000_000
 IDS = {"product": ("p1", "p2", "p3", "p4"), "category": ("c1", "c2"), "brand": ("b1", "b2")}
 SCOPES = {"product": "products", "category": "categories", "brand": "brands"}
@@ -31,7 +31,7 @@ instants = st.one_of(st.none(), st.integers(NOW - 200 * DAY, NOW))
 
 @st.composite
 def entries(draw, kind: str, part: str):
-    """The six lists of one user, kind and part; all null if there is nothing."""
+    """Draws the six lists of one user, kind and part; all null without an entry."""
     ids = draw(st.lists(st.sampled_from(IDS[kind]), unique=True, max_size=4))
     if not ids:
         return [None] * 6
@@ -53,7 +53,7 @@ def entries(draw, kind: str, part: str):
 
 @st.composite
 def users(draw):
-    """One user's features as Feast returns them."""
+    """Draws one user's features as Feast returns them."""
     row = {name: draw(numbers) for name in USER_NUMBERS}
     for name in ("last_purchase", "last_coupon_purchase", "last_redemption"):
         row[f"{name}_timestamp"] = draw(instants)
@@ -119,7 +119,7 @@ def ratio(part: float, whole: float) -> float:
 
 
 def merged(user: dict, kind: str, at: int) -> dict[str, list[tuple]]:
-    """Count, weight decayed to ``at``, last purchase, coupon uses and amount by id, in both."""
+    """Lists count, weight decayed to ``at``, last purchase, coupon uses and amount by id."""
     out: dict[str, list[tuple]] = {}
     for part in ("history", "recent"):
         name = f"{part}_{kind}"
@@ -153,7 +153,7 @@ def affinity(user: dict, offer: dict, at: int) -> dict[str, float]:
         out[f"{prefix}_purchase_decayed_90d"] = weight
         out[f"{prefix}_purchase_share"] = ratio(weight, total)
         if kind == "product":
-            # What changed since midnight comes last and says when the last purchase is now.
+            # The entry since midnight comes last and has the last purchase of all.
             lasts = [found[-1][2] for found in held.values() if found[-1][2] > 0]
             counts = [sum(entry[0] for entry in found) for found in held.values()]
             out["own_product_count"] = sum(count > 0 for count in counts)
@@ -218,7 +218,7 @@ def test_batch_of_users_equals_one_user_at_a_time(group):
 
 @RANDOM
 @given(groups, st.data())
-def test_some_candidates_score_as_they_do_among_all(group, data):
+def test_inputs_of_a_candidate_do_not_depend_on_the_other_candidates(group, data):
     rows, offers, baskets, as_of = group
     coupons, every = coupons_of(offers), np.arange(len(offers))
     chosen = np.array(data.draw(st.lists(st.sampled_from(list(every)), unique=True)), dtype=int)
@@ -227,7 +227,7 @@ def test_some_candidates_score_as_they_do_among_all(group, data):
     np.testing.assert_array_equal(part, full[:, chosen])
 
 
-def test_purchase_taken_back_today_is_no_own_purchase_any_more():
+def test_purchase_returned_today_is_not_an_own_purchase():
     user = dict.fromkeys(USER_NUMBERS, 0) | _nothing()
     user |= _entry("history", 1, 0.5, NOW - 3 * DAY) | _entry("recent", -1, -0.5, 0)
     found = ranker_inputs(columns([user]), coupons_of([_offer()]), np.array([0]), np.array([NOW]))
@@ -237,7 +237,7 @@ def test_purchase_taken_back_today_is_no_own_purchase_any_more():
     assert math.isnan(values["days_since_own_purchase"])
 
 
-def test_after_a_purchase_is_taken_back_the_one_before_it_is_the_last():
+def test_after_a_return_the_purchase_before_it_is_the_last():
     user = dict.fromkeys(USER_NUMBERS, 0) | _nothing()
     user |= _entry("history", 2, 1.0, NOW - 3 * DAY) | _entry("recent", -1, -0.5, NOW - 9 * DAY)
     found = ranker_inputs(columns([user]), coupons_of([_offer()]), np.array([0]), np.array([NOW]))
@@ -253,7 +253,7 @@ def test_every_derived_input_has_a_definition():
 
 
 def _offer() -> dict:
-    """A coupon for the product p1."""
+    """Returns a coupon for the product p1."""
     return dict.fromkeys(COUPON_NUMBERS, 0) | {
         "campaign_type": None,
         "valid_to_timestamp": NOW,

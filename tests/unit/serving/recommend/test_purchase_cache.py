@@ -42,7 +42,7 @@ def test_another_user_object_index_or_rows_are_computed_again(index):
     assert read(cache, who, index_from_columns(COLUMNS)) is not first
     first = read(cache, who, index)
     fewer = read(cache, who, index, ALL[:2])
-    assert fewer.bought.last.shape == (1, 2) and first.bought.last.shape == (1, 3)
+    assert fewer.purchases.last.shape == (1, 2) and first.purchases.last.shape == (1, 3)
 
 
 def test_oldest_entry_is_evicted_once_the_cache_is_full(index):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from feature_repo.instants import microseconds
-from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS, known_of
+from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS, static_inputs
 from serving.errors import AsOfRefused, NotReady
 from serving.ledger.ledger import NoLedger, Redemption
 from serving.ledger.sqlite_ledger import SqliteLedger
@@ -51,7 +51,7 @@ class CountingCache(PurchaseCache):
 
     def _counted(self, *given):
         self.computed += 1
-        return known_of(*given)
+        return static_inputs(*given)
 
     @property
     def is_full(self) -> bool:
@@ -168,7 +168,7 @@ def test_asked_to_explain_every_coupon_says_why_and_the_effects_make_the_score()
     online = FakeOnline({"900": buyer({"p-milk": 3}, campaign_ids=["1"])})
     milk, _, bread = recommender(online).recommend(ask(explain=True)).recommendations
     assert [(one.code, one.text) for one in milk.reasons] == [
-        ("own_purchases", "Bought 3 times before, for 3.00 in all"),
+        ("own_purchases", "Bought 3 times before, for 3.00 in total"),
         ("popularity", "Bought by 5 shoppers"),
     ]
     assert sum(one.effect for one in milk.reasons) == pytest.approx(milk.score)
