@@ -23,7 +23,11 @@
 Every error answer is a problem document (RFC 9457). None repeats what the client sent.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TypeVar
+
+Foreign = TypeVar("Foreign", bound=Exception)
 
 
 class ServingError(Exception):
@@ -170,3 +174,21 @@ class TooMany(Refusal):
     status = 429
     slug = "too-many-requests"
     title = "Too many requests"
+
+
+@contextmanager
+def translated(
+    errors: type[Foreign] | tuple[type[Foreign], ...],
+    failure: Callable[[Foreign], ServingError],
+) -> Iterator[None]:
+    """Runs the block; in place of a library's error, raises the one that ``failure`` returns.
+
+    >>> with translated(OSError, lambda error: StorageFailed(f"The disk failed ({error}).")):
+    ...     raise OSError("no space")
+    Traceback (most recent call last):
+    serving.errors.StorageFailed: The disk failed (no space).
+    """
+    try:
+        yield
+    except errors as error:
+        raise failure(error) from error

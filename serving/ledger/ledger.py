@@ -1,7 +1,8 @@
-"""The ledger: what was redeemed, what is set aside for whom, and who was shown what.
+"""The interface of the ledger, and its values: redemptions, claims, usage.
 
-It knows nothing of limits. The rules read it once a request, and what they let through is set
-aside in one step that looks again, so that no two requests are promised the last unit.
+The ledger does not store limits. The rules read a user's usage once per request. Then the selected
+coupons are claimed: one step checks the limits again and reserves. So no two requests are promised
+the last unit.
 """
 
 from collections.abc import Sequence
@@ -10,9 +11,9 @@ from typing import Protocol
 
 TOTAL, CAMPAIGN, USER_BUDGET = "usage_cap_total", "campaign_budget", "user_budget"
 FREQUENCY = "frequency_cap"
-"""Rules of which a claim can fail."""
+"""Rules by which a claim can fail."""
 
-EVER = 2**62
+END_OF_TIME = 2**62
 """An instant after all others, in microseconds."""
 
 
@@ -30,11 +31,11 @@ class Redemption:
 
 @dataclass(frozen=True)
 class Claim:
-    """What showing a coupon takes: one use and ``cost`` minor units, within these limits.
+    """The right to show a coupon: one use and ``cost`` minor units, within these limits.
 
-    A ``reserved`` claim is set aside until the user redeems the coupon or the reservation expires.
-    That it was shown is remembered for ``impression_period`` microseconds, if that is not 0; less
-    than so long before or after, it may be shown ``impression_limit`` times: two clocks differ.
+    A ``reserved`` claim is a reservation until the user redeems the coupon or it expires. An
+    impression is stored for ``impression_period`` microseconds, unless that is 0. Impressions
+    within ± ``impression_period`` count against ``impression_limit``; ± because clocks differ.
     """
 
     coupon_id: str
@@ -48,17 +49,17 @@ class Claim:
     impression_period: int
 
     def is_near(self, seen: int, at: int) -> bool:
-        """Whether an impression counts for one at another instant, both in microseconds."""
+        """True if an impression at ``seen`` counts for one at ``at``, both in microseconds."""
         return abs(seen - at) < self.impression_period
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What counts for one user now: redemptions, and reservations that live.
+    """The counts that the rules read for one user: redemptions, and reservations in force.
 
-    ``uses`` by coupon and ``spent`` by campaign (minor units) are of all users; ``spent_on_user``
-    by campaign is of this one. ``redeemed`` and ``seen`` have the user's redemptions and
-    impressions as (coupon, microseconds); ``held`` what is reserved for the user, by coupon:
+    ``uses`` by coupon and ``spent`` by campaign (minor units) are of all users. ``spent_on_user``
+    by campaign is of this user. ``redeemed`` and ``seen`` have the user's redemptions and
+    impressions as (coupon, microseconds). ``held`` has the user's reservations by coupon, as
     (campaign, minor units).
     """
 
@@ -69,13 +70,15 @@ class Usage:
     seen: Sequence[tuple[str, int]] = ()
     held: dict[str, tuple[str, int]] = field(default_factory=dict)
 
-    def failing(self, claim: Claim, at: int) -> str | None:
-        """The rule by which a claim at an instant does not fit, or None.
+    def failed_rule(self, claim: Claim, at: int) -> str | None:
+        """Returns the rule by which a claim at an instant exceeds its limits, or None.
 
-        It costs at least one minor unit. What is reserved for the user's own coupon is free for it.
+        A claim costs at least one minor unit. It replaces the user's own reservation of the coupon,
+        which therefore does not count.
         """
         cost, own = max(claim.cost, 1), self.held.get(claim.coupon_id, ("", 0))[1]
-        if self.uses.get(claim.coupon_id, 0) - self.has(claim.coupon_id) >= claim.total_limit:
+        others = self.uses.get(claim.coupon_id, 0) - self.is_reserved(claim.coupon_id)
+        if others >= claim.total_limit:
             return TOTAL
         if self.spent.get(claim.campaign_id, 0) - own + cost > claim.campaign_budget:
             return CAMPAIGN
@@ -86,17 +89,17 @@ class Usage:
             return FREQUENCY
         return None
 
-    def has(self, coupon_id: str) -> bool:
-        """Whether the coupon is reserved for the user."""
+    def is_reserved(self, coupon_id: str) -> bool:
+        """True if the coupon is reserved for the user."""
         return coupon_id in self.held
 
-    def take(self, claim: Claim) -> tuple[str, int, str, int]:
-        """Count a claim as reserved, in place of a reservation of the same coupon.
+    def reserve(self, claim: Claim) -> tuple[str, int, str, int]:
+        """Adds a claim to the reservations; it replaces a reservation of the same coupon.
 
-        Gives by how much the uses of which coupon grew, and what its campaign has spent.
+        Returns the changes of the sums: coupon, additional uses, campaign, additional minor units.
         """
         own = self.held.get(claim.coupon_id, ("", 0))[1]
-        uses, amount = 1 - self.has(claim.coupon_id), claim.cost - own
+        uses, amount = 1 - self.is_reserved(claim.coupon_id), claim.cost - own
         for counts, key, more in (
             (self.uses, claim.coupon_id, uses),
             (self.spent, claim.campaign_id, amount),
@@ -108,43 +111,46 @@ class Usage:
 
 
 class Ledger(Protocol):
-    """A store that several threads and processes share. Every method raises StorageFailed."""
+    """A store that threads and processes share. Every method raises StorageFailed."""
 
     def usage(self, user_id: str, since: int, until: int) -> Usage:
-        """What the rules read, in one batch.
+        """Reads the counts of a user in one call.
 
-        Impressions are those after ``since`` and not after ``until``, redemptions those not after
-        ``until``, both in microseconds.
+        Impressions are those after ``since`` and not after ``until``. Redemptions are those not
+        after ``until``. Both are in microseconds.
         """
 
     def claim(self, user_id: str, claims: Sequence[Claim], at: int) -> dict[str, str]:
-        """Take every claim that still fits its limits, in order, at an instant in microseconds.
+        """Takes every claim that fits its limits, in order, at an instant in microseconds.
 
-        Gives, by coupon, the rule by which the others failed. A claim of a coupon that is reserved
-        for the user already takes the place of that reservation.
+        Returns the rule by which each other claim failed, by coupon. A claim of a coupon that is
+        reserved for the user replaces that reservation.
         """
 
     def redeem(self, redemptions: Sequence[Redemption], corrects: bool = True) -> None:
-        """Enter redemptions, each once, and end the reservations that they use.
+        """Enters redemptions, each once, and ends the reservations that they use.
 
-        One that is there already is changed to what is said now, if that ``corrects`` it.
+        Idempotent. With ``corrects``, a redemption that is already stored is replaced.
         """
 
     def identity(self) -> str:
-        """Names what it holds: another one once somebody emptied it."""
+        """Returns a name of the store's content, another one after the store was emptied."""
 
 
 class NoLedger:
-    """Stands where nothing is kept: nobody used, reserved or saw anything."""
+    """A ledger that stores nothing: all counts are zero and every claim fits."""
 
     def usage(self, user_id: str, since: int, until: int) -> Usage:
+        """Returns zero counts."""
         return Usage()
 
     def claim(self, user_id: str, claims: Sequence[Claim], at: int) -> dict[str, str]:
+        """Takes every claim."""
         return {}
 
     def redeem(self, redemptions: Sequence[Redemption], corrects: bool = True) -> None:
-        return None
+        """Ignores the redemptions."""
 
     def identity(self) -> str:
+        """Returns an empty name."""
         return ""

@@ -1,9 +1,12 @@
-"""What the ledger in Redis runs there, in Lua. Instants travel as text: numbers are rounded."""
+"""Lua scripts of the ledger in Redis, one for each method.
+
+Instants and amounts are passed as text, as Lua's JSON would round large numbers.
+"""
 
 from serving.ledger.ledger import CAMPAIGN, FREQUENCY, TOTAL, USER_BUDGET
 
 _DAY_MS = 86_400_000
-"""Impressions stay so much longer than their period: Redis has a clock of its own."""
+"""Milliseconds that impressions stay beyond their period, as the clock of Redis may differ."""
 
 _SHARED = """
 local prefix = KEYS[1]
@@ -92,7 +95,7 @@ local function value(kind, name)
   return tonumber(redis.call('HGET', prefix .. ':' .. kind, name) or '0')
 end
 
-local function failing(coupon, campaign, cost, total, budget, user_budget, has, own)
+local function failed_rule(coupon, campaign, cost, total, budget, user_budget, has, own)
   local least = math.max(tonumber(cost), 1) - own
   if value('uses', coupon) - has >= tonumber(total) then return '{TOTAL}' end
   if value('spent', campaign) + least > tonumber(budget) then return '{CAMPAIGN}' end
@@ -116,7 +119,7 @@ local function forget_after(milliseconds)
   end
 end
 
-local function is_seen_enough(coupon, period, most)
+local function is_frequency_reached(coupon, period, most)
   local near = 0
   for _, instant in ipairs(seen[coupon] or {{}}) do
     if math.abs(instant - tonumber(at)) < tonumber(period) then near = near + 1 end
@@ -124,7 +127,7 @@ local function is_seen_enough(coupon, period, most)
   return near >= tonumber(most)
 end
 
-local function set_aside(coupon, campaign, cost, has, own)
+local function reserve(coupon, campaign, cost, has, own)
   redis.call('HSET', held_of(user), coupon, cjson.encode({{campaign, cost}}))
   redis.call('ZADD', ends, expires, cjson.encode({{user, coupon}}))
   count(coupon, 1 - has, campaign, tonumber(cost) - own)
@@ -137,13 +140,13 @@ for start = 5, #ARGV, 10 do
     unpack(ARGV, start, start + 9)
   local held = redis.call('HGET', held_of(user), coupon)
   local has, own = held and 1 or 0, held and tonumber(cjson.decode(held)[2]) or 0
-  local rule = failing(coupon, campaign, cost, total, budget, user_budget, has, own)
-  if not rule and is_seen_enough(coupon, period, most) then rule = '{FREQUENCY}' end
+  local rule = failed_rule(coupon, campaign, cost, total, budget, user_budget, has, own)
+  if not rule and is_frequency_reached(coupon, period, most) then rule = '{FREQUENCY}' end
   if rule then
     table.insert(failed, coupon)
     table.insert(failed, rule)
   else
-    if reserved == '1' then set_aside(coupon, campaign, cost, has, own) end
+    if reserved == '1' then reserve(coupon, campaign, cost, has, own) end
     if forget ~= '' then
       local number = redis.call('INCR', prefix .. ':impression')
       redis.call('ZADD', seen_of(user), at, cjson.encode({{coupon, at, forget, number}}))

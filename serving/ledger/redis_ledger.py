@@ -1,27 +1,27 @@
 """The ledger in Redis: shared by the services of several machines.
 
-Every call is one Lua script, which Redis runs alone. All keys carry the same hash tag, so that they
-lie on one node of a cluster.
+Every call is one Lua script, which Redis runs atomically. All keys have the same hash tag, so that
+they are on one node of a cluster.
 """
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from itertools import chain, pairwise
 from typing import Any
 
 from redis.exceptions import RedisError
 
-from serving.errors import StorageFailed
+from serving.errors import StorageFailed, translated
 from serving.ledger.ledger import Claim, Redemption, Usage
 from serving.ledger.lua_scripts import CLAIM, IDENTITY, REDEEM, USAGE
+from serving.ledger.usage_sums import UsageSums
 
 PREFIX = "{clipwise:ledger}"
 
 
 def redis_client(address: str) -> Any:
-    """A client of the Redis at ``host:port``: it answers in text, in a second or not at all."""
+    """Returns a client of the Redis at ``host:port``, with text answers and a timeout of 1 s."""
     import redis
 
     host, _, port = address.rpartition(":")
@@ -30,15 +30,15 @@ def redis_client(address: str) -> Any:
         int(port),
         decode_responses=True,
         socket_timeout=1.0,
-        # A lost connection is made anew; what takes too long would take as long again.
+        # Retries a lost connection only: after a timeout, a retry would take as long again.
         retry=redis.retry.Retry(redis.backoff.NoBackoff(), 3, (redis.ConnectionError,)),
     )
 
 
 class RedisLedger:
-    """The ledger behind a Redis client that decodes its answers.
+    """A ledger behind a Redis client that decodes its answers.
 
-    A reservation lives ``seconds`` on the clock ``now``, which gives microseconds.
+    A reservation expires after ``seconds`` on the clock ``now``, which returns microseconds.
     """
 
     def __init__(self, client: Any, seconds: float, now: Callable[[], int]) -> None:
@@ -49,21 +49,22 @@ class RedisLedger:
         self._claim = client.register_script(CLAIM)
         self._redeem = client.register_script(REDEEM)
         self._identity = client.register_script(IDENTITY)
-        self._sums = _Sums()
+        self._sums = UsageSums()
         self._lock = threading.Lock()
 
     def usage(self, user_id: str, since: int, until: int) -> Usage:
         """See ``Ledger``."""
         sums = self._sums
-        last = sums.until
+        last = sums.change
         answer = self._run(self._usage, [user_id, since, until, self._now(), last])
         identity, number, uses, spent, mine, held, seen = answer
         with self._lock:
             if identity == (sums.identity or identity) and int(number) >= last:
-                sums.take_in(identity, int(number), uses, spent)
+                sums.identity = identity
+                sums.update(int(number), _counts(uses), _counts(spent))
                 return _usage(sums.uses, sums.spent, mine, held, seen, until)
-            # Somebody emptied Redis: what is remembered is of another ledger.
-            self._sums = _Sums()
+            # Redis was emptied: the cached sums are of another ledger.
+            self._sums = UsageSums()
         return self.usage(user_id, since, until)
 
     def claim(self, user_id: str, claims: Sequence[Claim], at: int) -> dict[str, str]:
@@ -86,45 +87,23 @@ class RedisLedger:
         return self._run(self._identity, [])
 
     def close(self) -> None:
-        """Close the connections."""
+        """Closes the connections."""
         self._client.close()
 
-    def _run(self, script: Any, arguments: list) -> Any:
-        with _failing():
+    def _run(self, script: Any, arguments: list[Any]) -> Any:
+        with translated(RedisError, _failure):
             return script(keys=[PREFIX], args=arguments)
 
 
-class _Sums:
-    """Uses by coupon and money spent by campaign, as of a change of the ledger of that identity."""
-
-    def __init__(self) -> None:
-        self.identity = ""
-        self.until = 0
-        self.uses: dict[str, int] = {}
-        self.spent: dict[str, int] = {}
-
-    def take_in(
-        self, identity: str, number: int, uses: Sequence[str], spent: Sequence[str]
-    ) -> None:
-        """Take in what changed until the change of a number, unless more is known already."""
-        if number >= self.until:
-            self.identity, self.until = identity, number
-            self.uses |= _counts(uses)
-            self.spent |= _counts(spent)
+def _failure(error: Exception) -> StorageFailed:
+    return StorageFailed(
+        f"The ledger in Redis could not be used ({error}); coupons with limits are not shown "
+        "until it can."
+    )
 
 
-@contextmanager
-def _failing() -> Iterator[None]:
-    try:
-        yield
-    except RedisError as error:
-        raise StorageFailed(
-            f"The ledger in Redis could not be used ({error}); coupons with limits are not shown "
-            "until it can."
-        ) from error
-
-
-def _arguments(claim: Claim, at: int) -> tuple:
+def _arguments(claim: Claim, at: int) -> tuple[str | int, ...]:
+    """Returns the ten arguments of a claim, in the order of the script."""
     return (
         claim.coupon_id,
         claim.campaign_id,
@@ -155,7 +134,7 @@ def _usage(
     seen: Sequence[str],
     until: int,
 ) -> Usage:
-    """What the script gave, as the rules read it."""
+    """Builds the usage of a user from the answer of the script."""
     redeemed = [row for row in map(json.loads, mine) if int(row[2]) <= until]
     reserved = {name: json.loads(text) for name, text in _pairs(held)}
     on_user: dict[str, int] = {}

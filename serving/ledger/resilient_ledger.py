@@ -11,10 +11,10 @@ Answer = TypeVar("Answer")
 
 
 class ResilientLedger:
-    """A ledger that is left alone for ``pause_seconds`` once it fails.
+    """A ledger that no request calls for ``pause_seconds`` after a failure.
 
-    One failure can take as long as a request may wait, and a request may ask several times. What
-    was redeemed is entered in any case.
+    A failed call can take the whole time limit of a request, and a request may make several calls.
+    Redemptions are entered even during the pause.
     """
 
     def __init__(self, ledger: Ledger, pause_seconds: float, timer: Callable[[], float]) -> None:
@@ -23,11 +23,11 @@ class ResilientLedger:
 
     def usage(self, user_id: str, since: int, until: int) -> Usage:
         """See ``Ledger``."""
-        return self._asked(lambda: self._ledger.usage(user_id, since, until))
+        return self._guarded(lambda: self._ledger.usage(user_id, since, until))
 
     def claim(self, user_id: str, claims: Sequence[Claim], at: int) -> dict[str, str]:
         """See ``Ledger``."""
-        return self._asked(lambda: self._ledger.claim(user_id, claims, at))
+        return self._guarded(lambda: self._ledger.claim(user_id, claims, at))
 
     def redeem(self, redemptions: Sequence[Redemption], corrects: bool = True) -> None:
         """See ``Ledger``."""
@@ -37,11 +37,11 @@ class ResilientLedger:
         """See ``Ledger``."""
         return self._ledger.identity()
 
-    def _asked(self, ask: Callable[[], Answer]) -> Answer:
+    def _guarded(self, call: Callable[[], Answer]) -> Answer:
         if not self._breaker.allows():
-            raise StorageFailed("The ledger failed a moment ago and is left alone.")
+            raise StorageFailed("The ledger failed a moment ago; it is tried again after a pause.")
         try:
-            answer = ask()
+            answer = call()
         except StorageFailed:
             self._breaker.failed()
             raise

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from feature_repo.files import locked, sync
-from serving.errors import AuditFailed
+from serving.errors import AuditFailed, translated
 
 PROMOTE, FORCED, ROLLBACK = "promote", "forced", "rollback"
 OUTSIDE = "outside clipwise"
@@ -70,7 +70,7 @@ class AuditLog:
 
     def changes(self) -> list[Change]:
         """Returns all changes, oldest first, without incomplete lines. Raises AuditFailed."""
-        with _os_errors_as_audit_failed(self._file):
+        with translated(OSError, self._failure):
             lines = self._file.read_bytes().split(b"\n") if self._file.exists() else []
         return [change for change in map(_parse, lines) if change is not None]
 
@@ -108,7 +108,7 @@ class AuditLog:
         return version
 
     def _append(self, file: int, change: Change) -> None:
-        with _os_errors_as_audit_failed(self._file):
+        with translated(OSError, self._failure):
             # A line that a crash cut off stays unchanged, and is ended first.
             os.write(file, _missing_line_break(file) + change.json_line().encode())
             sync([self._file])
@@ -117,10 +117,15 @@ class AuditLog:
     def _locked_file(self) -> Iterator[int]:
         """Opens the file for appending under an exclusive lock; yields its descriptor."""
         with ExitStack() as stack:
-            with _os_errors_as_audit_failed(self._file):
+            with translated(OSError, self._failure):
                 self._file.parent.mkdir(parents=True, exist_ok=True)
                 file = stack.enter_context(locked(self._file))
             yield file
+
+    def _failure(self, error: OSError) -> AuditFailed:
+        return AuditFailed(
+            f"The audit log {self._file} could not be used ({error.strerror}); make it writable."
+        )
 
 
 def previous_champion(changes: list[Change]) -> str | None:
@@ -166,13 +171,3 @@ def _missing_line_break(file: int) -> bytes:
     """Returns a line break if the file is not empty and does not end with one."""
     size = os.fstat(file).st_size
     return b"\n" if size and os.pread(file, 1, size - 1) != b"\n" else b""
-
-
-@contextmanager
-def _os_errors_as_audit_failed(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise AuditFailed(
-            f"The audit log {file} could not be used ({error.strerror}); make it writable."
-        ) from error

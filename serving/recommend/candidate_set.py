@@ -14,7 +14,7 @@ from serving.candidates.cart import cart_of
 from serving.candidates.discounts import coverage
 from serving.candidates.index import CandidateIndex
 from serving.errors import NotReady
-from serving.ledger.ledger import EVER, Ledger
+from serving.ledger.ledger import END_OF_TIME, Ledger
 from serving.online.feast_reader import Freshness
 from serving.online.resilient_users import User
 from serving.recommend.features import candidate_inputs
@@ -114,7 +114,7 @@ class CandidateBuilder:
             self._rules,
             # On the wall clock everything in the ledger counts, though the clock may have been
             # set back since. In replay the ledger may be ahead of the instant.
-            until=None if self._clock.replay else EVER,
+            until=None if self._clock.replay else END_OF_TIME,
         )
         rows, removed = filter_candidates(context, reachable, self._ledger)
         timer.candidates(len(reachable))

@@ -1,4 +1,4 @@
-"""The ledger against a model in plain Python, and against threads and processes at once."""
+"""The ledger against a model in plain Python, and under simultaneous threads and processes."""
 
 import multiprocessing
 import sqlite3
@@ -20,14 +20,22 @@ from hypothesis.stateful import (
 
 from serving.candidates.unstated import NO_LIMIT
 from serving.errors import StorageFailed
-from serving.ledger.ledger import CAMPAIGN, FREQUENCY, TOTAL, USER_BUDGET, Claim, Ledger, Redemption
+from serving.ledger.ledger import (
+    CAMPAIGN,
+    END_OF_TIME,
+    FREQUENCY,
+    TOTAL,
+    USER_BUDGET,
+    Claim,
+    Ledger,
+    Redemption,
+)
 from serving.ledger.redis_ledger import RedisLedger, redis_client
 from serving.ledger.sqlite_ledger import SqliteLedger
 from tests.support.online_stores import redis_server
 
 SECONDS = 10
 LIFE = SECONDS * 1_000_000
-EVER = 2**61
 
 CAMPAIGN_OF = {"a": "1", "b": "1", "c": "2"}
 PERIOD_OF = {"a": 0, "b": LIFE // 2, "c": 2 * LIFE}
@@ -65,7 +73,7 @@ def time() -> Time:
 
 
 def opened(place: Path | str, seconds: float, now):
-    """A ledger in a file, or at the address of a Redis."""
+    """A ledger in a file, or at the address of a Redis server."""
     if isinstance(place, Path):
         return SqliteLedger(place, seconds, now)
     return RedisLedger(redis_client(place), seconds, now)
@@ -79,7 +87,7 @@ def redis_address():
 
 @pytest.fixture(params=["sqlite", "redis"])
 def place(request, tmp_path):
-    """Where an empty ledger is."""
+    """The path or address of an empty ledger."""
     if request.param == "sqlite":
         return tmp_path / "ledger.db"
     address = request.getfixturevalue("redis_address")
@@ -94,7 +102,7 @@ def ledger(place, time):
     ledger.close()
 
 
-def test_identity_is_the_same_for_all_who_share_a_ledger_and_stays(place, time):
+def test_identity_is_the_same_for_all_users_of_a_ledger_and_does_not_change(place, time):
     one, two = (opened(place, SECONDS, time) for _ in range(2))
     name = one.identity()
     one.redeem([redemption("r")])
@@ -106,16 +114,16 @@ def test_identity_is_the_same_for_all_who_share_a_ledger_and_stays(place, time):
 def test_last_unit_is_promised_to_one_user(ledger):
     assert ledger.claim("u", [claim(total=1)], 0) == {}
     assert ledger.claim("v", [claim(total=1)], 0) == {"a": TOTAL}
-    assert ledger.usage("v", 0, EVER).uses == {"a": 1}
+    assert ledger.usage("v", 0, END_OF_TIME).uses == {"a": 1}
 
 
-def test_asking_again_keeps_the_own_reservation_and_takes_no_second_unit(ledger, time):
+def test_second_claim_of_a_user_renews_the_reservation_and_takes_no_second_unit(ledger, time):
     ledger.claim("u", [claim(total=2, cost=30)], 0)
     time.now = LIFE - 1
     assert ledger.claim("u", [claim(total=2, cost=50)], 0) == {}
     time.now = 2 * LIFE - 2
     assert ledger.claim("v", [claim(total=2)], 0) == {}
-    usage = ledger.usage("u", 0, EVER)
+    usage = ledger.usage("u", 0, END_OF_TIME)
     assert (usage.uses, usage.spent, usage.held) == ({"a": 2}, {"1": 50}, {"a": ("1", 50)})
 
 
@@ -124,22 +132,22 @@ def test_reservation_ends_when_it_expires(ledger, time):
     time.now = LIFE - 1
     assert ledger.claim("v", [claim(total=1)], 0) == {"a": TOTAL}
     time.now = LIFE
-    assert ledger.usage("v", 0, EVER).uses == {"a": 0}
+    assert ledger.usage("v", 0, END_OF_TIME).uses == {"a": 0}
     assert ledger.claim("v", [claim(total=1)], 0) == {}
 
 
 @pytest.mark.parametrize("jump", [-5 * 3_600_000_000, 5 * 3_600_000_000])
-def test_clock_that_jumps_by_hours_takes_nothing_back_and_ends_what_it_passes(ledger, time, jump):
+def test_clock_that_jumps_by_hours_keeps_the_sums_and_ends_expired_reservations(ledger, time, jump):
     time.now = 10 * 3_600_000_000
     assert ledger.claim("u", [claim(total=1)], time.now) == {}
     ledger.redeem([redemption("r", "w", "b", at=time.now, amount=5)])
     time.now += jump
-    assert ledger.usage("v", 0, EVER).spent["1"] == 5
-    # Until its end comes, on whatever clock, the unit is the first user's.
+    assert ledger.usage("v", 0, END_OF_TIME).spent["1"] == 5
+    # The first user has the unit until the reservation expires on the present clock.
     taken = {"a": TOTAL} if jump < 0 else {}
     assert ledger.claim("v", [claim(total=1)], time.now) == taken
     time.now -= jump
-    assert ledger.usage("v", 0, EVER).uses["a"] == 1
+    assert ledger.usage("v", 0, END_OF_TIME).uses["a"] == 1
     time.now += LIFE + max(jump, 0)
     assert ledger.claim("w", [claim(total=1)], time.now) == {}
 
@@ -147,7 +155,7 @@ def test_clock_that_jumps_by_hours_takes_nothing_back_and_ends_what_it_passes(le
 def test_redemption_ends_the_reservation_and_takes_its_place(ledger, time):
     ledger.claim("u", [claim(total=1, cost=80)], 0)
     ledger.redeem([redemption("r", amount=30)])
-    usage = ledger.usage("u", 0, EVER)
+    usage = ledger.usage("u", 0, END_OF_TIME)
     assert (usage.uses, usage.spent, usage.held) == ({"a": 1}, {"1": 30}, {})
     assert usage.redeemed == [("a", 0)] and usage.spent_on_user == {"1": 30}
     time.now = 2 * LIFE
@@ -157,27 +165,27 @@ def test_redemption_ends_the_reservation_and_takes_its_place(ledger, time):
 def test_redemption_without_a_reservation_counts_even_above_the_limit(ledger):
     ledger.claim("u", [claim(total=1)], 0)
     ledger.redeem([redemption("r", user="v")])
-    assert ledger.usage("u", 0, EVER).uses == {"a": 2}
+    assert ledger.usage("u", 0, END_OF_TIME).uses == {"a": 2}
 
 
 def test_redemption_that_comes_twice_counts_once_and_frees_no_later_reservation(ledger):
     ledger.redeem([redemption("r", amount=30)])
     ledger.claim("u", [claim(total=9)], 0)
     ledger.redeem([redemption("r", amount=30), redemption("r", amount=30)])
-    usage = ledger.usage("u", 0, EVER)
+    usage = ledger.usage("u", 0, END_OF_TIME)
     assert (usage.uses, usage.spent, list(usage.held)) == ({"a": 2}, {"1": 30}, ["a"])
 
 
-def test_correction_changes_what_was_entered_and_hearsay_does_not(ledger):
+def test_correction_replaces_a_redemption_and_a_repeated_event_does_not(ledger):
     ledger.redeem([redemption("r", amount=30)])
     ledger.redeem([redemption("r", amount=99)], corrects=False)
-    assert ledger.usage("u", 0, EVER).spent == {"1": 30}
+    assert ledger.usage("u", 0, END_OF_TIME).spent == {"1": 30}
     ledger.redeem([redemption("r", user="v", coupon="c", amount=20)])
-    usage = ledger.usage("v", 0, EVER)
+    usage = ledger.usage("v", 0, END_OF_TIME)
     assert (usage.uses, usage.spent) == ({"a": 0, "c": 1}, {"1": 0, "2": 20})
 
 
-def test_budgets_are_of_the_campaign_and_of_one_user_and_within_one_answer(ledger):
+def test_budgets_of_campaign_and_user_also_hold_among_the_claims_of_one_answer(ledger):
     claims = [claim(one, cost=40, campaign=100) for one in "ab"]
     assert ledger.claim("u", claims, 0) == {}
     assert ledger.claim("v", claims, 0) == {"a": CAMPAIGN, "b": CAMPAIGN}
@@ -185,13 +193,13 @@ def test_budgets_are_of_the_campaign_and_of_one_user_and_within_one_answer(ledge
     assert ledger.claim("w", small, 0) == {"b": USER_BUDGET}
 
 
-def test_what_costs_nothing_still_needs_one_minor_unit_of_budget(ledger):
+def test_claim_that_costs_nothing_still_needs_one_minor_unit_of_budget(ledger):
     ledger.redeem([redemption("r", amount=100)])
     assert ledger.claim("v", [claim(cost=0, campaign=100)], 0) == {"a": CAMPAIGN}
     assert ledger.claim("v", [claim(cost=0, campaign=101)], 0) == {}
 
 
-def test_impressions_are_told_within_the_window_and_forgotten_after_their_period(ledger):
+def test_impressions_are_read_within_the_window_and_deleted_after_their_period(ledger):
     for at in (10, 20, 30):
         ledger.claim("u", [claim(period=15)], at)
     assert ledger.usage("u", 10, 30).seen == [("a", 20), ("a", 30)]
@@ -205,7 +213,7 @@ def test_claim_that_fails_is_no_impression(ledger):
     assert ledger.usage("u", 0, 30).seen == []
 
 
-def test_coupon_is_shown_no_more_often_than_its_frequency_cap_also_by_clocks_that_differ(ledger):
+def test_frequency_cap_holds_also_with_clocks_that_differ(ledger):
     often = [claim(period=100, shown=2), claim("c", period=100, shown=9)]
     assert ledger.claim("u", often, 1_000) == {}
     assert ledger.claim("u", often, 990) == {}
@@ -213,20 +221,20 @@ def test_coupon_is_shown_no_more_often_than_its_frequency_cap_also_by_clocks_tha
     assert ledger.claim("v", often, 995) == {}
     assert ledger.claim("u", often, 1_090) == {}, "990 is a whole period ago"
     assert ledger.claim("u", often, 1_099) == {"a": FREQUENCY}
-    assert len(ledger.usage("u", 0, EVER).seen) == 5, "what no period reaches is forgotten"
+    assert len(ledger.usage("u", 0, END_OF_TIME).seen) == 5, "older impressions are deleted"
 
 
-def test_coupon_that_was_shown_by_a_clock_far_ahead_is_shown_when_the_clock_is_right(ledger):
+def test_impression_of_a_clock_far_ahead_does_not_count_for_the_right_clock(ledger):
     ledger.claim("u", [claim(period=100, shown=1)], 10**9)
     assert ledger.claim("u", [claim(period=100, shown=1)], 0) == {}
 
 
-def test_coupon_that_was_shown_often_enough_is_not_set_aside(ledger):
+def test_coupon_at_its_frequency_cap_is_not_reserved(ledger):
     both = [claim(period=100, shown=1, total=5, cost=3)]
     assert ledger.claim("u", both, 0) == {}
     ledger.redeem([redemption("r", amount=1)])
     assert ledger.claim("u", both, 1) == {"a": FREQUENCY}
-    usage = ledger.usage("u", 0, EVER)
+    usage = ledger.usage("u", 0, END_OF_TIME)
     assert (usage.uses, usage.spent, usage.held) == ({"a": 1}, {"1": 1}, {})
 
 
@@ -236,18 +244,18 @@ def test_redemptions_after_the_instant_do_not_count_for_the_user(ledger):
     assert ledger.usage("u", 0, 50).redeemed == [("a", 50)]
 
 
-def test_what_another_process_wrote_is_seen(place, time):
+def test_changes_of_another_process_are_read(place, time):
     one, two = (opened(place, SECONDS, time) for _ in range(2))
-    assert one.usage("u", 0, EVER).uses == {}
+    assert one.usage("u", 0, END_OF_TIME).uses == {}
     two.claim("v", [claim(total=5, cost=2)], 0)
-    assert one.usage("u", 0, EVER).uses == {"a": 1}
+    assert one.usage("u", 0, END_OF_TIME).uses == {"a": 1}
     two.redeem([redemption("r", coupon="c", amount=3)])
-    assert one.usage("u", 0, EVER).spent == {"1": 2, "2": 3}
+    assert one.usage("u", 0, END_OF_TIME).spent == {"1": 2, "2": 3}
     one.close()
     two.close()
 
 
-def test_file_that_cannot_be_used_is_one_sentence(tmp_path, time):
+def test_unusable_file_raises_one_sentence_and_is_tried_again(tmp_path, time):
     (tmp_path / "ledger.db").write_text("no database")
     ledger = SqliteLedger(tmp_path / "ledger.db", SECONDS, time)
     for call in (
@@ -262,35 +270,35 @@ def test_file_that_cannot_be_used_is_one_sentence(tmp_path, time):
     ledger.close()
 
 
-def test_redis_that_is_gone_is_one_sentence_and_one_that_was_emptied_starts_anew(time):
+def test_emptied_redis_starts_at_zero_and_a_stopped_one_raises_one_sentence(time):
     with redis_server() as address:
         ledger = opened(address, SECONDS, time)
         ledger.redeem([redemption("r", amount=5)])
-        assert ledger.usage("u", 0, EVER).spent == {"1": 5}
+        assert ledger.usage("u", 0, END_OF_TIME).spent == {"1": 5}
         before = ledger.identity()
         redis_client(address).flushall()
-        assert ledger.usage("u", 0, EVER).spent == {}
+        assert ledger.usage("u", 0, END_OF_TIME).spent == {}
         ledger.claim("u", [claim(total=1)], 0)
         assert ledger.identity() != before
     with pytest.raises(StorageFailed, match="ledger in Redis could not be used"):
-        ledger.usage("u", 0, EVER)
+        ledger.usage("u", 0, END_OF_TIME)
     ledger.close()
 
 
-def test_redis_that_was_emptied_and_filled_again_is_not_mixed_up_with_what_it_was(redis_address):
+def test_redis_that_was_emptied_and_filled_again_is_read_without_the_cached_sums(redis_address):
     redis_client(redis_address).flushall()
     one, two = (opened(redis_address, SECONDS, Time()) for _ in range(2))
     one.redeem([redemption("r", amount=5)])
-    assert one.usage("u", 0, EVER).uses == {"a": 1}
+    assert one.usage("u", 0, END_OF_TIME).uses == {"a": 1}
     redis_client(redis_address).flushall()
     two.redeem([redemption(f"s{n}", coupon="c", amount=7) for n in range(9)])
-    usage = one.usage("u", 0, EVER)
+    usage = one.usage("u", 0, END_OF_TIME)
     assert (usage.uses, usage.spent) == ({"c": 9}, {"2": 63})
     one.close()
     two.close()
 
 
-def test_redis_forgets_what_a_user_saw_who_never_comes_back(redis_address):
+def test_redis_deletes_the_impressions_of_a_user_without_further_requests(redis_address):
     client = redis_client(redis_address)
     client.flushall()
     ledger = opened(redis_address, SECONDS, Time())
@@ -301,18 +309,18 @@ def test_redis_forgets_what_a_user_saw_who_never_comes_back(redis_address):
     ledger.close()
 
 
-def test_ledger_file_of_an_earlier_layout_is_used_as_it_is(tmp_path, time):
+def test_ledger_file_of_an_earlier_layout_is_completed(tmp_path, time):
     ledger = SqliteLedger(tmp_path / "ledger.db", SECONDS, time)
     ledger.redeem([redemption("r", amount=5)])
     ledger.close()
     with sqlite3.connect(tmp_path / "ledger.db") as file:
         file.executescript("drop table identity; pragma user_version = 1")
     file.close()
-    assert ledger.identity() and ledger.usage("u", 0, EVER).spent == {"1": 5}
+    assert ledger.identity() and ledger.usage("u", 0, END_OF_TIME).spent == {"1": 5}
     ledger.close()
 
 
-def test_ledger_file_that_another_process_holds_is_not_waited_for_long(tmp_path, time):
+def test_claim_waits_at_most_a_second_for_a_locked_file(tmp_path, time):
     ledger = SqliteLedger(tmp_path / "ledger.db", SECONDS, time)
     ledger.usage("u", 0, 1)
     with sqlite3.connect(tmp_path / "ledger.db", isolation_level=None) as other:
@@ -325,20 +333,20 @@ def test_ledger_file_that_another_process_holds_is_not_waited_for_long(tmp_path,
     ledger.close()
 
 
-def test_redis_that_hangs_is_not_waited_for_long(time):
+def test_usage_waits_at_most_a_second_for_a_redis_that_hangs(time):
     with redis_server() as address:
         ledger = opened(address, SECONDS, time)
-        ledger.usage("u", 0, EVER)
+        ledger.usage("u", 0, END_OF_TIME)
         redis_client(address).client_pause(3_000)
         begun = monotonic()
         with pytest.raises(StorageFailed, match="Timeout"):
-            ledger.usage("u", 0, EVER)
+            ledger.usage("u", 0, END_OF_TIME)
         assert monotonic() - begun < 2.5
         ledger.close()
 
 
 class Model:
-    """What a ledger must say, kept in lists and counted anew each time."""
+    """The oracle of a ledger: plain lists, counted again for each call."""
 
     def __init__(self) -> None:
         self.redeemed: dict[str, Redemption] = {}
@@ -372,7 +380,7 @@ class Model:
             return CAMPAIGN
         if self.spent(campaign, now, own, user) + cost > one.user_budget:
             return USER_BUDGET
-        shown = [at for who, coupon, at in self.seen if (who, coupon) == (user, one.coupon_id)]
+        shown = [at for name, coupon, at in self.seen if (name, coupon) == (user, one.coupon_id)]
         if sum(abs(at - now) < one.impression_period for at in shown) >= one.impression_limit:
             return FREQUENCY
         return None
@@ -396,7 +404,7 @@ claims = st.lists(
 
 
 class LedgerMachine(RuleBasedStateMachine):
-    """Two ledgers over one file do what the model does, whichever of them is asked."""
+    """Two ledgers over one store return what the model returns, whichever is called."""
 
     place: Path | str
     count = 0
@@ -449,7 +457,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def sums_are_those_of_the_model(self) -> None:
         for ledger in getattr(self, "ledgers", ()):
             for user in "uvw":
-                usage = ledger.usage(user, 0, EVER)
+                usage = ledger.usage(user, 0, END_OF_TIME)
                 now = self.time.now
                 for coupon, campaign in CAMPAIGN_OF.items():
                     none = ("", "")
@@ -463,7 +471,7 @@ class LedgerMachine(RuleBasedStateMachine):
             ledger.close()
 
 
-def test_ledger_does_what_a_model_in_plain_python_does(place):
+def test_ledger_returns_what_a_model_in_plain_python_returns(place):
     LedgerMachine.place = place
     run_state_machine_as_test(
         LedgerMachine,
@@ -479,11 +487,11 @@ def test_ledger_does_what_a_model_in_plain_python_does(place):
 UNITS, BUDGET = 30, 400
 
 
-def grab(ledger: Ledger, who: str, tries: int) -> list[str]:
-    """Ask as many users for one of few units and for a part of a small budget; who got a unit."""
+def grab(ledger: Ledger, prefix: str, tries: int) -> list[str]:
+    """Claims units and parts of a budget, both scarce, for many users; returns the taken ones."""
     got = []
     for number in range(tries):
-        user = f"{who}-{number}"
+        user = f"{prefix}-{number}"
         wanted = [claim("a", total=UNITS), claim("c", cost=7, campaign=BUDGET)]
         failed = ledger.claim(user, wanted, 0)
         got += [f"{one.coupon_id} {user}" for one in wanted if one.coupon_id not in failed]
@@ -492,15 +500,15 @@ def grab(ledger: Ledger, who: str, tries: int) -> list[str]:
     return got
 
 
-def grab_alone(place: Path | str, who: str, tries: int, results) -> None:
+def grab_alone(place: Path | str, prefix: str, tries: int, results) -> None:
     ledger = opened(place, 3_600, lambda: 0)
-    results.put(grab(ledger, who, tries))
+    results.put(grab(ledger, prefix, tries))
     ledger.close()
 
 
 def check_nothing_was_promised_twice(place: Path | str, got: list[str]) -> None:
     ledger = opened(place, 3_600, lambda: 0)
-    usage = ledger.usage("nobody", 0, EVER)
+    usage = ledger.usage("another", 0, END_OF_TIME)
     ledger.close()
     units = [one for one in got if one.startswith("a ")]
     parts = [one for one in got if one.startswith("c ")]
@@ -528,12 +536,12 @@ def test_threads_never_promise_the_last_unit_twice(place):
     got: list[str] = []
     ledger = opened(place, 3_600, lambda: 0)
 
-    # The threads share one pool of Redis connections: closed early, it takes them from the others.
-    everybody = threading.Barrier(8)
+    # The threads share one pool of Redis connections, so they close it together at the end.
+    all_done = threading.Barrier(8)
 
-    def run(who: str) -> None:
-        got.extend(grab(ledger, who, 20))
-        everybody.wait(timeout=60)
+    def run(prefix: str) -> None:
+        got.extend(grab(ledger, prefix, 20))
+        all_done.wait(timeout=60)
         ledger.close()
 
     threads = [threading.Thread(target=run, args=(f"t{number}",)) for number in range(8)]
@@ -544,7 +552,7 @@ def test_threads_never_promise_the_last_unit_twice(place):
     check_nothing_was_promised_twice(place, got)
 
 
-def test_threads_that_show_a_coupon_at_once_keep_its_frequency_cap(ledger):
+def test_frequency_cap_holds_among_simultaneous_threads(ledger):
     shown: list[int] = []
 
     def run(number: int) -> None:
@@ -557,4 +565,4 @@ def test_threads_that_show_a_coupon_at_once_keep_its_frequency_cap(ledger):
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(shown) == 7 == len(ledger.usage("u", -1, EVER).seen)
+    assert len(shown) == 7 == len(ledger.usage("u", -1, END_OF_TIME).seen)

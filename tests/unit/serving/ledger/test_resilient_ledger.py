@@ -14,7 +14,7 @@ def test_failed_ledger_gets_no_request_for_a_pause():
         ledger.usage("a", 0, 1)
     behind.broken = False
     for call in (lambda: ledger.usage("b", 0, 1), lambda: ledger.claim("b", [], 0)):
-        with pytest.raises(StorageFailed, match="left alone"):
+        with pytest.raises(StorageFailed, match="tried again after a pause"):
             call()
     assert behind.asked == behind.claims == []
     ledger.redeem([])

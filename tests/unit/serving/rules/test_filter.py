@@ -9,7 +9,7 @@ from feature_repo.transforms.request.affinity import CartLine
 from serving.candidates.cart import cart_of
 from serving.candidates.discounts import coverage
 from serving.candidates.index import CandidateIndex
-from serving.ledger.ledger import EVER, NoLedger, Usage
+from serving.ledger.ledger import END_OF_TIME, NoLedger, Usage
 from serving.rules.context import RuleContext
 from serving.rules.filter import RULES, Rule, apply_rules, filter_candidates
 from serving.rules.settings import RuleSettings
@@ -183,9 +183,9 @@ def test_event_in_the_future_of_a_clock_that_was_set_back_counts_within_one_peri
     index = index_of(coupon("a", "1"), terms={"a": limits})
     for known, rule in (("redeemed", "usage_cap_period"), ("seen", "frequency_cap")):
         near, far = used(**{known: [("a", NOW + DAY - 1)]}), used(**{known: [("a", NOW + DAY)]})
-        assert filtered(index, ledger=near, until=EVER) == ([], {rule: 1})
-        assert filtered(index, ledger=far, until=EVER) == (["a"], {})
-        assert far.asked == [("900", NOW - DAY, EVER)]
+        assert filtered(index, ledger=near, until=END_OF_TIME) == ([], {rule: 1})
+        assert filtered(index, ledger=far, until=END_OF_TIME) == (["a"], {})
+        assert far.asked == [("900", NOW - DAY, END_OF_TIME)]
 
 
 def budgeted(**terms) -> CandidateIndex:
