@@ -23,8 +23,14 @@ from training.evaluation.compare import predictions_table
 from training.evaluation.list_metrics import Catalog, catalog_of
 from training.models.baselines import PLAIN_RULES
 from training.models.ranker import RankerConfig
-from training.studies.backtest import Scored, backtest, check_parts, parted, started
-from training.studies.backtest_summary import compared, plain, summarize
+from training.studies.backtest import (
+    BacktestScores,
+    backtest,
+    check_parts,
+    checked_origins,
+    split_frozen,
+)
+from training.studies.backtest_summary import compare_models, json_ready, summarize
 from training.studies.contenders import contenders
 
 if TYPE_CHECKING:
@@ -58,7 +64,7 @@ def run_backtest(
     state = lake.state(lake_version)
     start = microseconds(instant(first))
     frame = before(step(dataset)(home, state), until)
-    starts, frozen = started(frame, start), None
+    starts, frozen = checked_origins(frame, start), None
     if frozen_from is not None:
         frozen = microseconds(instant(frozen_from))
         check_parts(frame, starts, frozen)
@@ -68,11 +74,12 @@ def run_backtest(
     scored, asked = step(backtest)(frame, requests, start, models, report_progress)
     types, plans = step(campaign_types)(lake, state), step(catalog)(lake, state, scored)
     found = step(summarize)(scored, types, plans, PLAIN_RULES, seed)
-    found["requests"] = step(compared)(asked, plans, PLAIN_RULES, seed)
+    found["requests"] = step(compare_models)(asked, plans, PLAIN_RULES, seed)
     if frozen is not None:
-        parts = parted(scored, frozen)
+        parts = split_frozen(scored, frozen)
         found["parts"] = {
-            name: step(compared)(part, plans, PLAIN_RULES, seed) for name, part in parts.items()
+            name: step(compare_models)(part, plans, PLAIN_RULES, seed)
+            for name, part in parts.items()
         }
     asked = {"first": first, "until": until, "frozen_from": frozen_from, "seed": seed}
     asked["config"] = asdict(config)
@@ -91,14 +98,14 @@ def request_frame(home: Path, state: State, first: int) -> RankingFrame:
     )
 
 
-def catalog(lake: Lake, state: State, scored: Scored) -> Catalog:
+def catalog(lake: Lake, state: State, scored: BacktestScores) -> Catalog:
     """All coupons that were tested, by their scopes, and how many users there are."""
     last = purchases_before(lake, state, int(scored.fold.max()))
     users = lake.known("users", state).num_rows
     return catalog_of(last.for_coupons(scored.frame.coupon_id), users)
 
 
-def write(home: Path, summary: dict, scored: Scored) -> Backtested:
+def write(home: Path, summary: dict, scored: BacktestScores) -> Backtested:
     """Write the summary and every model's score of every pair, one model after the other."""
     import pyarrow.parquet as pq
 
@@ -110,11 +117,11 @@ def write(home: Path, summary: dict, scored: Scored) -> Backtested:
     with pq.ParquetWriter(predictions, first.schema, compression="zstd") as writer:
         for table in chain([first], tables):
             writer.write_table(table)
-    report.write_text(json.dumps(plain(summary), indent=1, allow_nan=False))
+    report.write_text(json.dumps(json_ready(summary), indent=1, allow_nan=False))
     return Backtested(summary, report, predictions)
 
 
-def _predictions(scored: Scored) -> Iterator["pa.Table"]:
+def _predictions(scored: BacktestScores) -> Iterator["pa.Table"]:
     import pyarrow as pa
 
     folds = pa.array(scored.fold).cast(pa.timestamp("us", "UTC"))

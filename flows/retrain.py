@@ -22,7 +22,7 @@ from training.registry.golden_rows import write_golden_rows
 from training.registry.mlflow_runs import LEARNING, PREDICTIONS
 from training.registry.promotion_gate import Decision
 from training.registry.records import Learning, Lineage, TrainingRun
-from training.studies.contenders import Baselines, baselines_beside
+from training.studies.contenders import Baselines, score_baselines
 from training.studies.learning_curve import learning_curve
 
 
@@ -68,7 +68,7 @@ def beside(home: Path, trial: ExperimentData, config: RankerConfig) -> Baselines
     """What the textbook's recommenders and classifiers score the test pairs."""
     # A run of campaigns is scored at once, so its later coupons have to be there from its start.
     announced = int(trial.test.as_of.max())
-    return baselines_beside(
+    return score_baselines(
         concatenated(trial.train, trial.valid),
         trial.test,
         config,

@@ -69,8 +69,8 @@ ROOMS: Mapping[str, str] = {
         "training.studies feature_repo.transforms.request"
     ),
     "training.studies": (
-        "training.data training.evaluation training.models feature_repo.names "
-        "feature_repo.transforms.request serving.policy"
+        "training.data training.evaluation training.models feature_repo.instants "
+        "feature_repo.names feature_repo.transforms.request serving.policy"
     ),
     "serving.access": "serving.errors serving.http feature_repo.files",
     "serving.api": (

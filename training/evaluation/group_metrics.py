@@ -7,7 +7,7 @@ the number of redeemed coupons of the group.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -56,9 +56,20 @@ def ranked(
     group = np.repeat(np.arange(len(starts)), sizes)
     order = np.lexsort((~tie_break(coupon_id), -scores, group))
     rank = np.arange(len(qid)) - np.repeat(starts, sizes) + 1
-    gain = (np.asarray(label)[order] > 0).astype(np.int64)
-    positives = np.bincount(group[gain > 0], minlength=len(starts))
-    return Ranked(order, group, rank, gain, positives)
+    unlabeled = Ranked(order, group, rank, np.zeros(len(qid), np.int64), np.zeros(len(starts)))
+    return relabeled(unlabeled, label)
+
+
+def relabeled(ranking: Ranked, label: Sequence[int] | np.ndarray) -> Ranked:
+    """Returns the same ranking with other labels, in the order of the frame.
+
+    >>> ranking = ranked(["q", "q"], ["a", "b"], [1, 0], [1.0, 2.0])
+    >>> relabeled(ranking, [0, 1]).label.tolist()
+    [1, 0]
+    """
+    gain = (np.asarray(label)[ranking.order] > 0).astype(np.int64)
+    positives = np.bincount(ranking.group[gain > 0], minlength=len(ranking.positives))
+    return replace(ranking, label=gain, positives=positives)
 
 
 def ndcg(ranking: Ranked, k: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Offline studies: backtests, searches, learning curves, ceilings and influences.
+"""Offline studies: backtests, searches, learning curves, ceilings, influence and examples.
 
-Trains and evaluates models again and again. Offers plain results to the flows and the report.
+Trains and evaluates models many times. Offers the results as plain data to flows and report.
 """

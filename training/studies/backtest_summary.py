@@ -1,4 +1,4 @@
-"""What a backtest says: every model on every metric, the ranker against each, slice by slice."""
+"""Summarizes a backtest: metrics of every model, comparisons, slices, folds and calibration."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import numpy as np
 
+from feature_repo.instants import from_microseconds
 from training.data.frame import column, groups
 from training.data.split import settled_before
 from training.evaluation import group_metrics
@@ -18,47 +19,52 @@ from training.evaluation.pair_metrics import (
     pair_metrics,
 )
 from training.evaluation.slices import repeat_gains, slices
-from training.studies.backtest import Scored, shown
+from training.studies.backtest import BacktestScores
 from training.studies.ceiling import ceiling
 
 LEAST_GROUPS = 20
-"""A slice of fewer groups with a redemption is counted, not compared."""
+"""A slice with fewer redeemed groups gets a count and no comparison."""
 
 
 def summarize(
-    scored: Scored,
+    scored: BacktestScores,
     campaign_types: Mapping[str, str],
     catalog: Catalog,
     rules: Sequence[str],
     seed: int,
 ) -> dict:
-    """The backtest as plain data for JSON; ``rules`` names the plain rules among the models."""
-    primary = {
-        name: group_metrics.ndcg(_ranked(scored, name, scored.frame.label), PRIMARY_CUTOFF)
-        for name in scored.scores
-    }
-    found = compared(scored, catalog, rules, seed)
-    slicings = _slices(scored, primary, found["best_rule"], campaign_types, seed)
+    """Returns the backtest as plain data for JSON.
+
+    ``rules`` has the names of the plain rules among the models; the best one is the opponent of the
+    slices. ``campaign_types`` maps campaigns to their type. ``seed`` drives the bootstrap.
+    """
+    found = compare_models(scored, catalog, rules, seed)
     return found | {
         "left_out": dict(scored.left_out),
-        "folds": _folds(scored, primary),
-        "slices": slicings | {"coupon": _repeats(scored, found["best_rule"], seed)},
+        "folds": _folds(scored),
+        "slices": compare_slices(scored, found["best_rule"], campaign_types, seed),
         "calibration": _calibration(scored, seed),
-        "calibration_ahead": _calibration_ahead(scored),
+        "calibration_ahead": calibration_ahead(scored),
     }
 
 
-def plain(value: object) -> object:
-    """The same as JSON can say it, which knows no NaN: a metric that nothing has is null."""
+def json_ready(value: object) -> object:
+    """Replaces NaN with None, because JSON has no NaN: a metric without a value is null.
+
+    >>> json_ready({"auc": float("nan"), "folds": (1, 2)})
+    {'auc': None, 'folds': [1, 2]}
+    """
     if isinstance(value, Mapping):
-        return {name: plain(one) for name, one in value.items()}
+        return {name: json_ready(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(one) for one in value]
+        return [json_ready(one) for one in value]
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def compared(scored: Scored, catalog: Catalog, rules: Sequence[str], seed: int) -> dict:
-    """Every model on every metric, and the ranker beside each other one."""
+def compare_models(
+    scored: BacktestScores, catalog: Catalog, rules: Sequence[str], seed: int
+) -> dict:
+    """Computes every metric of every model, and compares the ranker with each other model."""
     frame, starts = scored.frame, groups(scored.frame)
     rankings = {name: _ranked(scored, name, frame.label) for name in scored.scores}
     primary = {name: group_metrics.ndcg(one, PRIMARY_CUTOFF) for name, one in rankings.items()}
@@ -91,23 +97,22 @@ def compared(scored: Scored, catalog: Catalog, rules: Sequence[str], seed: int) 
     }
 
 
-def _ranked(scored: Scored, name: str, label: np.ndarray) -> group_metrics.Ranked:
+def _ranked(scored: BacktestScores, name: str, label: np.ndarray) -> group_metrics.Ranked:
     frame = scored.frame
     return group_metrics.ranked(frame.qid, frame.coupon_id, label, scored.scores[name])
 
 
-def _calibration(scored: Scored, seed: int) -> list[dict]:
-    """How often pairs were redeemed beside the probability that the other half of the users gives
-    the score; every pair has one."""
+def _calibration(scored: BacktestScores, seed: int) -> list[dict]:
+    """Calibrates each half of the users on the other half; every pair has a probability."""
     frame, scores = scored.frame, scored.scores[RANKER]
     return _bins(frame.label, cross_calibrated(frame.user_id, frame.label, scores, seed))
 
 
-def _calibration_ahead(scored: Scored) -> list[dict]:
-    """The same by the probability that was known when the campaign started, where there was one.
+def calibration_ahead(scored: BacktestScores) -> list[dict]:
+    """Calibrates each fold on earlier folds, with the outcomes known when the fold starts.
 
-    It comes from coupons of earlier folds that had ended by then: of one still open the redeemed
-    pairs alone would be known.
+    Only coupons that had ended by then are used. Of a coupon still open, only the redeemed pairs
+    would be known. Pairs without such a probability are left out.
     """
     frame = scored.frame
 
@@ -123,15 +128,15 @@ def _bins(label: np.ndarray, probability: np.ndarray) -> list[dict]:
     return [dict(zip(names, one, strict=True)) for one in calibration_bins(label, probability)]
 
 
-def _folds(scored: Scored, primary: Mapping[str, np.ndarray]) -> list[dict]:
-    starts = groups(scored.frame)
+def _folds(scored: BacktestScores) -> list[dict]:
+    starts, primary = groups(scored.frame), _primary(scored)
     fold, campaigns = scored.fold[starts], scored.frame.campaign_id[starts]
     out = []
     for start in np.unique(fold):
         here = fold == start
         out.append(
             {
-                "start": shown(start),
+                "start": from_microseconds(start).isoformat(),
                 "campaigns": sorted(set(campaigns[here])),
                 "groups": int(here.sum()),
                 "redeemed": int((~np.isnan(primary[RANKER][here])).sum()),
@@ -143,33 +148,44 @@ def _folds(scored: Scored, primary: Mapping[str, np.ndarray]) -> list[dict]:
     return out
 
 
-def _slices(
-    scored: Scored, primary: Mapping[str, np.ndarray], best: str, types: Mapping, seed: int
+def compare_slices(
+    scored: BacktestScores, other: str, campaign_types: Mapping[str, str], seed: int
 ) -> dict[str, dict]:
+    """Compares the ranker with another model on every slice, by slicing and part.
+
+    The slicing ``coupon`` counts only redeemed coupons for products that the user had bought
+    before, or had never bought.
+    """
     users = scored.frame.user_id[groups(scored.frame)]
-    return {
+    ranker, theirs = (_ndcg(scored, name, scored.frame.label) for name in (RANKER, other))
+    found = {
         slicing: {
-            str(part): _beside(best, primary[RANKER][of], primary[best][of], users[of], seed)
+            str(part): _comparison(other, ranker[here], theirs[here], users[here], seed)
             for part in sorted(set(values))
-            for of in [values == part]
+            for here in [values == part]
         }
-        for slicing, values in slices(scored.frame, types).items()
+        for slicing, values in slices(scored.frame, campaign_types).items()
     }
-
-
-def _repeats(scored: Scored, best: str, seed: int) -> dict[str, dict]:
-    """Both models where only one kind of redeemed coupons is a gain."""
-    users, found = scored.frame.user_id[groups(scored.frame)], {}
-    for kind, label in repeat_gains(scored.frame).items():
-        pair = (
-            group_metrics.ndcg(_ranked(scored, one, label), PRIMARY_CUTOFF)
-            for one in (RANKER, best)
+    found["coupon"] = {
+        kind: _comparison(
+            other, _ndcg(scored, RANKER, label), _ndcg(scored, other, label), users, seed
         )
-        found[kind] = _beside(best, *pair, users, seed)
+        for kind, label in repeat_gains(scored.frame).items()
+    }
     return found
 
 
-def _beside(other: str, ours: np.ndarray, theirs: np.ndarray, users: np.ndarray, seed: int) -> dict:
+def _primary(scored: BacktestScores) -> dict[str, np.ndarray]:
+    return {name: _ndcg(scored, name, scored.frame.label) for name in scored.scores}
+
+
+def _ndcg(scored: BacktestScores, name: str, label: np.ndarray) -> np.ndarray:
+    return group_metrics.ndcg(_ranked(scored, name, label), PRIMARY_CUTOFF)
+
+
+def _comparison(
+    other: str, ours: np.ndarray, theirs: np.ndarray, users: np.ndarray, seed: int
+) -> dict:
     counted = int((~np.isnan(ours)).sum())
     if counted < LEAST_GROUPS:
         return {"groups": counted}

@@ -1,11 +1,11 @@
-"""How much of a ranking is chance: what a ranker would score if its own scores were the truth.
+"""Upper bound of NDCG, by simulation from the model's own scores.
 
-A group has a few redeemed coupons among many, so even who knew every probability would rank some
-of them low. Here the redeemed coupons of each group are drawn anew, as many as there were, with
-odds of exp(scale x score) one after the other (Plackett-Luce: the largest of the log odds with
-Gumbel noise), at the scale at which what is drawn has scores as high as what was redeemed. The
-ranker's mean over such draws is what it can expect if it is right: more needs to know something
-that the scores do not say.
+With few positives a group, even true probabilities cannot rank perfectly. The simulation draws the
+redeemed coupons of each group again, as many as there were, with odds of exp(scale x score). It
+draws them one after the other (Plackett-Luce: the largest log odds plus Gumbel noise). The scale is
+fitted so that drawn coupons have the same mean score as the redeemed ones. The mean metric over the
+draws is the value that a ranker with true scores would reach. A higher value needs information that
+the scores do not contain.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _SCALES = (0.01, 20.0)
 
 @dataclass(frozen=True)
 class Ceiling:
-    """The scale that fits, and the mean NDCG and recall at the cutoff over draws at that scale."""
+    """The fitted scale, and the mean NDCG and recall at the cutoff over draws at that scale."""
 
     scale: float
     ndcg: float
@@ -37,22 +37,24 @@ def ceiling(
     cutoff: int,
     seed: int,
 ) -> Ceiling:
-    """What the ranker of these scores could expect; arrays have one value a pair, groups together.
+    """Simulates the metrics that a ranker with these scores would reach if they were true.
 
-    Raises ValueError if nothing was redeemed.
+    Arrays have one value for each pair; the rows of a group are consecutive. Raises ValueError if
+    no coupon was redeemed.
     """
     starts = group_starts(qid)
     sizes = group_sizes(starts, len(qid))
     counts = np.add.reduceat(label.astype(np.int64), starts)
     if not counts.any():
         raise ValueError("Expected redeemed coupons, got none: test on a longer period.")
-    some = np.repeat(counts > 0, sizes)
-    kept, counts = sizes[counts > 0], counts[counts > 0]
-    values = _standardized(scores[some])
+    rows = np.repeat(counts > 0, sizes)
+    sizes, counts = sizes[counts > 0], counts[counts > 0]
+    values = _standardized(scores[rows])
     noise = np.random.default_rng(seed).gumbel(size=(DRAWS, len(values)))
-    scale = _fitted(values, label[some] > 0, counts, kept, noise[:_FITTED_ON])
-    drawn = [_drawn(scale * values + one, counts, kept) for one in noise]
-    ranked = [group_metrics.ranked(qid[some], coupon_id[some], one, scores[some]) for one in drawn]
+    scale = _fitted_scale(values, label[rows] > 0, counts, sizes, noise[:_FITTED_ON])
+    ranking = group_metrics.ranked(qid[rows], coupon_id[rows], label[rows], scores[rows])
+    drawn = [_drawn_labels(scale * values + one, counts, sizes) for one in noise]
+    ranked = [group_metrics.relabeled(ranking, labels) for labels in drawn]
     return Ceiling(
         scale,
         float(np.mean([group_metrics.mean(group_metrics.ndcg(one, cutoff)) for one in ranked])),
@@ -66,28 +68,32 @@ def _standardized(scores: np.ndarray) -> np.ndarray:
     return (values - values.mean()) / (spread or 1.0)
 
 
-def _fitted(
-    values: np.ndarray, redeemed: np.ndarray, counts: np.ndarray, sizes: np.ndarray, noise
+def _fitted_scale(
+    values: np.ndarray,
+    redeemed: np.ndarray,
+    counts: np.ndarray,
+    sizes: np.ndarray,
+    noise: np.ndarray,
 ) -> float:
-    """The scale at which draws redeem coupons of as high a score, in the mean, as were redeemed."""
+    """Finds the scale at which drawn coupons have the mean score of the redeemed ones."""
     from scipy.optimize import brentq
 
     wanted = values[redeemed].mean()
 
-    def beyond(power: float) -> float:
-        drawn = (_drawn(np.exp(power) * values + one, counts, sizes) for one in noise)
+    def excess(log_scale: float) -> float:
+        drawn = (_drawn_labels(np.exp(log_scale) * values + one, counts, sizes) for one in noise)
         return float(np.mean([values[label > 0].mean() for label in drawn]) - wanted)
 
     low, high = np.log(_SCALES)
-    if beyond(low) >= 0:
+    if excess(low) >= 0:
         return _SCALES[0]
-    if beyond(high) <= 0:
+    if excess(high) <= 0:
         return _SCALES[1]
-    return float(np.exp(brentq(beyond, low, high, xtol=0.01)))
+    return float(np.exp(brentq(excess, low, high, xtol=0.01)))
 
 
-def _drawn(noisy: np.ndarray, counts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Labels with so many redeemed coupons a group: those of the largest log odds with noise."""
+def _drawn_labels(noisy: np.ndarray, counts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Labels the ``counts`` coupons of each group with the largest noisy log odds."""
     group = np.repeat(np.arange(len(sizes)), sizes)
     order = np.lexsort((-noisy, group))
     place = np.arange(len(noisy)) - np.repeat(np.cumsum(sizes) - sizes, sizes)

@@ -1,4 +1,4 @@
-"""Everything that is ranked beside the ranker, under the name that a report shows."""
+"""All models that a report compares with the ranker, by the names that it shows."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
@@ -20,31 +20,36 @@ log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 
 BLENDED = (names.RULE_NAME, "item_based_cosine", "matrix_factorization", "content", "popularity")
-"""What the hybrid is the mean of."""
+"""The models whose mean is the hybrid."""
 
 REFRESHES = 3
-"""So often, over the campaigns of one test, do the recommenders learn everybody's purchases anew:
-at every start it would cost a retrain minutes."""
+"""How many times the recommenders read all purchases again during one test.
+
+Reading them at the start of every campaign would add minutes to a retrain.
+"""
 
 
 @dataclass(frozen=True)
 class Baselines:
-    """One score a test pair by name, and why a baseline that is not among them could not learn."""
+    """Scores of the test pairs by baseline; ``left_out`` maps the others to the reason."""
 
     scores: Mapping[str, np.ndarray]
     left_out: Mapping[str, str]
 
 
 def contenders(
-    config: RankerConfig, purchases: Callable[[int], PurchaseMatrix], seed: int, remembered: int = 1
+    config: RankerConfig,
+    purchases: Callable[[int], PurchaseMatrix],
+    seed: int,
+    cached_folds: int = 1,
 ) -> dict[str, Scorer]:
-    """The ranker first, then the rules, the textbook's recommenders and scikit-learn's models.
+    """Returns all scorers by name: ranker, plain rules, recommenders, hybrid, classifiers.
 
-    ``purchases`` gives what was known before an instant (int64 microseconds). Of the last
-    ``remembered`` folds purchases and scores are kept, to be asked for again.
+    ``purchases`` reads the purchases known before an instant (int64 microseconds). The purchases
+    and the recommenders' scores of the last ``cached_folds`` folds stay in a cache.
     """
-    known = lru_cache(maxsize=remembered)(purchases)
-    from_purchases = {
+    cached_purchases = lru_cache(maxsize=cached_folds)(purchases)
+    recommenders: dict[str, Callable[[PurchaseMatrix], np.ndarray]] = {
         "own_purchases_decayed": collaborative.decayed_purchases,
         "user_based_cosine": collaborative.user_based,
         "user_based_pearson": partial(collaborative.user_based, similarity="pearson"),
@@ -56,32 +61,33 @@ def contenders(
     scorers: dict[str, Scorer] = {RANKER: partial(_ranker, config)}
     for name in baselines.PLAIN_RULES:
         scorers[name] = partial(_rule, name, seed)
-    for name, score in from_purchases.items():
-        # The hybrid asks again for what its parts said of the same folds.
-        scorers[name] = _remembering(remembered, partial(_of_purchases, known, score))
+    for name, score in recommenders.items():
+        # The hybrid uses its parts' scores of the same folds again.
+        recommender = partial(_recommender, cached_purchases, score)
+        scorers[name] = _cached(recommender, cached_folds)
     parts = {name: scorers[name] for name in BLENDED}
     scorers["hybrid"] = partial(_hybrid, parts)
     for name in baselines.classifiers(seed):
-        scorers[name] = partial(_learned, name, seed)
+        scorers[name] = partial(_classifier, name, seed)
     return scorers
 
 
-def _remembering(most: int, score: Scorer) -> Scorer:
-    """The scorer, which keeps its scores of the last folds, but not the folds: they are large."""
-    kept: dict[tuple, np.ndarray] = {}
+def _cached(score: Scorer, size: int) -> Scorer:
+    """Caches a scorer's scores of the last ``size`` folds, without the folds, which are large."""
+    cache: dict[tuple, np.ndarray] = {}
 
     def scores(fold: Fold) -> np.ndarray:
-        asked = (fold.start, fold.campaigns, len(fold.test))
-        if asked not in kept:
-            kept[asked] = score(fold)
-            if len(kept) > most:
-                del kept[next(iter(kept))]
-        return kept[asked]
+        key = (fold.start, fold.campaigns, len(fold.test))
+        if key not in cache:
+            cache[key] = score(fold)
+            if len(cache) > size:
+                del cache[next(iter(cache))]
+        return cache[key]
 
     return scores
 
 
-def baselines_beside(
+def score_baselines(
     train: RankingFrame,
     test: RankingFrame,
     config: RankerConfig,
@@ -89,52 +95,53 @@ def baselines_beside(
     seed: int,
     progress: Progress = lambda done, total: None,
 ) -> Baselines:
-    """Score the test of one retrain by all that a backtest ranks, but for ranker and plain rules.
+    """Scores the test of one retrain with all contenders except the ranker and the plain rules.
 
-    The classifiers learn from ``train``, as the ranker does. The recommenders know the purchases
-    before the first campaign of each of ``REFRESHES`` runs of campaigns. One that cannot learn from
-    these data is left out with what it said of them.
+    The classifiers learn from ``train``, as the ranker does. For the recommenders the campaigns of
+    the test are split into ``REFRESHES`` runs. In each run they use the purchases known before its
+    first campaign. A baseline that cannot be fitted is left out with its error as the reason.
     """
     scorers = contenders(config, purchases, seed, REFRESHES)
-    names = [name for name in scorers if name not in (RANKER, *baselines.PLAIN_RULES)]
-    alone = set(baselines.classifiers(seed))
-    runs = list(_runs(train, test))
-    scores, left_out = {}, {}
-    for done, name in enumerate(names):
+    wanted = [name for name in scorers if name not in (RANKER, *baselines.PLAIN_RULES)]
+    classifiers = set(baselines.classifiers(seed))
+    whole_test, runs = [_whole_test(train, test)], list(_runs(train, test))
+    scores: dict[str, np.ndarray] = {}
+    left_out: dict[str, str] = {}
+    for done, name in enumerate(wanted):
         try:
-            scores[name] = _scored(scorers[name], [_whole(train, test)] if name in alone else runs)
+            scores[name] = _scores(scorers[name], whole_test if name in classifiers else runs)
         except ValueError as error:
             left_out[name] = (str(error).splitlines() or [type(error).__name__])[0]
-            log.warning("%s cannot learn from these data: %s", name, left_out[name])
-        progress(done + 1, len(names))
+            log.warning("left out %s, which cannot be fitted: %s", name, left_out[name])
+        progress(done + 1, len(wanted))
     return Baselines(scores, left_out)
 
 
 _Run = tuple[np.ndarray, Fold]
 
 
-def _whole(train: RankingFrame, test: RankingFrame) -> _Run:
+def _whole_test(train: RankingFrame, test: RankingFrame) -> _Run:
     return np.arange(len(test)), Fold(int(test.as_of.min()), (), train, test)
 
 
 def _runs(train: RankingFrame, test: RankingFrame) -> Iterator[_Run]:
-    """The test rows of consecutive campaigns, by their first exposure, in ``REFRESHES`` runs."""
+    """Splits the test into ``REFRESHES`` runs of campaigns, in order of their first exposure."""
     campaigns, codes = np.unique(test.campaign_id.astype(str), return_inverse=True)
     first = np.full(len(campaigns), np.iinfo(np.int64).max)
     np.minimum.at(first, codes, test.as_of)
     for starts in np.array_split(np.unique(first), REFRESHES):
         if len(starts):
             rows = np.flatnonzero(np.isin(first[codes], starts))
-            named = tuple(campaigns[np.isin(first, starts)].tolist())
-            yield rows, Fold(int(starts[0]), named, train, take(test, rows))
+            in_run = tuple(campaigns[np.isin(first, starts)].tolist())
+            yield rows, Fold(int(starts[0]), in_run, train, take(test, rows))
 
 
-def _scored(scorer: Scorer, runs: list[_Run]) -> np.ndarray:
+def _scores(scorer: Scorer, runs: list[_Run]) -> np.ndarray:
     scores = np.empty(sum(len(rows) for rows, _ in runs))
     for rows, fold in runs:
         scores[rows] = scorer(fold)
     if not np.isfinite(scores).all():
-        raise ValueError("Expected a finite score for every pair, got others.")
+        raise ValueError("Expected finite scores, got NaN or infinity: check the model's inputs.")
     return scores
 
 
@@ -146,20 +153,20 @@ def _rule(name: str, seed: int, fold: Fold) -> np.ndarray:
     return baselines.rule_scores(fold.test, seed)[name]
 
 
-def _of_purchases(
-    known: Callable[[int], PurchaseMatrix],
+def _recommender(
+    purchases: Callable[[int], PurchaseMatrix],
     score: Callable[[PurchaseMatrix], np.ndarray],
     fold: Fold,
 ) -> np.ndarray:
-    then = known(fold.start).for_coupons(fold.test.coupon_id)
-    return then.pair_scores(fold.test.user_id, fold.test.coupon_id, score(then))
+    known = purchases(fold.start).for_coupons(fold.test.coupon_id)
+    return known.pair_scores(fold.test.user_id, fold.test.coupon_id, score(known))
 
 
 def _hybrid(parts: dict[str, Scorer], fold: Fold) -> np.ndarray:
     return baselines.hybrid_scores(fold.test, {name: score(fold) for name, score in parts.items()})
 
 
-def _learned(name: str, seed: int, fold: Fold) -> np.ndarray:
+def _classifier(name: str, seed: int, fold: Fold) -> np.ndarray:
     return baselines.classifier_scores(
         baselines.classifiers(seed)[name], fold.train, fold.test, seed
     )

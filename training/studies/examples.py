@@ -1,4 +1,4 @@
-"""Real test exposures to look at: which coupons came first, and where the redeemed ones were."""
+"""Picks real test exposures as examples: the first coupons, and the ranks of redeemed ones."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ HIT, MISS, SHORT = "hit", "miss", "short history"
 class Example:
     """One group: rows of the frame in the order of their rank, and the ranks to show.
 
-    ``ranks`` are from 1; they are the first three and the first redeemed one.
+    Ranks count from 1. ``ranks`` are the first three and the first redeemed one.
     """
 
     kind: str
@@ -28,22 +28,25 @@ class Example:
 
 
 def pick_examples(frame: RankingFrame, scores: np.ndarray, seed: int) -> tuple[Example, ...]:
-    """A hit, a miss and a short history, each drawn by the seed from all that fit, never chosen.
+    """Draws a hit, a miss and a short history at random from the groups with a redeemed coupon.
 
-    Only groups with a redeemed coupon come into question. A hit has one at rank 1, a miss none
-    among the first ten; where there is no such group, it is one of those that come nearest. A short
-    history is that of a user with fewer than 100 purchases, else one of the shortest. No group is
-    shown twice, so with fewer than three of them there are fewer examples.
+    A hit has a redeemed coupon at rank 1. A miss has none among the first ten. A short history is
+    that of a user with fewer than 100 purchases. If no group fits, one of the nearest is drawn. No
+    group is drawn twice, so fewer than three groups give fewer examples.
     """
     ordered = _ordered(frame, scores)
     if not ordered:
         return ()
     first = np.array([np.flatnonzero(frame.label[rows] > 0)[0] + 1 for rows in ordered])
     bought = np.nan_to_num(column(frame, "purchase_count_all")[[rows[0] for rows in ordered]])
-    # How far each group is from what the example is to show; those that show it are equally near.
-    far = {HIT: first, MISS: -np.minimum(first, WITHIN + 1), SHORT: np.maximum(bought, COLD - 1)}
+    # The distance of each group from a fitting one; all fitting groups have the same distance.
+    distances = {
+        HIT: first,
+        MISS: -np.minimum(first, WITHIN + 1),
+        SHORT: np.maximum(bought, COLD - 1),
+    }
     draw, left, found = np.random.default_rng(seed), np.arange(len(ordered)), []
-    for kind, distance in far.items():
+    for kind, distance in distances.items():
         if len(left):
             one = draw.choice(left[distance[left] == distance[left].min()])
             left = left[left != one]
@@ -53,7 +56,7 @@ def pick_examples(frame: RankingFrame, scores: np.ndarray, seed: int) -> tuple[E
 
 
 def _ordered(frame: RankingFrame, scores: np.ndarray) -> list[np.ndarray]:
-    """The rows of every group with a redeemed coupon, best first."""
+    """Returns the rows of every group with a redeemed coupon, best first."""
     starts = groups(frame)
     ends = starts + group_sizes(starts, len(frame))
     return [

@@ -1,9 +1,9 @@
-"""Search: the settings of the ranker that rank a backtest's folds best, within a fixed budget."""
+"""Searches the ranker's settings on a backtest's folds, within a fixed number of trials."""
 
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,14 +19,14 @@ log = logging.getLogger(__name__)
 
 TRIALS = 40
 STARTUP = 8
-"""So many attempts are made before one is pruned or the search goes where it was good."""
+"""Number of random attempts before pruning and guided sampling start."""
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """Settings, and the primary metric of every fold that they were tried on, in order of time.
+    """Settings, and their primary metric on each tested fold, in order of time.
 
-    ``value`` is the mean over the groups of all these folds. A ``pruned`` attempt was given up
+    ``value`` is the mean over the groups of all these folds. A ``pruned`` attempt was stopped
     before the last fold, because it was below the median of the others.
     """
 
@@ -39,21 +39,23 @@ class Attempt:
 
 def search(
     folds: Sequence[Fold],
-    present: RankerConfig,
+    current: RankerConfig,
     trials: int = TRIALS,
-    heard: Callable[[Attempt], None] = lambda attempt: None,
+    on_attempt: Callable[[Attempt], None] = lambda attempt: None,
 ) -> list[Attempt]:
-    """Try settings on all folds, the present ones first; the attempts, best first, pruned last.
+    """Tries settings on all folds, the current ones first. Returns attempts, best first.
 
-    Optuna draws them (TPE, Bergstra et al. 2011; median pruning), seeded by the present settings,
-    so the same folds and budget give the same attempts. A fold in which nothing was redeemed says
-    nothing of settings and is left out. ``heard`` gets each attempt as it ends. Raises RankerError
-    if there is no other fold, or the first has nothing to learn from.
+    Optuna draws the settings (TPE, Bergstra et al. 2011; median pruning), seeded by the current
+    ones. So the same folds and budget give the same attempts. Pruned attempts come last.
+
+    A fold without a redemption in its test cannot compare settings and is left out. ``on_attempt``
+    is called with each finished attempt. Raises RankerError if no fold is left, or if the first one
+    has nothing to learn from.
     """
     import optuna
 
-    known = [replace(one, train=informative(one.train)) for one in folds if one.test.label.any()]
-    if not known:
+    usable = [replace(one, train=informative(one.train)) for one in folds if one.test.label.any()]
+    if not usable:
         raise RankerError(
             f"Expected redemptions to test on, got none in {len(folds)} folds: search on a longer "
             "period."
@@ -61,25 +63,26 @@ def search(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         direction="maximize",
-        sampler=optuna.samplers.TPESampler(seed=present.seed, n_startup_trials=STARTUP),
+        sampler=optuna.samplers.TPESampler(seed=current.seed, n_startup_trials=STARTUP),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP),
     )
-    study.enqueue_trial({name: getattr(present, name) for name in _SPACE})
+    study.enqueue_trial({name: getattr(current, name) for name in _SPACE})
     attempts = []
     for _ in range(trials):
-        attempts.append(_attempt(study, known, present))
-        heard(attempts[-1])
+        attempts.append(_attempt(study, usable, current))
+        on_attempt(attempts[-1])
     return sorted(attempts, key=lambda one: (one.pruned, -one.value, one.number))
 
 
-def _attempt(study: "Study", folds: Sequence[Fold], present: RankerConfig) -> Attempt:
+def _attempt(study: "Study", folds: Sequence[Fold], current: RankerConfig) -> Attempt:
     from optuna.trial import TrialState
 
     trial = study.ask()
     drawn = {name: draw(trial, name) for name, draw in _SPACE.items()}
-    config, values = replace(present, **drawn), []
+    config: RankerConfig = replace(current, **drawn)
+    values: list[np.ndarray] = []
     for number, fold in enumerate(folds):
-        values.append(_ranked(fold, config))
+        values.append(_primary(fold, config))
         trial.report(group_metrics.mean(np.concatenate(values)), number)
         if number + 1 < len(folds) and trial.should_prune():
             break
@@ -91,8 +94,8 @@ def _attempt(study: "Study", folds: Sequence[Fold], present: RankerConfig) -> At
     return Attempt(trial.number, config, by_fold, value, pruned)
 
 
-def _ranked(fold: Fold, config: RankerConfig) -> np.ndarray:
-    """The primary metric of every group of a fold; unknown for one without a redemption."""
+def _primary(fold: Fold, config: RankerConfig) -> np.ndarray:
+    """Returns the primary metric of every group of a fold; NaN for one without a redemption."""
     test = fold.test
     scores = predict(fit([fold.train], config), test.inputs)
     ranking = group_metrics.ranked(test.qid, test.coupon_id, test.label, scores)
@@ -111,7 +114,7 @@ def _real(low: float, high: float, log: bool = False) -> Callable[["Trial", str]
     return lambda trial, name: trial.suggest_float(name, low, high, log=log)
 
 
-_SPACE: dict[str, Callable[["Trial", str], object]] = {
+_SPACE: dict[str, Callable[["Trial", str], Any]] = {
     "objective": _one_of("rank:ndcg", "rank:pairwise"),
     "n_estimators": _whole(50, 400, 50),
     "max_depth": _whole(2, 5),
@@ -122,4 +125,4 @@ _SPACE: dict[str, Callable[["Trial", str], object]] = {
     "reg_lambda": _real(1.0, 50.0, log=True),
     "lambdarank_num_pair_per_sample": _whole(5, 30, 5),
 }
-"""What is searched, by the name of the setting, and how a value of it is drawn."""
+"""The search space: a function for each setting that draws its value."""

@@ -1,4 +1,4 @@
-"""What moves the ranking: the effects of the inputs on the scores of sampled test pairs."""
+"""Influence of the inputs: their effects on the scores of sampled test pairs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,18 +10,18 @@ from feature_repo.transforms.request.reasons import CODES, REASON_CODES, Effects
 from training.data.frame import RankingFrame, group_sizes, groups, take
 
 PAIRS = 10_000
-"""About so many pairs, in whole groups, are explained."""
+"""Approximate number of explained pairs; groups are sampled as a whole."""
 
 Explain = Callable[[np.ndarray], Effects]
 
 
 @dataclass(frozen=True, eq=False)
 class Influence:
-    """Effects on ``n`` sampled pairs, each less its group's mean: only what differs between the
-    coupons of one exposure changes their order.
+    """Effects of the inputs on ``n`` sampled pairs, minus the mean of each pair's group.
 
-    ``effects`` and ``values`` are ``(n, inputs)``; ``strength`` is the mean size of an input's
-    effect as a part of the sum of all. ``by_code`` has the same of every reason code.
+    Only differences between the coupons of one exposure change their order. ``effects`` and
+    ``values`` have the shape ``(n, inputs)``. ``strength`` is an input's mean absolute effect as a
+    share of the sum over all inputs. ``by_code`` has the same shares by reason code.
     """
 
     effects: np.ndarray
@@ -31,12 +31,15 @@ class Influence:
     by_code: dict[str, float]
 
     def strongest(self, count: int) -> list[str]:
-        """The inputs that move the ranking most, falling; one that moves nothing is not there."""
+        """Returns the ``count`` strongest inputs, strongest first, without those of no effect."""
         moving = [name for name in self.strength if self.strength[name] > 0]
         return sorted(moving, key=lambda name: (-self.strength[name], name))[:count]
 
     def direction(self, name: str) -> float:
-        """Rank correlation of an input's value and its effect, from -1 to 1; NaN without one."""
+        """Returns the rank correlation of an input's value and its effect, from -1 to 1.
+
+        NaN if values or effects do not differ.
+        """
         from scipy.stats import spearmanr
 
         place = RANKER_INPUTS.index(name)
@@ -48,7 +51,7 @@ class Influence:
 
 
 def influence(frame: RankingFrame, explain: Explain, seed: int, pairs: int = PAIRS) -> Influence:
-    """Explain groups drawn at random until there are about ``pairs`` pairs of them."""
+    """Explains random groups until they have about ``pairs`` pairs."""
     starts = groups(frame)
     sizes = group_sizes(starts, len(frame))
     order = np.random.default_rng(seed).permutation(len(starts))
@@ -71,6 +74,6 @@ def _centered(effects: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 
 def _shares(effects: np.ndarray, names: tuple[str, ...]) -> dict[str, float]:
     sizes = np.abs(effects).mean(axis=0)
-    # Rounding leaves dust where nothing moved.
+    # Rounding errors are no effect.
     sizes[sizes < 1e-6] = 0.0
     return dict(zip(names, (sizes / (sizes.sum() or 1.0)).tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""What less data would have given: the ranker learned from a part of the households."""
+"""Learning curve: the quality of rankers that learned from a part of the households."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Point:
-    """The ranker of a ``share`` of the households: what it learned from, and its NDCG@10 on test.
+    """A ranker that learned from a ``share`` of the households, and its NDCG@10 on test.
 
-    ``redeemed`` counts redeemed coupons in ``groups`` exposures that have an order to learn.
-    ``value`` is None if these held nothing to learn.
+    ``groups`` counts the exposures with both labels, ``redeemed`` their redeemed coupons. ``value``
+    is None if there was no such exposure.
     """
 
     share: float
@@ -38,23 +38,23 @@ def learning_curve(
     whole: np.ndarray,
     progress: Progress = lambda done, total: None,
 ) -> tuple[Point, ...]:
-    """Fit on ``SHARES`` of the households of ``train``, ``DRAWS`` times each, and test each.
+    """Fits a ranker on each of ``SHARES`` of the households, ``DRAWS`` times, and tests it.
 
-    Households are drawn at random, so that every share sees the same weeks and campaigns: only
-    the amount differs. A larger share holds the smaller ones of its draw. ``whole`` has the scores
-    of the ranker that learned from all, the last point.
+    Households are drawn at random, so every share has the same weeks and campaigns, and only the
+    amount of data differs. Within a draw, a larger share contains the smaller ones. ``whole`` has
+    the test scores of the ranker that learned from all households, which is the last point.
     """
-    # Only groups with a redeemed coupon have a value, and they are few: the rest need no scores.
+    # Only groups with a redeemed coupon have a value. They are few, so only they are scored.
     counted = _with_redemption(test)
     test, whole = take(test, counted), whole[counted]
     users, owner = np.unique(train.user_id.astype(str), return_inverse=True)
-    points, most = [], DRAWS * len(SHARES)
+    points, total = [], DRAWS * len(SHARES)
     for draw in range(DRAWS):
         place = np.random.default_rng((config.seed, draw)).permutation(len(users))
         for share in SHARES:
             part = take(train, place[owner] < max(1, round(share * len(users))))
             points.append(_point(part, test, config, share, draw))
-            progress(len(points), most)
+            progress(len(points), total)
     return (*points, _measured(train, test, whole, 1.0, 0))
 
 

@@ -1,4 +1,4 @@
-"""What a retrain measures for the reviewer's page, on real models with a planted signal."""
+"""Baselines and learning curve of a retrain, on real models with a planted signal."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from training.models.baselines import PLAIN_RULES
 from training.models.ranker import RankerConfig, fit, predict
 from training.registry.records import Learning
 from training.studies.backtest import Fold
-from training.studies.contenders import REFRESHES, baselines_beside, contenders
+from training.studies.contenders import REFRESHES, contenders, score_baselines
 from training.studies.learning_curve import DRAWS, SHARES, learning_curve
 
 CONFIG = RankerConfig(
@@ -24,7 +24,7 @@ TRAIN = frame(1)
 
 
 def in_campaigns(part: RankingFrame, count: int) -> RankingFrame:
-    """The same groups in so many campaigns, which start one after the other."""
+    """Spreads the groups over ``count`` campaigns, which start one after the other."""
     number = np.arange(len(part)) // SIZE * count // (len(part) // SIZE)
     names = np.array([f"campaign {n}" for n in range(count)], object)
     return replace(part, campaign_id=names[number], as_of=100 + number.astype(np.int64))
@@ -34,7 +34,7 @@ TEST = in_campaigns(frame(3, 60), 5)
 
 
 def purchases(start: int) -> PurchaseMatrix:
-    """Every user bought what some coupon covers; another instant, other purchases."""
+    """Draws purchases of covered products, different ones for each instant."""
     users = {user: row for row, user in enumerate(dict.fromkeys(TEST.user_id))}
     coupons = {coupon: row for row, coupon in enumerate(dict.fromkeys(TEST.coupon_id))}
     bought = csr_array(np.random.default_rng(start).poisson(1.0, (len(users), SIZE)).astype(float))
@@ -42,44 +42,44 @@ def purchases(start: int) -> PurchaseMatrix:
     return PurchaseMatrix(users, coupons, bought, bought / 2, csr_array(np.eye(SIZE)), words)
 
 
-def test_every_contender_of_a_backtest_stands_beside_one_retrain():
-    asked = []
+def test_retrain_scores_every_contender_of_a_backtest():
+    instants = []
 
     def known(start: int) -> PurchaseMatrix:
-        asked.append(start)
+        instants.append(start)
         return purchases(start)
 
-    found = baselines_beside(TRAIN, TEST, CONFIG, known, 7)
+    found = score_baselines(TRAIN, TEST, CONFIG, known, 7)
     every = set(contenders(CONFIG, known, 7)) - {RANKER, *PLAIN_RULES}
     assert set(found.scores) == every and found.left_out == {}
     assert all(len(scores) == len(TEST) for scores in found.scores.values())
-    assert asked == [100, 102, 104] and len(asked) == REFRESHES
+    assert instants == [100, 102, 104] and len(instants) == REFRESHES
 
 
-def test_recommenders_know_nothing_after_the_first_campaign_of_their_run():
-    found = baselines_beside(TRAIN, TEST, CONFIG, purchases, 7).scores["own_purchases_decayed"]
-    for start, upto in ((100, 101), (102, 103), (104, 104)):
-        here = (TEST.as_of >= start) & (TEST.as_of <= upto)
-        then = purchases(start)
-        expected = then.pair_scores(TEST.user_id, TEST.coupon_id, then.decayed.toarray())
+def test_recommenders_use_only_purchases_before_their_run_of_campaigns():
+    found = score_baselines(TRAIN, TEST, CONFIG, purchases, 7).scores["own_purchases_decayed"]
+    for start, last in ((100, 101), (102, 103), (104, 104)):
+        here = (TEST.as_of >= start) & (TEST.as_of <= last)
+        known = purchases(start)
+        expected = known.pair_scores(TEST.user_id, TEST.coupon_id, known.decayed.toarray())
         np.testing.assert_allclose(found[here], expected[here])
 
 
-def test_no_contender_looks_at_the_outcomes_that_it_is_tested_on():
-    hindsight = replace(TEST, label=1 - TEST.label, learned=np.where(TEST.label > 0, NEVER, 200))
-    honest, told = (contenders(CONFIG, purchases, 7) for _ in range(2))
-    for name in honest:
-        scores = honest[name](Fold(100, (), TRAIN, TEST))
-        again = told[name](Fold(100, (), TRAIN, hindsight))
+def test_no_contender_reads_the_outcomes_of_its_test():
+    inverted = replace(TEST, label=1 - TEST.label, learned=np.where(TEST.label > 0, NEVER, 200))
+    scorers, again = (contenders(CONFIG, purchases, 7) for _ in range(2))
+    for name in scorers:
+        before = scorers[name](Fold(100, (), TRAIN, TEST))
+        after = again[name](Fold(100, (), TRAIN, inverted))
         # Threads add up a forest's trees in any order.
-        np.testing.assert_allclose(scores, again, rtol=1e-12, err_msg=name)
+        np.testing.assert_allclose(before, after, rtol=1e-12, err_msg=name)
 
 
-def test_baseline_that_cannot_learn_is_left_out_and_says_why():
+def test_baseline_that_cannot_be_fitted_is_left_out_with_the_reason():
     def wordless(start: int) -> PurchaseMatrix:
         return replace(purchases(start), text=[""] * SIZE)
 
-    found = baselines_beside(TRAIN, TEST, CONFIG, wordless, 7)
+    found = score_baselines(TRAIN, TEST, CONFIG, wordless, 7)
     assert set(found.left_out) == {"content", "hybrid"}
     assert "vocabulary" in found.left_out["content"] and "random_forest" in found.scores
 
@@ -90,19 +90,19 @@ def curve():
     return learning_curve(TRAIN, TEST, CONFIG, scores)
 
 
-def test_curve_has_every_share_and_draw_and_ends_with_the_whole(curve):
+def test_curve_has_every_share_and_draw_and_ends_with_all_households(curve):
     assert [one.share for one in curve] == [*SHARES * DRAWS, 1.0]
     assert [one.groups for one in curve[: len(SHARES)]] == [19, 38, 75]
     assert curve[-1].groups == 150 and curve[-1].redeemed == 300
 
 
-def test_more_data_of_a_real_signal_help(curve):
+def test_more_data_raise_the_metric(curve):
     small = np.mean([one.value for one in curve if one.share == SHARES[0]])
     assert curve[-1].value > small + 0.02
     assert curve[-1].value > 0.9
 
 
-def test_larger_share_holds_the_smaller_one_and_draws_differ(curve):
+def test_points_repeat_with_the_seed_and_differ_between_draws(curve):
     again = learning_curve(TRAIN, TEST, CONFIG, np.zeros(len(TEST)))
     assert again[:-1] == curve[:-1]
     assert len({one.value for one in curve if one.share == SHARES[0]}) == DRAWS
@@ -114,6 +114,6 @@ def test_share_without_an_order_to_learn_has_no_value():
     assert None in [one.value for one in found] and found[-1].value is not None
 
 
-def test_learning_is_kept_whole(curve):
+def test_learning_is_unchanged_by_json(curve):
     kept = Learning(curve, {"content": "no words"})
     assert Learning.from_json(kept.to_json()) == kept

@@ -1,4 +1,4 @@
-"""The rolling origin: what a fold may learn from, and what it is tested on."""
+"""The rolling-origin backtest: the training and the test data of each fold."""
 
 import numpy as np
 import pytest
@@ -47,19 +47,19 @@ def coupons(part: RankingFrame) -> list[str]:
     return part.coupon_id.tolist()
 
 
-def test_campaigns_start_when_they_reach_their_first_user():
+def test_campaign_starts_when_it_reaches_its_first_user():
     assert origins(YEAR, 0) == [SPRING, SUMMER, FALL]
     assert origins(YEAR, SPRING + 1) == [SUMMER, FALL]
 
 
-def test_fold_learns_only_from_what_was_settled_and_known_before_its_start():
+def test_fold_learns_only_from_outcomes_final_and_known_before_its_start():
     fold = fold_at(YEAR, SUMMER)
     assert coupons(fold.train) == ["k0", "k1", "k2"]
     assert (fold.train.label == [1, 0, 1]).all()
     assert coupons(fold.test) == ["k5", "k6"]
 
 
-def test_coupon_that_is_still_open_is_no_plain_zero():
+def test_coupon_that_is_still_open_is_left_out_of_training():
     assert "k3" not in coupons(fold_at(YEAR, SUMMER).train)
     assert "k3" in coupons(fold_at(YEAR, FALL).train)
 
@@ -67,11 +67,11 @@ def test_coupon_that_is_still_open_is_no_plain_zero():
 def test_every_campaign_is_scored_once_by_every_model_from_its_own_fold():
     seen = []
 
-    def started(fold):
+    def start_of(fold):
         seen.append(fold.start)
         return np.full(len(fold.test), float(fold.start))
 
-    models = {"one": started, "two": lambda fold: fold.test.inputs[:, 0]}
+    models = {"one": start_of, "two": lambda fold: fold.test.inputs[:, 0]}
     scored, _ = backtest(YEAR, NOTHING, SUMMER, models)
     assert seen == [SUMMER, FALL]
     assert coupons(scored.frame) == ["k5", "k6", "k7"]
@@ -79,7 +79,7 @@ def test_every_campaign_is_scored_once_by_every_model_from_its_own_fold():
     assert (scored.scores["two"] == scored.frame.inputs[:, 0]).all()
 
 
-def test_requests_are_scored_by_the_newest_model_of_their_time():
+def test_requests_are_scored_by_the_latest_fold_before_them():
     requests = frame(
         ("too early", "spring", SUMMER - 1, 999, NEVER),
         ("r1", "spring", SUMMER, 999, NEVER),
@@ -88,19 +88,19 @@ def test_requests_are_scored_by_the_newest_model_of_their_time():
         ("r3", "summer", FALL + 9, 999, NEVER),
     )
     starts = {"one": lambda fold: np.full(len(fold.test), float(fold.start))}
-    scored, asked = backtest(YEAR, requests, SUMMER, starts)
-    assert asked.frame.qid.tolist() == ["r1", "r1", "r2", "r3"]
-    assert asked.scores["one"].tolist() == asked.fold.tolist() == [SUMMER] * 3 + [FALL]
+    scored, by_request = backtest(YEAR, requests, SUMMER, starts)
+    assert by_request.frame.qid.tolist() == ["r1", "r1", "r2", "r3"]
+    assert by_request.scores["one"].tolist() == by_request.fold.tolist() == [SUMMER] * 3 + [FALL]
     assert len(scored.frame) == 3
 
 
-def test_without_a_campaign_to_test_on_it_says_so():
+def test_backtest_without_a_campaign_is_refused():
     with pytest.raises(BacktestError, match="none in 8 pairs: choose an earlier start"):
         backtest(YEAR, NOTHING, FALL + 1, {})
 
 
-def test_campaigns_of_which_nothing_was_redeemed_are_no_test_and_it_says_so_at_once():
-    with pytest.raises(BacktestError, match="redemptions in the campaigns .*got none in 1: choose"):
+def test_backtest_of_campaigns_without_a_redemption_is_refused():
+    with pytest.raises(BacktestError, match="redemptions in .*got none in 1 folds: choose"):
         backtest(YEAR, NOTHING, FALL, {})
 
 
@@ -111,7 +111,7 @@ def test_campaigns_of_which_nothing_was_redeemed_are_no_test_and_it_says_so_at_o
 def test_parts_need_a_redemption_on_both_sides(frozen_from, why):
     starts = origins(YEAR, SPRING)
     check_parts(YEAR, starts, SUMMER)
-    with pytest.raises(BacktestError, match=f"each with a redemption, got {why}"):
+    with pytest.raises(BacktestError, match=f"redeemed coupons in campaigns .* got {why}"):
         check_parts(YEAR, starts, frozen_from)
 
 
@@ -122,14 +122,14 @@ def test_model_that_cannot_learn_from_one_fold_is_left_out_and_the_tested_one_ne
         return np.zeros(len(fold.test))
 
     models = {"ranker": lambda fold: np.ones(len(fold.test)), "content": wordless}
-    scored, asked = backtest(YEAR, NOTHING, SUMMER, models)
-    for one in (scored, asked):
+    scored, by_request = backtest(YEAR, NOTHING, SUMMER, models)
+    for one in (scored, by_request):
         assert set(one.scores) == {"ranker"} and one.left_out == {"content": "empty vocabulary"}
     with pytest.raises(ValueError, match="empty vocabulary"):
         backtest(YEAR, NOTHING, SUMMER, dict(reversed(models.items())))
 
 
-def test_a_fold_with_nothing_to_learn_from_says_so():
+def test_fold_without_a_known_redemption_is_refused():
     with pytest.raises(BacktestError, match="known before 1970-01-01T00:00:00.000100"):
         backtest(YEAR, NOTHING, SPRING, {})
 

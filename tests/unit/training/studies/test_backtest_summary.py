@@ -1,4 +1,4 @@
-"""A backtest's summary against what its own scores say, read slowly."""
+"""A backtest's summary against slow implementations on the same scores."""
 
 import json
 import math
@@ -14,14 +14,20 @@ from training.data.frame import NEVER
 from training.evaluation.compare import RANKER
 from training.evaluation.list_metrics import Catalog
 from training.models.baselines import PLAIN_RULES, rule_scores
-from training.studies.backtest import Scored
-from training.studies.backtest_summary import LEAST_GROUPS, plain, summarize
+from training.studies.backtest import BacktestScores
+from training.studies.backtest_summary import (
+    LEAST_GROUPS,
+    calibration_ahead,
+    compare_slices,
+    json_ready,
+    summarize,
+)
 
 GROUPS, SIZE = 120, 15
 
 
-def scored(seed: int = 0) -> Scored:
-    """120 exposures of 60 users in three folds; more own purchases, likelier redeemed."""
+def scored(seed: int = 0) -> BacktestScores:
+    """Builds 120 exposures of 60 users in three folds; own purchases raise the odds."""
     rng = np.random.default_rng(seed)
     count = GROUPS * SIZE
     own = rng.poisson(0.7, count)
@@ -45,7 +51,7 @@ def scored(seed: int = 0) -> Scored:
         **inputs,
     )
     guess = label * 0.5 + rng.random(count)
-    return Scored(frame, fold, {RANKER: guess, **rule_scores(frame, seed)})
+    return BacktestScores(frame, fold, {RANKER: guess, **rule_scores(frame, seed)})
 
 
 SCORED = scored()
@@ -73,16 +79,16 @@ def slow_mean(name: str, keep=lambda first: True, label=SCORED.frame.label) -> f
     return float(np.mean([one for one in values if one is not None]))
 
 
-def test_summary_is_plain_data():
+def test_summary_is_unchanged_by_json():
     assert json.loads(json.dumps(SUMMARY)) == SUMMARY
 
 
 @pytest.mark.parametrize("name", [RANKER, *PLAIN_RULES])
-def test_every_model_has_the_value_that_its_scores_give(name):
+def test_value_of_every_model_agrees_with_its_definition(name):
     assert SUMMARY["models"][name]["ndcg@10"] == pytest.approx(slow_mean(name))
 
 
-def test_ranker_stands_beside_every_other_model():
+def test_ranker_is_compared_with_every_other_model():
     against = SUMMARY["ranker_against"]
     assert list(against) == list(PLAIN_RULES)
     for name, found in against.items():
@@ -91,7 +97,7 @@ def test_ranker_stands_beside_every_other_model():
     assert SUMMARY["best_rule"] == max(PLAIN_RULES, key=slow_mean)
 
 
-def test_folds_hold_their_own_groups():
+def test_each_fold_has_its_own_groups():
     assert [fold["campaigns"] for fold in SUMMARY["folds"]] == [["of 10"], ["of 20"], ["of 30"]]
     assert sum(fold["groups"] for fold in SUMMARY["folds"]) == SUMMARY["groups"]["all"] == GROUPS
     second = slow_mean("popularity", lambda first: SCORED.fold[first] == 20)
@@ -107,44 +113,43 @@ def test_folds_hold_their_own_groups():
         ("children", "some", "kids_count", [2]),
     ],
 )
-def test_slices_hold_the_groups_that_they_name(slicing, part, column, values):
+def test_slice_has_the_groups_of_its_name(slicing, part, column, values):
     inputs = SCORED.frame.inputs[:, RANKER_INPUTS.index(column)]
     expected = slow_mean(RANKER, lambda first: inputs[first] in values)
     assert SUMMARY["slices"][slicing][part]["ranker_value"] == pytest.approx(expected)
 
 
-def test_what_is_not_known_of_a_user_or_campaign_is_a_slice_of_its_own():
+def test_users_and_campaigns_without_a_value_are_the_slice_unknown():
     assert list(SUMMARY["slices"]["age"]) == ["unknown"]
     assert list(SUMMARY["slices"]["campaign type"]) == ["A", "B", "unknown"]
 
 
-def pairs(name: str, of: Scored = SCORED) -> int:
-    found = SUMMARY if of is SCORED else summarize(of, {}, CATALOG, PLAIN_RULES, seed=1)
-    return sum(one["pairs"] for one in found[name])
+def pairs(bins: list[dict]) -> int:
+    return sum(one["pairs"] for one in bins)
 
 
-def test_every_pair_has_its_part_in_the_calibration():
-    assert pairs("calibration") == GROUPS * SIZE
+def test_every_pair_is_in_one_bin_of_the_calibration():
+    assert pairs(SUMMARY["calibration"]) == GROUPS * SIZE
 
 
-def test_calibration_ahead_knows_nothing_that_came_after_a_campaign_started():
-    assert pairs("calibration_ahead") == (SCORED.fold > 10).sum()
-    # Coupons that are still open when the next campaign starts, and what of them is redeemed then.
+def test_calibration_ahead_uses_no_outcome_from_after_the_start_of_a_campaign():
+    assert pairs(SUMMARY["calibration_ahead"]) == (SCORED.fold > 10).sum()
+    # First all coupons, then only the redeemed ones are still open when the next campaign starts.
     redeemed = SCORED.frame.label > 0
-    for still in (np.full(len(redeemed), True), redeemed):
-        until = SCORED.fold + np.where(still, 11, 5)
-        open_yet = replace(SCORED, frame=replace(SCORED.frame, open_until=until))
-        assert pairs("calibration_ahead", open_yet) == (SCORED.fold > 20).sum()
+    for is_open in (np.full(len(redeemed), True), redeemed):
+        until = SCORED.fold + np.where(is_open, 11, 5)
+        still_open = replace(SCORED, frame=replace(SCORED.frame, open_until=until))
+        assert pairs(calibration_ahead(still_open)) == (SCORED.fold > 20).sum()
 
 
-def test_what_nothing_has_a_value_of_is_null_in_json():
-    found = plain({"auc": float("nan"), "folds": ({"ndcg@10": float("nan")}, 1, "NaN")})
+def test_metric_without_a_value_is_null_in_json():
+    found = json_ready({"auc": float("nan"), "folds": ({"ndcg@10": float("nan")}, 1, "NaN")})
     assert json.dumps(found, allow_nan=False) == (
         '{"auc": null, "folds": [{"ndcg@10": null}, 1, "NaN"]}'
     )
 
 
-def test_gains_of_never_bought_coupons_are_counted_apart():
+def test_never_bought_slice_counts_only_coupons_without_own_purchases():
     never = SCORED.frame.label * (
         SCORED.frame.inputs[:, RANKER_INPUTS.index("own_purchase_count")] == 0
     )
@@ -152,9 +157,9 @@ def test_gains_of_never_bought_coupons_are_counted_apart():
     assert found["ranker_value"] == pytest.approx(slow_mean(RANKER, label=never))
 
 
-def test_slice_of_few_groups_is_counted_and_not_compared():
+def test_slice_with_few_groups_has_a_count_and_no_comparison():
     inputs = SCORED.frame.inputs.copy()
     inputs[: SIZE * 3, RANKER_INPUTS.index("kids_count")] = np.nan
     few = replace(SCORED, frame=replace(SCORED.frame, inputs=inputs))
-    found = summarize(few, {}, CATALOG, PLAIN_RULES, seed=1)["slices"]["children"]["unknown"]
+    found = compare_slices(few, SUMMARY["best_rule"], {}, seed=1)["children"]["unknown"]
     assert list(found) == ["groups"] and found["groups"] < LEAST_GROUPS

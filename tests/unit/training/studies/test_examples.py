@@ -1,4 +1,4 @@
-"""Worked examples: drawn from all that fit, and of what they say they are."""
+"""Worked examples: drawn from all fitting groups, and true to their kind."""
 
 from dataclasses import replace
 
@@ -29,7 +29,7 @@ SCORES = np.random.default_rng(1).random(len(FRAME))
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_each_example_is_what_it_says(seed):
+def test_each_example_is_of_its_kind(seed):
     hit, miss, short = pick_examples(FRAME, SCORES, seed)
     assert FRAME.label[hit.rows[0]] == 1 and hit.first_redeemed == 1
     assert not FRAME.label[miss.rows[:10]].any() and FRAME.label[miss.rows].any()
@@ -42,17 +42,17 @@ def test_each_example_is_what_it_says(seed):
     assert len({FRAME.qid[one.rows[0]] for one in (hit, miss, short)}) == 3
 
 
-def test_another_seed_draws_others_and_the_same_one_the_same():
+def test_examples_depend_on_the_seed_and_repeat_with_it():
     drawn = {tuple(FRAME.qid[e.rows[0]] for e in pick_examples(FRAME, SCORES, s)) for s in range(9)}
     assert len(drawn) > 1
     again = [pick_examples(FRAME, SCORES, 4)[1].rows for _ in range(2)]
     np.testing.assert_array_equal(*again)
 
 
-def test_without_a_miss_or_a_short_history_the_nearest_is_taken():
+def test_nearest_group_is_drawn_if_there_is_no_miss_or_short_history():
     inputs = FRAME.inputs + 500
-    known = replace(FRAME, inputs=inputs)
-    hit, miss, short = pick_examples(known, FRAME.label.astype(float), 0)
+    long_histories = replace(FRAME, inputs=inputs)
+    hit, miss, short = pick_examples(long_histories, FRAME.label.astype(float), 0)
     assert miss.first_redeemed == 1
     left = FRAME.label.reshape(GROUPS, SIZE).any(axis=1)
     left &= ~np.isin(FRAME.qid[::SIZE], [FRAME.qid[one.rows[0]] for one in (hit, miss)])
@@ -60,7 +60,7 @@ def test_without_a_miss_or_a_short_history_the_nearest_is_taken():
     assert inputs[short.rows[0], BOUGHT] == least
 
 
-def test_fewer_groups_give_fewer_examples_and_none_gives_none():
+def test_fewer_groups_give_fewer_examples_and_no_redemption_gives_none():
     first = take(FRAME, np.arange(len(FRAME)) < SIZE)
     only = replace(first, label=np.ones(SIZE, np.int8))
     assert len(pick_examples(only, SCORES[:SIZE], 0)) == 1

@@ -1,11 +1,11 @@
-"""What moves the ranking, on effects that are known."""
+"""Influence of the inputs on the ranking, for planted effects."""
 
 import numpy as np
 import pytest
 
 from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
 from feature_repo.transforms.request.reasons import Effects
-from tests.unit.training.studies.test_examples import FRAME, GROUPS, SIZE
+from tests.support.ranking_frames import numbered, ranking_frame
 from training.studies.influence import influence
 
 OWN, DAYS, SPEND = (
@@ -13,8 +13,21 @@ OWN, DAYS, SPEND = (
 )
 
 
+GROUPS, SIZE = 30, 15
+VALUES = np.random.default_rng(0).random(GROUPS * SIZE)
+FRAME = ranking_frame(
+    numbered("q", GROUPS, SIZE),
+    np.zeros(GROUPS * SIZE),
+    own_purchase_count=VALUES,
+    days_left=np.random.default_rng(1).permutation(VALUES),
+)
+
+
 def explain(inputs: np.ndarray) -> Effects:
-    """Three times as strong as days left, own purchases move a coupon up; spend moves all alike."""
+    """Own purchases raise a score three times as much as days left lower it.
+
+    Spend raises all scores equally.
+    """
     effects = np.zeros(inputs.shape)
     effects[:, OWN], effects[:, DAYS] = 3 * inputs[:, OWN], -inputs[:, DAYS]
     effects[:, SPEND] = 50.0
@@ -22,13 +35,10 @@ def explain(inputs: np.ndarray) -> Effects:
 
 
 def measured(pairs: int = 10_000):
-    rng = np.random.default_rng(0)
-    FRAME.inputs[:, OWN] = rng.random(len(FRAME))
-    FRAME.inputs[:, DAYS] = rng.permutation(FRAME.inputs[:, OWN])
     return influence(FRAME, explain, 0, pairs)
 
 
-def test_strength_is_the_part_of_all_movement_within_groups():
+def test_strength_is_the_share_of_all_effects_within_groups():
     found = measured()
     assert found.strongest(5) == ["own_purchase_count", "days_left"]
     assert found.strength["own_purchase_count"] == pytest.approx(0.75, abs=0.02)
@@ -36,18 +46,18 @@ def test_strength_is_the_part_of_all_movement_within_groups():
     assert found.by_code["own_purchases"] == pytest.approx(found.strength["own_purchase_count"])
 
 
-def test_what_is_alike_for_every_coupon_of_a_group_moves_nothing():
+def test_effect_that_is_equal_for_all_coupons_of_a_group_has_no_strength():
     assert measured().strength["spend_30d"] == 0
 
 
-def test_direction_says_whether_more_raises_or_lowers():
+def test_direction_is_positive_if_a_higher_value_raises_the_score():
     found = measured()
     assert found.direction("own_purchase_count") > 0.8
     assert found.direction("days_left") < -0.8
     assert np.isnan(found.direction("is_married"))
 
 
-def test_whole_groups_are_drawn_until_there_are_enough_pairs():
+def test_groups_are_sampled_as_a_whole_until_there_are_enough_pairs():
     found = measured(4 * SIZE)
     assert found.groups == 4 and len(found.effects) == 4 * SIZE
     assert measured().groups == GROUPS
