@@ -50,11 +50,13 @@ def answer_of(
     removed = _counts(len(index) - candidates.reachable, candidates.removed, ranked.removed)
     reason = None if len(ranked.rows) else _empty_reason(candidates.reachable, removed)
     unknown_products = index.has_unknown(item.product_id for item in request.cart)
-    body = RecommendationAnswer.made_of(
+    body = RecommendationAnswer.construct_unchecked(
         {
             "request_id": request_id,
             "user_id": request.user_id,
-            "model": ModelName.made_of({"name": ranker.name, "version": ranker.version}),
+            "model": ModelName.construct_unchecked(
+                {"name": ranker.name, "version": ranker.version}
+            ),
             "cold_start": candidates.is_cold_start,
             "stale_features": tuple(freshness.stale_features(candidates.instant)),
             "recommendations": _recommendations(candidates, ranked, request.explain),
@@ -100,7 +102,7 @@ def _recommendations(
         "quote": quotes(rows, candidates.context.coverage),
     }
     return tuple(
-        Recommendation.made_of(dict(zip(columns, values, strict=True)))
+        Recommendation.construct_unchecked(dict(zip(columns, values, strict=True)))
         for values in zip(*columns.values(), strict=True)
     )
 

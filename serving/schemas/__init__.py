@@ -1,4 +1,5 @@
 """Schemas of requests, answers and events.
 
-Pydantic models of the HTTP contract, shared by the API and the client. Imports no store.
+They are the pydantic models of the HTTP contract, shared by the API and the client. The room
+imports names and value types of `feature_repo` and `candidates`, and no store.
 """

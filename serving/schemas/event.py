@@ -1,24 +1,26 @@
-"""The HTTP contract: the events that a shop sends, and its receipt."""
+"""The HTTP contract of events: a batch from the shop, and its receipt."""
 
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
 from feature_repo.contract import EVENT_TYPES
-from serving.schemas.fields import Closed, Id, Instant
+from serving.schemas.fields import ContractModel, Id, Instant
 
 MAX_EVENTS = 1_000
 REDEMPTION = "redemption"
-EventType = Literal[*EVENT_TYPES, REDEMPTION]
+# The values come from the contract of the raw tables; mypy wants them written out.
+EventType = Literal[*EVENT_TYPES, REDEMPTION]  # type: ignore[valid-type]
 Count = Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)]
 
 
-class Event(Closed):
-    """Something a user did, as in the raw table ``events``. Money is in minor units (cents).
+class Event(ContractModel):
+    """An event of a user, with the columns of the raw table ``events``. Money is in minor units.
 
-    A redemption is a row of the raw table ``redemptions`` whose id is the event's: it names the
-    ``coupon_id`` and, if known, its ``discount_amount``.
-    ``created_timestamp`` is when the sender learned it; without it, the instant it arrives here.
+    An event of type ``redemption`` is a row of the raw table ``redemptions``; its id is the
+    redemption's. It has a ``coupon_id`` and, if known, a ``discount_amount``.
+    ``created_timestamp`` is the instant at which the sender learned of the event. By default it is
+    the instant of arrival.
     """
 
     event_id: Id
@@ -37,8 +39,8 @@ class Event(Closed):
     discount_amount: Count | None = None
 
 
-class EventBatch(Closed):
-    """Events to take in. Each is checked by itself: a bad one does not stop the others."""
+class EventBatch(ContractModel):
+    """Events to store. Each is checked separately: an invalid event does not stop the others."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -64,16 +66,16 @@ class EventBatch(Closed):
     events: tuple[Any, ...] = Field(max_length=MAX_EVENTS)
 
 
-class Rejection(Closed):
-    """An event that was not taken in: its place in the batch, its id if it had one, and why."""
+class Rejection(ContractModel):
+    """An event that was not stored: its index in the batch, its id if present, and the reason."""
 
     index: int
     event_id: str | None
     reason: str
 
 
-class EventReceipt(Closed):
-    """What became of a batch. A duplicate was already here with the same content."""
+class EventReceipt(ContractModel):
+    """The counts of a batch. A duplicate is an event already stored with the same content."""
 
     model_config = ConfigDict(
         json_schema_extra={

@@ -13,12 +13,12 @@ from pydantic import (
 )
 
 MAX_NAMES = 32
-
+"""Most names in one JSON object of a request."""
 
 Id = Annotated[str, Field(min_length=1, max_length=256)]
 
 
-def _text_only(value: object) -> object:
+def _require_text(value: object) -> object:
     if isinstance(value, str | datetime):
         return value
     raise ValueError("expected text such as 2017-12-31T00:00:00Z, not a number")
@@ -31,47 +31,53 @@ def _in_utc(value: datetime) -> datetime:
         raise ValueError("expected an instant that exists in UTC") from error
 
 
-Instant = Annotated[AwareDatetime, BeforeValidator(_text_only), AfterValidator(_in_utc)]
+Instant = Annotated[AwareDatetime, BeforeValidator(_require_text), AfterValidator(_in_utc)]
 
 
-def few_names(value: object) -> object:
-    """Each name that is not known is an error to be told, and a body can hold 100,000 of them."""
+def limit_names(value: object) -> object:
+    """Refuses a request, or a line of its cart, with more than MAX_NAMES names.
+
+    Every unknown name would be an error in the answer, and a body can hold 100,000 of them. Raises
+    ValueError.
+    """
     if isinstance(value, dict):
-        check_names(value)
+        _check_name_count(value)
         lines = value.get("cart")
         if lines and isinstance(lines, list):
             for line in lines:
-                check_names(line)
+                _check_name_count(line)
     return value
 
 
-def check_names(value: object) -> None:
+def _check_name_count(value: object) -> None:
     if isinstance(value, dict) and len(value) > MAX_NAMES:
-        raise ValueError(f"expected at most {MAX_NAMES} names in an object")
+        raise ValueError(f"expected at most {MAX_NAMES} names in an object, got {len(value)}")
 
 
-class Closed(BaseModel):
+class ContractModel(BaseModel):
+    """Base of all models of the contract: frozen, and without unknown or infinite values."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @classmethod
-    def made_of(cls, values: dict[str, Any]) -> Self:
-        """One of values that need no check, a value for every field; it keeps the dictionary.
+    def construct_unchecked(cls, values: dict[str, Any]) -> Self:
+        """Returns a model of valid values, one for each field; it keeps the dictionary.
 
-        What ``model_construct`` does, without its look at aliases and defaults, which takes longer
-        than all else in an answer.
+        Like pydantic's ``model_construct``, but it skips aliases and defaults. Those take longer
+        than the rest of an answer.
         """
-        made, put = cls.__new__(cls), object.__setattr__
-        put(made, "__dict__", values)
-        put(made, "__pydantic_fields_set__", set(values))
-        put(made, "__pydantic_extra__", None)
-        put(made, "__pydantic_private__", None)
-        return made
+        model, put = cls.__new__(cls), object.__setattr__
+        put(model, "__dict__", values)
+        put(model, "__pydantic_fields_set__", set(values))
+        put(model, "__pydantic_extra__", None)
+        put(model, "__pydantic_private__", None)
+        return model
 
 
 class Problem(BaseModel):
-    """An error as a problem document (RFC 9457).
+    """A problem document (RFC 9457), the body of every error answer.
 
-    An invalid request has ``errors``: the ``location`` and ``message`` of each place.
+    For an invalid request, ``errors`` lists the ``location`` and ``message`` of each wrong place.
     """
 
     type: str

@@ -1,4 +1,4 @@
-"""The HTTP contract: what a shop asks for and what it gets back."""
+"""The HTTP contract of recommendations: the request of a shop, and its answer."""
 
 from dataclasses import asdict
 from datetime import datetime
@@ -16,25 +16,20 @@ from feature_repo.names import PLACEMENTS
 from feature_repo.transforms.request.affinity import CartLine as PricedLine
 from feature_repo.transforms.request.reasons import REASON_CODES
 from serving.candidates.quotes import Quote
-from serving.schemas.fields import Closed, Id, Instant, few_names
+from serving.schemas.fields import ContractModel, Id, Instant, limit_names
 
 MAX_CART_LINES = 500
 
-
 # Far above any real basket, and low enough for quantity x price to stay exact.
 _MAX_QUANTITY = 1_000_000
-
-
 _MAX_PRICE = 1_000_000_000
 
-
-Placement = Literal[PLACEMENTS]
-
-
-ReasonCode = Literal[REASON_CODES]
+# The values are defined once, beside their users; mypy wants them written out.
+Placement = Literal[PLACEMENTS]  # type: ignore[valid-type]
+ReasonCode = Literal[REASON_CODES]  # type: ignore[valid-type]
 
 
-class CartItem(Closed):
+class CartItem(ContractModel):
     """A line of the cart. ``unit_price`` is in major units: 0.5 is 50 cents."""
 
     product_id: Id
@@ -42,14 +37,15 @@ class CartItem(Closed):
     unit_price: float = Field(ge=0, le=_MAX_PRICE, strict=True)
 
     def priced(self) -> PricedLine:
-        """The line with its price in minor units, rounded to whole ones (half to even)."""
+        """Returns the line with its price in whole minor units, rounded half to even."""
         cents = float(round(self.unit_price * MINOR_UNITS))
         return PricedLine(self.product_id, self.quantity, cents)
 
 
-class RecommendationRequest(Closed):
-    """Which coupons to show this user at this placement, given the cart.
+class RecommendationRequest(ContractModel):
+    """A request for coupons to show to a user at a placement, given the cart.
 
+    ``k`` is the largest number of coupons in the answer. ``explain`` adds reasons to each.
     ``as_of`` is the instant to decide for; only a service in replay accepts it.
     """
 
@@ -74,7 +70,7 @@ class RecommendationRequest(Closed):
     explain: bool = Field(False, strict=True)
     as_of: Instant | None = None
 
-    _names = model_validator(mode="before")(few_names)
+    _names = model_validator(mode="before")(limit_names)
 
     @cached_property
     def lines(self) -> list[PricedLine]:
@@ -82,19 +78,19 @@ class RecommendationRequest(Closed):
         return [item.priced() for item in self.cart]
 
 
-class ModelName(Closed):
-    """Which ranker made the scores."""
+class ModelName(ContractModel):
+    """The ranker of the scores, by name and version."""
 
     name: str
     version: str
 
 
-class Reason(Closed):
-    """Why a coupon has its score, in the words of a support agent.
+class Reason(ContractModel):
+    """A reason for a coupon's score, in words for a support agent.
 
-    ``effect`` is what the things behind ``code`` added to the score; below zero they speak against
-    the coupon. Everything that moved the score has a code, so the effects of all codes, and what
-    every coupon starts from, sum to it; the strongest few are here.
+    ``effect`` is what the inputs behind ``code`` added to the score; below zero they count against
+    the coupon. The effects of all codes, plus the base of every coupon, sum to the score. Only the
+    strongest few are listed.
     """
 
     code: ReasonCode
@@ -102,10 +98,10 @@ class Reason(Closed):
     effect: float
 
 
-class Recommendation(Closed):
-    """A coupon to show. ``reasons`` are there if the request says ``explain``, strongest first.
+class Recommendation(ContractModel):
+    """A coupon to show. With ``explain`` it has ``reasons``, the strongest first.
 
-    ``quote`` is absent where the retailer does not state what the coupon gives.
+    ``quote`` is absent if the retailer does not state the coupon's discount.
     """
 
     coupon_id: str
@@ -119,11 +115,11 @@ class Recommendation(Closed):
     quote: Quote | None = None
 
 
-class RecommendationAnswer(Closed):
-    """Ranked coupons, best first. ``reason`` is there only if there are none.
+class RecommendationAnswer(ContractModel):
+    """Ranked coupons, best first. An empty list has a ``reason``.
 
-    ``removed`` counts, by rule, the coupons that are not shown: ``audience`` those meant for
-    others, every other rule those that reach this user.
+    ``removed`` counts the coupons that each rule removed. ``audience`` counts those of campaigns
+    that do not reach this user, every other rule those that do.
     """
 
     model_config = ConfigDict(

@@ -1,16 +1,17 @@
-"""What the service says of itself: the rankers in use, and whether it is ready."""
+"""The HTTP contract of the service's status: rankers in use, readiness, clock."""
 
 from datetime import datetime
 
-from serving.schemas.fields import Closed
+from serving.schemas.fields import ContractModel
 from serving.schemas.recommendation import ModelName
 
 
-class ChallengerState(Closed):
-    """The experiment. ``model`` is the challenger if there is a sound one, ``problem`` why not.
+class ChallengerState(ContractModel):
+    """The experiment with a challenger.
 
-    ``challenger_share`` of the users is ranked by it, ``shadow_share`` of the others' requests only
-    for the log.
+    ``model`` is the challenger, or null if there is no sound one; ``problem`` is the reason then.
+    It ranks for ``challenger_share`` of the users. For the others it ranks ``shadow_share`` of the
+    requests for the log only.
     """
 
     model: ModelName | None
@@ -20,12 +21,12 @@ class ChallengerState(Closed):
     problem: str | None
 
 
-class ModelState(Closed):
-    """The rankers in use. ``problem`` says why the newest champion is not among them.
+class ModelState(ContractModel):
+    """The rankers in use. ``problem`` is the reason if the newest champion is not among them.
 
-    ``previous`` is the champion before, which serves again at once if the alias goes back to it.
-    ``challenger`` is there if there is an experiment. ``policies`` says by placement how scores
-    become a list.
+    ``previous`` is the champion before, kept loaded: it serves at once if the alias returns to it.
+    ``challenger`` is present during an experiment. ``policies`` are the exploration policies by
+    placement.
     """
 
     name: str
@@ -38,15 +39,15 @@ class ModelState(Closed):
     policies: dict[str, dict[str, str | int | float | None]] = {}
 
 
-class ClockState(Closed):
-    """What the service takes for now, and whether it stands still there."""
+class ClockState(ContractModel):
+    """The clock of the service: its current instant, which is fixed in replay."""
 
     now: datetime
     replay: bool
 
 
-class Readiness(Closed):
-    """What the service answers with. ``notes`` are sentences on what is not as it should be."""
+class Readiness(ContractModel):
+    """The parts that answers are made from. ``notes`` are sentences on what is degraded."""
 
     ready: bool
     model: ModelName

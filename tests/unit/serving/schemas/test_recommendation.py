@@ -1,3 +1,5 @@
+"""The contract of recommendations: valid and refused requests."""
+
 import pytest
 from pydantic import ValidationError
 
@@ -16,7 +18,7 @@ def line(**changes) -> dict:
     return {"product_id": "1", "quantity": 1, "unit_price": 0.5} | changes
 
 
-def test_request_of_the_design_is_accepted():
+def test_request_with_every_usual_field_is_accepted():
     request = RecommendationRequest.model_validate(
         PLAIN | {"k": 10, "cart": [line(product_id="1095275")], "explain": False}
     )
@@ -39,8 +41,9 @@ def test_bounds_of_k_are_included(k):
 
 
 @pytest.mark.parametrize("placement", ["home", "cart", "checkout", "member", "campaign"])
-def test_every_placement_is_known(placement):
-    RecommendationRequest.model_validate(PLAIN | {"placement": placement})
+def test_every_placement_is_accepted(placement):
+    request = RecommendationRequest.model_validate(PLAIN | {"placement": placement})
+    assert request.placement == placement
 
 
 @pytest.mark.parametrize("placement", ["Home", "", None, 1])
@@ -64,7 +67,7 @@ def test_quantity_is_a_positive_number(quantity):
 
 
 @pytest.mark.parametrize("price", [-0.01, float("nan"), float("inf"), "1", 1e300])
-def test_unit_price_is_no_less_than_nothing(price):
+def test_unit_price_is_not_negative(price):
     assert "unit_price" in refused(cart=[line(unit_price=price)])
 
 
@@ -89,8 +92,10 @@ def test_as_of_in_another_zone_is_the_same_instant():
     assert request.as_of.isoformat() == "2017-12-31T05:00:00+00:00"
 
 
-def test_model_made_of_values_is_like_one_that_was_checked():
+def test_unchecked_model_equals_a_checked_one():
     values = {"name": "coupon_ranker", "version": "3"}
-    made, checked = ModelName.made_of(values), ModelName(**values)
-    assert made == checked and made.model_dump_json() == checked.model_dump_json()
-    assert made.model_copy(update={"version": "4"}) == ModelName(name="coupon_ranker", version="4")
+    unchecked, checked = ModelName.construct_unchecked(values), ModelName(**values)
+    assert unchecked == checked and unchecked.model_dump_json() == checked.model_dump_json()
+    assert unchecked.model_copy(update={"version": "4"}) == ModelName(
+        name="coupon_ranker", version="4"
+    )
