@@ -1,4 +1,4 @@
-# Every verb makes its own environment in .venv from the lock; nothing else is needed.
+# Each target first builds the environment in .venv from the lock. It needs Python 3.11 and make.
 PYTHON ?= python3.11
 BIN := .venv/bin
 
@@ -7,7 +7,7 @@ BIN := .venv/bin
 demo: .venv/ready
 	$(BIN)/clipwise demo
 
-# A file's tests share what they set up, so a file is one worker's.
+# The tests of a file share their set-up, so one worker runs a whole file.
 test: .venv/ready
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
@@ -15,7 +15,7 @@ unit: .venv/ready
 	$(BIN)/pytest tests/unit
 
 lint: .venv/ready
-	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 bench: .venv/ready
 	$(BIN)/python -m tests.benchmarks backbone
@@ -26,7 +26,8 @@ bench-pit: .venv/ready
 bench-serving: .venv/ready
 	$(BIN)/python -m tests.benchmarks serving
 
-# What CI does in a short form, in full: 100,000 fuzzed requests, and every fault 20 times.
+# The full size of two tests that CI runs in short form: 100,000 fuzzed requests, 20 rounds of each
+# fault.
 soak: .venv/ready
 	CLIPWISE_FUZZED=100000 $(BIN)/pytest tests/e2e/test_doors.py -k fuzzed -s
 	CLIPWISE_FAULT_ROUNDS=20 $(BIN)/pytest tests/e2e/test_faults.py -s
@@ -37,7 +38,7 @@ up: .venv/ready
 down: .venv/ready
 	infra/local down
 
-# The lock: every package with its hashes, and no index.
+# Regenerates the lock: every package with its hashes, and no index.
 lock: .venv/ready
 	$(PYTHON) -m venv .venv/uv && .venv/uv/bin/pip install --quiet uv
 	.venv/uv/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
