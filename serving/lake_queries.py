@@ -1,29 +1,32 @@
-"""What the service holds of what the lake knows: ids, terms, redemptions, departments."""
+"""SQL queries on the lake: ids, terms, active users, redemptions, departments."""
 
 from collections.abc import Collection
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING
 
 from serving.candidates.terms import TermColumns
 from serving.events.redemption_feed import RedemptionSeen
 from serving.online.feast_reader import FeastOnline
 
+if TYPE_CHECKING:
+    from feature_repo.lake.reader import Lake
+
 _DAYS_BACK = (1, 7, 28)
-"""How far to look for who did something: a shop with many users is not read further than needed."""
+"""Days of events to read for active users; each step only if the one before finds too few."""
 
 
-def coupon_ids(lake: Any) -> list[str]:
-    """The ids of all coupons that the lake knows now."""
+def coupon_ids(lake: "Lake") -> list[str]:
+    """Returns the ids of all coupons, sorted."""
     return sorted(lake.known("coupons", lake.state())["coupon_id"].to_pylist())
 
 
-def product_ids(lake: Any) -> frozenset[str]:
-    """The ids of all products that the lake knows now."""
+def product_ids(lake: "Lake") -> frozenset[str]:
+    """Returns the ids of all products."""
     return frozenset(lake.known("products", lake.state())["product_id"].to_pylist())
 
 
-def stated_terms(lake: Any, terms: FeastOnline) -> TermColumns:
-    """The terms of all coupons and products for which the lake has any."""
+def stated_terms(lake: "Lake", terms: FeastOnline) -> TermColumns:
+    """Returns the terms of all coupons and products that have a row of terms in the lake."""
     state = lake.state()
     coupons, products = (
         sorted(lake.known(f"{name}_terms", state)[f"{name}_id"].to_pylist())
@@ -32,10 +35,10 @@ def stated_terms(lake: Any, terms: FeastOnline) -> TermColumns:
     return TermColumns(terms.coupons(coupons), terms.products(products))
 
 
-def active_users(lake: Any, most: int) -> list[str]:
-    """The ids of those who did something last, the last one first; at most so many.
+def active_users(lake: "Lake", limit: int) -> list[str]:
+    """Returns at most ``limit`` ids of users with an event, the most recent event first.
 
-    Nobody is among them who did nothing in the last weeks.
+    Leaves out users without an event in the last 28 days of the lake.
     """
     from feature_repo.lake.duckdb_files import query
 
@@ -44,19 +47,18 @@ def active_users(lake: Any, most: int) -> list[str]:
         start = state.watermark - timedelta(days=days)
         rows = query(
             f"SELECT user_id FROM ({lake.scan('events', state, start, state.watermark)}) "
-            f"GROUP BY user_id ORDER BY max(event_timestamp) DESC, user_id LIMIT {most}"
+            f"GROUP BY user_id ORDER BY max(event_timestamp) DESC, user_id LIMIT {limit}"
         )
         found = rows["user_id"].to_pylist()
-        if len(found) == most:
+        if len(found) == limit:
             break
     return found
 
 
-def redeemed(lake: Any, coupons: Collection[str], names: Collection[str]) -> list[RedemptionSeen]:
-    """The redemptions of these ids, and those of which any version names one of these coupons.
-
-    Each is as its version says that counts now.
-    """
+def redemptions(
+    lake: "Lake", coupons: Collection[str], redemption_ids: Collection[str]
+) -> list[RedemptionSeen]:
+    """Returns redemptions with these ids or coupons (in any version), in their current version."""
     import pyarrow as pa
 
     from feature_repo.lake.duckdb_files import query
@@ -68,13 +70,13 @@ def redeemed(lake: Any, coupons: Collection[str], names: Collection[str]) -> lis
         f"SELECT redemption_id FROM ({lake.scan('redemptions', state)}) "
         "WHERE coupon_id IN (SELECT coupon_id FROM wanted) UNION SELECT name FROM named)",
         wanted=pa.table({"coupon_id": pa.array(sorted(coupons), pa.string())}),
-        named=pa.table({"name": pa.array(sorted(names), pa.string())}),
+        named=pa.table({"name": pa.array(sorted(redemption_ids), pa.string())}),
     )
     return [RedemptionSeen(*row.values()) for row in rows.to_pylist()]
 
 
-def coupon_departments(lake: Any) -> dict[str, str]:
-    """The department of most of a coupon's products, by coupon; of equals the first in order."""
+def coupon_departments(lake: "Lake") -> dict[str, str]:
+    """Returns each coupon's department: that of most of its products, ties by name."""
     from feature_repo.lake.duckdb_files import query
 
     state = lake.state()

@@ -23,7 +23,7 @@ from serving.lake_queries import (
     coupon_departments,
     coupon_ids,
     product_ids,
-    redeemed,
+    redemptions,
     stated_terms,
 )
 from serving.ledger.ledger import Ledger
@@ -135,11 +135,11 @@ def _usage(settings: Settings, lake: Lake, catalog: Catalog) -> Usage:
         ledger,
         catalog.current_index,
         lambda: lake.state().number,
-        partial(redeemed, lake),
+        partial(redemptions, lake),
         Inbox(path).redemptions,
     )
     guarded = ResilientLedger(ledger, settings.online.pause_seconds, time.monotonic)
-    return Usage(guarded, feed, Inbox(path, feed.take))
+    return Usage(guarded, feed, Inbox(path, feed.add))
 
 
 def _ledger(settings: Settings) -> Ledger:

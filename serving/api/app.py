@@ -121,7 +121,7 @@ def _add_contract(app: FastAPI, service: Service) -> DirectRoute:
 
     @app.post("/v1/events", responses=CONTRACT_PROBLEMS, summary="Take in what users did")
     def take_events(batch: EventBatch) -> EventReceipt:
-        receipt = service.inbox.take(batch.events, service.clock.now())
+        receipt = service.inbox.store(batch.events, service.clock.now())
         service.metrics.events(receipt)
         return receipt
 

@@ -1,4 +1,4 @@
-"""Events of the shop: a durable inbox, and redemptions for the ledger.
+"""Events of the shop: a durable inbox, and the feed of redemptions into the ledger.
 
-Imports the event schemas and the ledger. Offers `Inbox` to the API.
+Imports the event schemas, candidates, rules and the ledger. Offers `Inbox` to the API.
 """

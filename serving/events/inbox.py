@@ -1,7 +1,7 @@
-"""The inbox: events that arrive over HTTP, stored durably and each once.
+"""The inbox: stores events that arrive over HTTP, durably and each once.
 
-An accepted event survives a crash: it lies in an SQLite file. Feeding it to the lake and to the
-online features is a later step; this module only takes in.
+An accepted event survives a crash: it is in an SQLite file. The lake and the online features get it
+in a later step, not from this module.
 """
 
 import json
@@ -18,15 +18,15 @@ from pydantic import ValidationError
 
 from feature_repo.contract import LARGEST
 from feature_repo.instants import microseconds
-from serving.errors import StorageFailed
+from serving.errors import StorageFailed, translated
 from serving.events.redemption_feed import RedemptionSeen
 from serving.schemas.event import REDEMPTION, Event, EventReceipt, Rejection
 
-# Clocks of sender and service never agree to the second.
 CLOCK_SKEW = timedelta(seconds=60)
+"""Time that an event may be ahead of the service, as clocks differ."""
 
 _MOST_PLACES = 20
-"""Places that the reason of a rejection names: more than an event has fields."""
+"""Most places in the reason of a rejection: more than an event has fields."""
 
 _CREATE = """
 create table if not exists inbox (
@@ -35,56 +35,60 @@ create table if not exists inbox (
     content text not null
 ) without rowid
 """
+_DRIVER_ERRORS = (sqlite3.Error, OSError)
+
 _INSERT = "insert into inbox values (?, ?, ?) on conflict (event_id) do nothing"
 _SELECT = "select content from inbox where event_id = ?"
 _REDEMPTIONS = f"""
 select content from inbox where json_extract(content, '$.event_type') = '{REDEMPTION}'"""
 
 
-class Refused(Exception):
-    """Why an event is not taken in, as one sentence."""
+class EventRefused(Exception):
+    """An invalid event; the message is the reason, as one sentence."""
 
 
 class Inbox:
-    """Stores events in the SQLite file ``path``; the first call makes it.
+    """A store of events in the SQLite file ``path``, which the first call creates.
 
-    ``redeemed`` hears of the redemptions of a batch once they are stored.
+    ``on_redemptions`` is called with the redemptions of a batch after they are stored.
     """
 
     def __init__(
-        self, path: Path, redeemed: Callable[[Sequence[RedemptionSeen]], None] = lambda used: None
+        self,
+        path: Path,
+        on_redemptions: Callable[[Sequence[RedemptionSeen]], None] = lambda redemptions: None,
     ) -> None:
         self._path = path
-        self._redeemed = redeemed
+        self._on_redemptions = on_redemptions
         self._lock = threading.Lock()
 
-    def take(self, batch: Sequence[Any], arrived: datetime) -> EventReceipt:
-        """Store every sound event of the batch, all in one transaction.
+    def store(self, batch: Sequence[Any], arrived: datetime) -> EventReceipt:
+        """Stores every valid event of the batch, all in one transaction.
 
-        ``arrived`` is when they became known, and the latest instant (give or take the clocks'
-        skew) at which they can have happened. Raises StorageFailed; then nothing was stored.
+        ``arrived`` is the instant of arrival. An event may be at most CLOCK_SKEW later. Raises
+        StorageFailed; then no event is stored.
         """
-        try:
-            with self._lock, closing(self._connect()) as connection, connection:
-                receipt, used = _take(connection, batch, arrived)
-        except (sqlite3.Error, OSError) as error:
-            raise StorageFailed(
-                "The events could not be stored and none was taken in; send the batch again later."
-            ) from error
-        if used:
-            self._redeemed(used)
+        with (
+            translated(_DRIVER_ERRORS, _not_stored),
+            self._lock,
+            closing(self._connect()) as connection,
+            connection,
+        ):
+            receipt, redemptions = _store_batch(connection, batch, arrived)
+        if redemptions:
+            self._on_redemptions(redemptions)
         return receipt
 
     def redemptions(self) -> list[RedemptionSeen]:
-        """All redemptions that came so far. Raises StorageFailed."""
+        """Reads all redemptions stored so far. Raises StorageFailed."""
         if not self._path.exists():
             return []
-        try:
-            with closing(self._connect()) as connection:
-                rows = connection.execute(_REDEMPTIONS).fetchall()
-        except (sqlite3.Error, OSError) as error:
-            raise StorageFailed(f"The inbox {self._path.name} could not be read.") from error
-        return [_used(json.loads(content)) for (content,) in rows]
+        with (
+            translated(_DRIVER_ERRORS, self._not_read),
+            closing(self._connect()) as connection,
+        ):
+            rows = connection.execute(_REDEMPTIONS).fetchall()
+        return [_redemption_seen(json.loads(content)) for (content,) in rows]
 
     def _connect(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,18 +98,31 @@ class Inbox:
         connection.execute(_CREATE)
         return connection
 
+    def _not_read(self, error: Exception) -> StorageFailed:
+        return StorageFailed(
+            f"The inbox {self._path.name} could not be read ({error}); it is read again at the "
+            "next refresh."
+        )
 
-def _take(
+
+def _not_stored(error: Exception) -> StorageFailed:
+    return StorageFailed(
+        "The events could not be stored, and none of them was; send the batch again later."
+    )
+
+
+def _store_batch(
     connection: sqlite3.Connection, batch: Sequence[Any], arrived: datetime
 ) -> tuple[EventReceipt, list[RedemptionSeen]]:
-    accepted, rejections, used = 0, [], []
+    """Stores the valid events; returns the receipt and the redemptions among them."""
+    accepted, rejections, redemptions = 0, [], []
     for position, raw in enumerate(batch):
         try:
-            event = checked(raw, arrived)
+            event = check(raw, arrived)
             accepted += _store(connection, event, arrived)
             if event.event_type == REDEMPTION:
-                used.append(_used(json.loads(content_of(event))))
-        except Refused as refused:
+                redemptions.append(_redemption_seen(json.loads(content_of(event))))
+        except EventRefused as refused:
             rejections.append(Rejection(index=position, event_id=_id_of(raw), reason=str(refused)))
     receipt = EventReceipt(
         accepted=accepted,
@@ -113,11 +130,11 @@ def _take(
         rejected=len(rejections),
         rejections=tuple(rejections),
     )
-    return receipt, used
+    return receipt, redemptions
 
 
-def _used(content: Mapping[str, Any]) -> RedemptionSeen:
-    """A stored redemption; its event's id is its id in the raw table ``redemptions``."""
+def _redemption_seen(content: Mapping[str, Any]) -> RedemptionSeen:
+    """Builds a redemption; its event's id is its id in the raw table ``redemptions``."""
     return RedemptionSeen(
         content["event_id"],
         content["user_id"],
@@ -128,7 +145,7 @@ def _used(content: Mapping[str, Any]) -> RedemptionSeen:
 
 
 def _store(connection: sqlite3.Connection, event: Event, arrived: datetime) -> bool:
-    """True if the event is new, False if it was here already. Raises Refused."""
+    """Stores an event; true if it is new, false if it is a duplicate. Raises EventRefused."""
     learned = event.created_timestamp or arrived
     content = content_of(event)
     row = (event.event_id, microseconds(learned), content)
@@ -136,40 +153,42 @@ def _store(connection: sqlite3.Connection, event: Event, arrived: datetime) -> b
         return True
     (stored,) = connection.execute(_SELECT, (event.event_id,)).fetchone()
     if stored != content:
-        raise Refused("event_id belongs to another event; bring a correction with clipwise ingest")
+        raise EventRefused(
+            "event_id belongs to another event; correct an event with clipwise ingest"
+        )
     return False
 
 
-def checked(raw: Any, arrived: datetime) -> Event:
-    """The event, if it follows the contract and has happened by ``arrived``. Raises Refused."""
+def check(raw: Any, arrived: datetime) -> Event:
+    """Returns the event if it is valid and not later than ``arrived``. Raises EventRefused."""
     try:
         event = Event.model_validate(raw)
     except ValidationError as error:
         places = islice(error.errors(), _MOST_PLACES)
-        raise Refused("; ".join(_sentence(entry) for entry in places)) from error
+        raise EventRefused("; ".join(_sentence(entry) for entry in places)) from error
     if event.event_timestamp - arrived > CLOCK_SKEW:
-        raise Refused("event_timestamp lies in the future")
+        raise EventRefused("event_timestamp is in the future")
     if event.created_timestamp is not None and event.created_timestamp < event.event_timestamp:
-        raise Refused("created_timestamp is before event_timestamp")
+        raise EventRefused("created_timestamp is before event_timestamp")
     if event.event_type == REDEMPTION:
-        return _checked_redemption(event)
+        return _check_redemption(event)
     if event.event_type != "search" and event.product_id is None:
-        raise Refused("product_id is missing; only a search or a redemption may leave it out")
+        raise EventRefused("product_id is missing; only a search or a redemption may leave it out")
     if event.coupon_id is not None or event.discount_amount is not None:
-        raise Refused("only a redemption has a coupon_id or discount_amount")
+        raise EventRefused("only a redemption has a coupon_id or discount_amount")
     return event
 
 
-def _checked_redemption(event: Event) -> Event:
+def _check_redemption(event: Event) -> Event:
     if event.coupon_id is None:
-        raise Refused("coupon_id is missing; a redemption must name its coupon")
+        raise EventRefused("coupon_id is missing; a redemption must name its coupon")
     if event.discount_amount is not None and event.discount_amount > LARGEST:
-        raise Refused(f"discount_amount must be at most {LARGEST}")
+        raise EventRefused(f"discount_amount must be at most {LARGEST}")
     return event
 
 
 def content_of(event: Event) -> str:
-    """An event's fields as canonical JSON, its instant in microseconds: equal if they are equal."""
+    """Returns an event as canonical JSON: equal events have equal text, in microseconds."""
     fields = event.model_dump(exclude={"created_timestamp"}, exclude_none=True)
     fields["event_timestamp"] = microseconds(event.event_timestamp)
     return json.dumps(fields, sort_keys=True)
@@ -186,5 +205,5 @@ def _id_of(raw: Any) -> str | None:
 
 
 def _plain(text: str) -> str:
-    """Text that any answer can carry: half characters are escaped, the rest is cut."""
+    """Returns text that any answer can contain: at most 256 characters, surrogates escaped."""
     return text[:256].encode("utf-8", "backslashreplace").decode()

@@ -38,7 +38,7 @@ class FakeInbox:
     def __init__(self, failing: bool = False):
         self.failing, self.batches = failing, []
 
-    def take(self, batch, arrived: datetime) -> EventReceipt:
+    def store(self, batch, arrived: datetime) -> EventReceipt:
         if self.failing:
             raise StorageFailed("The events could not be stored.")
         self.batches.append((batch, arrived))

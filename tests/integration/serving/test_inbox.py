@@ -37,27 +37,27 @@ def outcome(receipt) -> tuple[int, int, int]:
 
 
 def test_accepted_events_are_in_the_file(inbox, tmp_path):
-    assert outcome(inbox.take([event("a"), event("b")], ARRIVED)) == (2, 0, 0)
+    assert outcome(inbox.store([event("a"), event("b")], ARRIVED)) == (2, 0, 0)
     assert stored(tmp_path) == ["a", "b"]
 
 
 def test_event_sent_twice_is_a_duplicate_within_and_across_batches_and_restarts(inbox, tmp_path):
-    assert outcome(inbox.take([event(), event()], ARRIVED)) == (1, 1, 0)
-    assert outcome(Inbox(tmp_path / "inbox.db").take([event()], ARRIVED)) == (0, 1, 0)
+    assert outcome(inbox.store([event(), event()], ARRIVED)) == (1, 1, 0)
+    assert outcome(Inbox(tmp_path / "inbox.db").store([event()], ARRIVED)) == (0, 1, 0)
 
 
 def test_same_instant_in_another_zone_is_a_duplicate(inbox):
-    inbox.take([event()], ARRIVED)
+    inbox.store([event()], ARRIVED)
     same = event(event_timestamp="2017-12-30T13:12:00-05:00")
-    assert outcome(inbox.take([same], ARRIVED)) == (0, 1, 0)
+    assert outcome(inbox.store([same], ARRIVED)) == (0, 1, 0)
 
 
-def test_other_content_under_a_known_id_is_rejected_and_the_first_kept(inbox):
-    inbox.take([event()], ARRIVED)
-    receipt = inbox.take([event(amount=60)], ARRIVED)
+def test_other_event_under_a_stored_id_is_rejected_and_the_first_kept(inbox):
+    inbox.store([event()], ARRIVED)
+    receipt = inbox.store([event(amount=60)], ARRIVED)
     assert outcome(receipt) == (0, 0, 1)
     assert "another event" in receipt.rejections[0].reason
-    assert outcome(inbox.take([event()], ARRIVED)) == (0, 1, 0)
+    assert outcome(inbox.store([event()], ARRIVED)) == (0, 1, 0)
 
 
 @pytest.mark.parametrize(
@@ -78,45 +78,45 @@ def test_other_content_under_a_known_id_is_rejected_and_the_first_kept(inbox):
         (event(user_id="\ud800"), "user_id"),
     ],
 )
-def test_bad_event_is_rejected_with_the_reason_and_the_others_are_taken(inbox, bad, reason):
-    receipt = inbox.take([event("a"), bad, event("b")], ARRIVED)
+def test_invalid_event_is_rejected_with_the_reason_and_the_others_are_stored(inbox, bad, reason):
+    receipt = inbox.store([event("a"), bad, event("b")], ARRIVED)
     assert outcome(receipt) == (2, 0, 1)
     assert receipt.rejections[0].index == 1
     assert reason in receipt.rejections[0].reason
     receipt.model_dump_json()
 
 
-def test_rejection_names_the_event_even_by_an_id_that_is_no_text(inbox):
-    receipt = inbox.take([event("bad", amount=-1), event("\ud800"), event(3)], ARRIVED)
+def test_rejection_names_the_event_even_by_an_id_that_is_not_valid_text(inbox):
+    receipt = inbox.store([event("bad", amount=-1), event("\ud800"), event(3)], ARRIVED)
     assert [rejection.event_id for rejection in receipt.rejections] == ["bad", "\\ud800", None]
     receipt.model_dump_json()
 
 
-def test_reason_of_an_event_of_very_many_names_stays_short(inbox):
-    (rejection,) = inbox.take([event() | {f"n{i}": 0 for i in range(5_000)}], ARRIVED).rejections
+def test_reason_is_short_even_for_an_event_with_thousands_of_unknown_fields(inbox):
+    (rejection,) = inbox.store([event() | {f"n{i}": 0 for i in range(5_000)}], ARRIVED).rejections
     assert "n0: " in rejection.reason and len(rejection.reason) < 2_000
 
 
 def test_search_needs_no_product(inbox):
     search = event(event_type="search", product_id=None, quantity=None, amount=None)
-    assert outcome(inbox.take([search], ARRIVED)) == (1, 0, 0)
+    assert outcome(inbox.store([search], ARRIVED)) == (1, 0, 0)
 
 
-def test_sender_may_run_a_minute_ahead_of_the_service(inbox):
-    assert outcome(inbox.take([event(event_timestamp="2017-12-31T00:01:00Z")], ARRIVED))[0] == 1
+def test_clock_of_the_sender_may_be_a_minute_ahead(inbox):
+    assert outcome(inbox.store([event(event_timestamp="2017-12-31T00:01:00Z")], ARRIVED))[0] == 1
 
 
-def test_events_are_learned_when_they_arrive_unless_the_sender_says_otherwise(inbox, tmp_path):
-    inbox.take([event("a"), event("b", created_timestamp="2017-12-30T19:00:00Z")], ARRIVED)
+def test_event_is_learned_at_its_arrival_unless_the_sender_states_an_instant(inbox, tmp_path):
+    inbox.store([event("a"), event("b", created_timestamp="2017-12-30T19:00:00Z")], ARRIVED)
     with sqlite3.connect(tmp_path / "inbox.db") as connection:
         learned = dict(connection.execute("select event_id, created_timestamp from inbox"))
     assert learned == {"a": 1514678400000000, "b": 1514660400000000}
 
 
-def test_store_that_cannot_be_written_takes_nothing_in_and_says_so(tmp_path):
+def test_unwritable_store_refuses_the_batch_in_one_sentence(tmp_path):
     (tmp_path / "inbox.db").mkdir()
     with pytest.raises(StorageFailed, match="send the batch again"):
-        Inbox(tmp_path / "inbox.db").take([event()], ARRIVED)
+        Inbox(tmp_path / "inbox.db").store([event()], ARRIVED)
 
 
 def redemption(event_id: str = "r1", **changes) -> dict:
@@ -130,21 +130,21 @@ def redemption(event_id: str = "r1", **changes) -> dict:
     } | changes
 
 
-def test_redemptions_are_told_once_they_are_stored_even_if_they_were_here_before(tmp_path):
-    told = []
-    inbox = Inbox(tmp_path / "inbox.db", told.extend)
-    inbox.take([event(), redemption()], ARRIVED)
-    inbox.take([redemption(), redemption("r2", discount_amount=None)], ARRIVED)
+def test_stored_redemptions_are_passed_on_and_so_are_duplicates(tmp_path):
+    received = []
+    inbox = Inbox(tmp_path / "inbox.db", received.extend)
+    inbox.store([event(), redemption()], ARRIVED)
+    inbox.store([redemption(), redemption("r2", discount_amount=None)], ARRIVED)
     at = 1_514_657_520_000_000
     one, two = (
         RedemptionSeen("r1", "900", "c1", at, 50),
         RedemptionSeen("r2", "900", "c1", at, None),
     )
-    assert told == [one, one, two]
+    assert received == [one, one, two]
     assert Inbox(tmp_path / "inbox.db").redemptions() == [one, two]
 
 
-def test_an_inbox_that_was_never_used_has_no_redemptions(tmp_path):
+def test_new_inbox_has_no_redemptions(tmp_path):
     assert Inbox(tmp_path / "inbox.db").redemptions() == []
 
 
@@ -158,8 +158,8 @@ def test_an_inbox_that_was_never_used_has_no_redemptions(tmp_path):
         (event(discount_amount=5), "only a redemption has a coupon_id or discount_amount"),
     ],
 )
-def test_redemption_names_its_coupon_and_nothing_else_does(tmp_path, raw, reason):
-    told = []
-    receipt = Inbox(tmp_path / "inbox.db", told.extend).take([raw], ARRIVED)
+def test_redemption_needs_a_coupon_and_no_other_event_may_have_one(tmp_path, raw, reason):
+    received = []
+    receipt = Inbox(tmp_path / "inbox.db", received.extend).store([raw], ARRIVED)
     assert outcome(receipt) == (0, 0, 1) and reason in receipt.rejections[0].reason
-    assert told == []
+    assert received == []

@@ -1,7 +1,7 @@
 import pytest
 
 from feature_repo.lake.reader import Lake
-from serving.lake_queries import active_users, redeemed
+from serving.lake_queries import active_users, redemptions
 from tests.support.landing_batches import day, land, purchase, rows
 
 
@@ -14,23 +14,23 @@ def redemption(name: str, coupon: str, learned: int = 0) -> dict:
     }
 
 
-def test_redemptions_of_a_coupon_are_also_those_that_were_corrected_to_another_one(tmp_path):
+def test_redemptions_of_a_coupon_include_those_corrected_to_another_coupon(tmp_path):
     lake = Lake(tmp_path)
     first = [redemption(name, coupon) for name, coupon in (("r1", "a"), ("r2", "b"), ("r3", "b"))]
     land(lake, {"redemptions": rows("redemptions", *first)})
     land(lake, {"redemptions": rows("redemptions", redemption("r1", "b", learned=1))})
 
-    def told(coupons, names=()):
-        return {one.redemption_id: one.coupon_id for one in redeemed(lake, coupons, names)}
+    def coupon_by_id(coupons, ids=()):
+        return {one.redemption_id: one.coupon_id for one in redemptions(lake, coupons, ids)}
 
-    assert told({"a"}) == {"r1": "b"}
-    assert told({"a"}, ["r3", "nobody"]) == {"r1": "b", "r3": "b"}
-    assert told({"b"}) == {"r1": "b", "r2": "b", "r3": "b"}
-    assert told(()) == {}
+    assert coupon_by_id({"a"}) == {"r1": "b"}
+    assert coupon_by_id({"a"}, ["r3", "unknown"]) == {"r1": "b", "r3": "b"}
+    assert coupon_by_id({"b"}) == {"r1": "b", "r2": "b", "r3": "b"}
+    assert coupon_by_id(()) == {}
 
 
 def at(days: float, user_id: str) -> dict:
-    """A purchase so many days before the last instant that the lake is complete to."""
+    """A purchase ``days`` before the watermark of the lake."""
     number = END - days
     return purchase(f"{user_id}-{days}", number) | {"user_id": user_id}
 
@@ -47,7 +47,7 @@ def shop(tmp_path) -> Lake:
 
 
 @pytest.mark.parametrize(
-    ("most", "found"), [(1, "b"), (2, "ba"), (3, "bac"), (4, "bacd"), (9, "bacd")]
+    ("limit", "found"), [(1, "b"), (2, "ba"), (3, "bac"), (4, "bacd"), (9, "bacd")]
 )
-def test_the_users_active_last_come_first_and_nobody_from_long_ago(shop, most, found):
-    assert active_users(shop, most) == list(found)
+def test_most_recently_active_users_come_first_and_inactive_ones_are_left_out(shop, limit, found):
+    assert active_users(shop, limit) == list(found)

@@ -1,4 +1,4 @@
-from serving.events.redemption_feed import RedemptionFeed, RedemptionSeen, tracked
+from serving.events.redemption_feed import RedemptionFeed, RedemptionSeen, limited_coupons
 from serving.ledger.ledger import Redemption
 from tests.support.serving_fakes import FakeLedger, coupon, index_of
 
@@ -16,14 +16,14 @@ def used(name: str, coupon_id: str = "total", amount: int | None = 20) -> Redemp
 
 
 class Sources:
-    """A lake and an inbox that say what they are told, and how often they were read."""
+    """A lake and an inbox with the given redemptions; notes the queries."""
 
     def __init__(self, lake=(), inbox=(), mark: int = 1):
-        self.lake, self.inbox, self.mark, self.asked = list(lake), list(inbox), mark, []
+        self.lake, self.inbox, self.mark, self.queried = list(lake), list(inbox), mark, []
         self.named = []
 
     def in_lake(self, coupons, names) -> list[RedemptionSeen]:
-        self.asked.append(sorted(coupons))
+        self.queried.append(sorted(coupons))
         self.named = sorted(names)
         return self.lake
 
@@ -34,26 +34,26 @@ def feeder(ledger: FakeLedger, sources: Sources, index=INDEX) -> RedemptionFeed:
     )
 
 
-def test_coupons_whose_redemptions_count_are_those_with_a_limit():
-    assert tracked(INDEX) == {"total", "mine"}
+def test_redemptions_count_only_for_coupons_with_a_limit():
+    assert limited_coupons(INDEX) == {"total", "mine"}
 
 
-def test_everything_known_is_fed_once_and_again_when_the_lake_has_changed():
+def test_all_redemptions_are_fed_once_and_again_after_a_change_of_the_lake():
     ledger, sources = FakeLedger(), Sources([used("r1")], [used("e1"), used("e2", "free")])
     feed = feeder(ledger, sources)
     feed.refresh()
     feed.refresh()
-    assert sorted(ledger.redeemed) == ["e1", "r1"] and sources.asked == [["mine", "total"]]
+    assert sorted(ledger.redeemed) == ["e1", "r1"] and sources.queried == [["mine", "total"]]
     sources.lake, sources.mark = [used("r1"), used("r2")], 2
     feed.refresh()
     assert sorted(ledger.redeemed) == ["e1", "r1", "r2"]
 
 
-def test_lake_has_the_last_word_on_a_redemption_that_came_over_http():
+def test_lake_corrects_a_redemption_that_arrived_over_http():
     ledger = FakeLedger()
     feed = feeder(ledger, Sources([used("r1", amount=90)], [used("r1", amount=20)]))
     feed.refresh()
-    feed.take([used("r1", amount=20)])
+    feed.add([used("r1", amount=20)])
     assert ledger.redeemed == {"r1": Redemption("r1", "900", "total", "1", 7, 90)}
 
 
@@ -70,74 +70,74 @@ def test_redemption_corrected_to_a_coupon_without_a_limit_no_longer_counts_for_i
     }
 
 
-def test_redemption_whose_amount_nobody_knows_counts_with_the_most_it_can_be():
+def test_redemption_of_an_unknown_amount_counts_with_the_highest_value_of_its_coupon():
     ledger = FakeLedger()
-    feeder(ledger, Sources()).take([used("r1", amount=None), used("r2", "mine", None)])
+    feeder(ledger, Sources()).add([used("r1", amount=None), used("r2", "mine", None)])
     assert {name: one.amount for name, one in ledger.redeemed.items()} == {"r1": 300, "r2": 0}
 
 
-def test_what_could_not_be_entered_comes_with_the_next_refresh():
+def test_redemption_that_could_not_be_entered_is_fed_by_the_next_refresh():
     ledger, sources = FakeLedger(), Sources()
     feed = feeder(ledger, sources)
     feed.refresh()
     ledger.broken = True
-    feed.take([used("e1")])
+    feed.add([used("e1")])
     ledger.broken, sources.inbox = False, [used("e1")]
     feed.refresh()
     assert list(ledger.redeemed) == ["e1"]
 
 
-def test_what_arrives_before_there_is_an_index_comes_with_the_first_refresh():
+def test_redemption_that_arrives_before_the_first_index_is_fed_by_the_first_refresh():
     ledger, sources = FakeLedger(), Sources(inbox=[used("e1")])
     early = feeder(ledger, sources, index=None)
-    early.take([used("e1")])
+    early.add([used("e1")])
     early.refresh()
     assert ledger.redeemed == {}
     feeder(ledger, sources).refresh()
     assert list(ledger.redeemed) == ["e1"]
 
 
-def test_ledger_that_lost_what_it_had_is_fed_again():
+def test_emptied_ledger_is_fed_again():
     ledger, sources = FakeLedger(), Sources([used("r1")])
     feed = feeder(ledger, sources)
     feed.refresh()
     ledger.empty()
-    feed.take([used("e1")])
+    feed.add([used("e1")])
     sources.inbox = [used("e1")]
     feed.refresh()
-    assert sorted(ledger.redeemed) == ["e1", "r1"] and len(sources.asked) == 2
+    assert sorted(ledger.redeemed) == ["e1", "r1"] and len(sources.queried) == 2
 
 
-def test_ledger_that_lost_what_came_over_http_alone_is_fed_again():
+def test_emptied_ledger_is_fed_again_with_redemptions_from_http_alone():
     ledger, sources = FakeLedger(), Sources()
     feed = feeder(ledger, sources)
     feed.refresh()
-    feed.take([used("e1")])
+    feed.add([used("e1")])
     sources.inbox = [used("e1")]
     ledger.empty()
     feed.refresh()
     assert list(ledger.redeemed) == ["e1"]
 
 
-def test_ledger_that_was_emptied_is_fed_again_though_another_service_entered_something_since():
+def test_emptied_ledger_is_fed_again_even_if_another_service_entered_a_redemption_since():
     ledger, sources = FakeLedger(), Sources([used("r1")])
     feed = feeder(ledger, sources)
     feed.refresh()
     ledger.empty()
-    feeder(ledger, Sources()).take([used("e1")])
+    feeder(ledger, Sources()).add([used("e1")])
     feed.refresh()
     assert sorted(ledger.redeemed) == ["e1", "r1"]
 
 
-def test_lake_without_redemptions_is_not_read_again_and_again():
+def test_lake_without_redemptions_is_read_once():
     ledger, sources = FakeLedger(), Sources()
     feed = feeder(ledger, sources)
     feed.refresh()
     feed.refresh()
-    assert len(sources.asked) == 1
+    assert len(sources.queried) == 1
 
 
-def test_lake_is_not_read_where_no_coupon_has_a_limit():
+def test_lake_is_not_read_without_a_coupon_with_a_limit():
     sources = Sources([used("r1")])
     feeder(FakeLedger(broken=True), sources, index_of(coupon("free", "1"))).refresh()
-    assert sources.asked == []
+    assert sources.queried == []
