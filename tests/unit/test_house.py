@@ -66,7 +66,7 @@ ROOMS: Mapping[str, str] = {
     ),
     "training.report": (
         "training.data training.evaluation training.models training.registry "
-        "training.studies feature_repo.transforms.request"
+        "training.studies feature_repo.instants feature_repo.lake feature_repo.transforms.request"
     ),
     "training.studies": (
         "training.data training.evaluation training.models feature_repo.instants "
