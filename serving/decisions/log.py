@@ -26,6 +26,13 @@ class DecisionSink(Protocol):
         """Keeps a decision; never blocks."""
 
 
+class NoDecisionLog:
+    """A sink that drops decisions, for answers that no user sees."""
+
+    def record(self, decision: Decision) -> None:
+        """Does nothing."""
+
+
 class DecisionLog:
     """Writes decisions to Parquet files in ``folder``, in a thread.
 

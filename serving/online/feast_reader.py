@@ -33,6 +33,18 @@ class Freshness(Protocol):
         """Returns the instant up to which all views are materialized; None if one never was."""
 
 
+class AlwaysFresh:
+    """The freshness of features that are read as of the request's own instant."""
+
+    def stale_features(self, as_of: datetime) -> list[str]:
+        """Returns an empty list: no view is stale."""
+        return []
+
+    def watermark(self) -> datetime | None:
+        """Returns None: no instant is too early."""
+        return None
+
+
 @dataclass(frozen=True)
 class View:
     """A feature view of the service. ``complete_until`` is the end of its last materialization."""
