@@ -1,20 +1,20 @@
-"""Backtest: every campaign ranked by models that knew only what came before it."""
+"""Backtest: ranks every campaign with models that are trained only on earlier data."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prefect import flow
 
+from feature_repo.instants import microseconds
 from feature_repo.lake.reader import Lake
 from feature_repo.lake.state import State, instant
 from flows.experiment_data import campaign_types, dataset
 from flows.materialize import apply
-from flows.runtime import git_commit, prepare_environment, report_progress, step
+from flows.runtime import as_task, git_commit, prepare_environment, report_progress
 from training.data.dataset import build_frame, feast_reader, raw_tables
 from training.data.frame import RankingFrame, take
 from training.data.purchase_matrix import purchases_before
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Backtested:
-    """A backtest's summary and the two files that hold it."""
+    """The summary of a backtest, its JSON file, and the Parquet file with all scores."""
 
-    summary: dict
+    summary: Mapping[str, Any]
     report: Path
     predictions: Path
 
@@ -54,59 +54,69 @@ def run_backtest(
     seed: int = 2017,
     frozen_from: str | None = None,
 ) -> Backtested:
-    """Test every campaign that starts in ``[first, until)`` and write reports/backtest.json.
+    """Tests every campaign that starts in ``[first, until)`` and writes reports/backtest.json.
 
-    With ``frozen_from`` the campaigns that start before it (on which settings were chosen) and
-    those from it on are reported apart as well.
+    ``frozen_from`` adds a separate summary for the campaigns before it, on which settings were
+    chosen, and one for the campaigns from it on.
     """
     home = prepare_environment()
     lake = Lake(home)
-    state = lake.state(lake_version)
-    start = microseconds(instant(first))
-    frame = before(step(dataset)(home, state), until)
-    starts, frozen = checked_origins(frame, start), None
-    if frozen_from is not None:
-        frozen = microseconds(instant(frozen_from))
-        check_parts(frame, starts, frozen)
-    requests = before(step(request_frame)(home, state, start), until)
+    state, start = lake.state(lake_version), microseconds(instant(first))
+    frame = exposures_before(as_task(dataset)(home, state), until)
+    frozen = _frozen_start(frame, start, frozen_from)
+    requests = exposures_before(as_task(request_frame)(home, state, start), until)
     config = RankerConfig(seed=seed)
     models = contenders(config, lambda start: purchases_before(lake, state, start), seed)
-    scored, asked = step(backtest)(frame, requests, start, models, report_progress)
-    types, plans = step(campaign_types)(lake, state), step(catalog)(lake, state, scored)
-    found = step(summarize)(scored, types, plans, PLAIN_RULES, seed)
-    found["requests"] = step(compare_models)(asked, plans, PLAIN_RULES, seed)
+    scored, ranked = as_task(backtest)(frame, requests, start, models, report_progress)
+    found = summary_of(lake, state, scored, ranked, frozen, seed)
+    options = {"first": first, "until": until, "frozen_from": frozen_from, "seed": seed}
+    origin = {"config": asdict(config), "lake_version": state.number, "commit": git_commit()}
+    return as_task(write)(home, options | origin | found, scored)
+
+
+def summary_of(
+    lake: Lake,
+    state: State,
+    scored: BacktestScores,
+    ranked: BacktestScores,
+    frozen: int | None,
+    seed: int,
+) -> dict[str, Any]:
+    """Summarizes the scored exposures, the ranked requests, and the two parts around ``frozen``."""
+    types, plans = as_task(campaign_types)(lake, state), as_task(catalog)(lake, state, scored)
+    found = as_task(summarize)(scored, types, plans, PLAIN_RULES, seed)
+    found["requests"] = as_task(compare_models)(ranked, plans, PLAIN_RULES, seed)
     if frozen is not None:
-        parts = split_frozen(scored, frozen)
         found["parts"] = {
-            name: step(compare_models)(part, plans, PLAIN_RULES, seed)
-            for name, part in parts.items()
+            name: as_task(compare_models)(part, plans, PLAIN_RULES, seed)
+            for name, part in split_frozen(scored, frozen).items()
         }
-    asked = {"first": first, "until": until, "frozen_from": frozen_from, "seed": seed}
-    asked["config"] = asdict(config)
-    origin = {"lake_version": state.number, "commit": git_commit()}
-    return step(write)(home, asked | origin | found, scored)
+    return found
 
 
 def request_frame(home: Path, state: State, first: int) -> RankingFrame:
-    """The frame of what requests would have ranked from an instant on."""
+    """Builds the frame of the candidates that requests would rank.
+
+    ``first`` is the earliest request, in int64 microseconds.
+    """
     store = apply()
     store.config.offline_store.lake_version = state.number
     raw = raw_tables(Lake(home), state)
-    asked = replace(raw, exposures=request_exposures(raw.exposures, first))
+    requested = replace(raw, exposures=request_exposures(raw.exposures, first))
     return build_frame(
-        asked, feast_reader(store), lambda done, total: report_progress("requests", done, total)
+        requested, feast_reader(store), lambda done, total: report_progress("requests", done, total)
     )
 
 
 def catalog(lake: Lake, state: State, scored: BacktestScores) -> Catalog:
-    """All coupons that were tested, by their scopes, and how many users there are."""
+    """Returns the scopes of all tested coupons, and the number of users."""
     last = purchases_before(lake, state, int(scored.fold.max()))
     users = lake.known("users", state).num_rows
-    return catalog_of(last.for_coupons(scored.frame.coupon_id), users)
+    return catalog_of(last.for_coupons(scored.frame.coupon_id.tolist()), users)
 
 
-def write(home: Path, summary: dict, scored: BacktestScores) -> Backtested:
-    """Write the summary and every model's score of every pair, one model after the other."""
+def write(home: Path, summary: Mapping[str, Any], scored: BacktestScores) -> Backtested:
+    """Writes the summary, and the score of every model for every pair, one model at a time."""
     import pyarrow.parquet as pq
 
     folder = home / "reports"
@@ -129,11 +139,19 @@ def _predictions(scored: BacktestScores) -> Iterator["pa.Table"]:
         yield predictions_table(scored.frame, {name: scores}).add_column(0, "fold", folds)
 
 
-def before(frame: RankingFrame, until: str | None) -> RankingFrame:
-    """The pairs of exposures before an instant; without one, all."""
+def exposures_before(frame: RankingFrame, until: str | None) -> RankingFrame:
+    """Returns the pairs of exposures before an instant; all pairs without one."""
     return frame if until is None else take(frame, frame.as_of < microseconds(instant(until)))
 
 
-def microseconds(at: datetime) -> int:
-    """An instant as int64 microseconds since the epoch, UTC."""
-    return (at - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1)
+def _frozen_start(frame: RankingFrame, first: int, frozen_from: str | None) -> int | None:
+    """Checks the campaigns of the backtest and converts ``frozen_from`` to microseconds.
+
+    Raises BacktestError if no campaign starts at ``first`` or later, or if a part is empty.
+    """
+    starts = checked_origins(frame, first)
+    if frozen_from is None:
+        return None
+    frozen = microseconds(instant(frozen_from))
+    check_parts(frame, starts, frozen)
+    return frozen

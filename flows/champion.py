@@ -1,4 +1,4 @@
-"""Who is champion: promote a version, return to the one before, and the log of all such changes."""
+"""Champion changes: promotion, rollback, and the audit log that records them."""
 
 import logging
 from collections.abc import Mapping
@@ -16,26 +16,30 @@ log = logging.getLogger(__name__)
 
 
 class PromotionRefused(Exception):
-    """A version may not become champion; the message says why and what to do."""
+    """A version may not become champion. The message has the reason and the remedy."""
 
 
 def tracking(home: Path) -> Tracking:
-    """The MLflow store of a state folder."""
+    """Returns the MLflow store of a state folder."""
     return Tracking(tracking_uri(home), home / "mlartifacts")
 
 
 def registry(home: Path) -> MlflowRegistry:
-    """The same store as the service sees it."""
+    """Returns the registry of the same store, read as the service reads it."""
     return MlflowRegistry(tracking_uri(home))
 
 
 def audit_log(home: Path) -> AuditLog:
-    """The log of every change of champion, brought up to date by whoever looks."""
+    """Returns the log of champion changes. Each read also records changes made in MLflow."""
     return AuditLog(home, registry(home), now)
 
 
-def present_champion(home: Path) -> str | None:
-    """The version that the alias champion names, or None; a change unseen so far is recorded."""
+def current_champion(home: Path) -> str | None:
+    """Returns the version with the alias champion, or None.
+
+    Records a change of the alias that the audit log does not have. A failure of the log is only a
+    warning here.
+    """
     try:
         audit_log(home).check()
     except AuditFailed as error:
@@ -44,31 +48,34 @@ def present_champion(home: Path) -> str | None:
 
 
 def promote(home: Path, version: str, reason: str, actor: str, force: bool = False) -> str | None:
-    """Make a version the champion; the service then loads it.
+    """Makes a version the champion, which the service then loads.
 
-    It has to be one that the service would load, and to have passed the gate. ``force`` overrules
-    the gate alone, a failed or a missing one, and what it overruled is returned and kept beside the
-    model with its SHA-256: a model file that is not the one that was measured stays refused.
-    Raises PromotionRefused.
+    The service must be able to load the version, and it must have passed the gate. ``force``
+    overrules only a failed or missing gate. A model file whose SHA-256 differs from the measured
+    one stays refused.
+
+    Returns the overruled objection, or None. The objection is also stored with the model, together
+    with its SHA-256. Raises PromotionRefused.
     """
     _require_reason(reason)
     tracking(home).require(version)
-    registered = _sound(home, version)
-    overruled = _objection(registered)
+    registered = _loadable(home, version)
+    overruled = _gate_objection(registered)
     _require_golden(registered)
     if overruled and not force:
-        raise PromotionRefused(f"{overruled} With --force it serves all the same, on the record.")
+        raise PromotionRefused(f"{overruled} To serve it anyway, on the record, add --force.")
     with audit_log(home).record_change(version, actor, reason, FORCED if overruled else PROMOTE):
         if overruled:
-            tracking(home).force(version, _permit(registered, reason, actor, overruled))
+            record = _force_record(registered, reason, actor, overruled)
+            tracking(home).force(version, record)
         tracking(home).crown(version, reason, actor)
     return overruled
 
 
 def rollback(home: Path, reason: str, actor: str) -> str:
-    """Make the previous champion, as the log knows it, the champion again. Returns its version.
+    """Makes the previous champion of the audit log the champion again. Returns its version.
 
-    Raises PromotionRefused if there was none, or if the service would not load it any more.
+    Raises PromotionRefused if there is no previous champion, or if the service cannot load it.
     """
     _require_reason(reason)
     changes = audit_log(home)
@@ -76,22 +83,24 @@ def rollback(home: Path, reason: str, actor: str) -> str:
     version = previous_champion(changes.changes())
     if version is None:
         raise PromotionRefused(
-            "The audit log names no champion before the present one, so there is none to return "
-            f"to; take the alias {CHAMPION} away in the MLflow UI, and the plain rule serves."
+            "Expected a previous champion, but the audit log names no champion before the current "
+            f"one. To serve the plain rule, remove the alias {CHAMPION} in the MLflow UI."
         )
     try:
-        registered = _sound(home, version)
+        registered = _loadable(home, version)
         require_servable(registered)
         load_checked_ranker(registered)
     except ModelError as error:
-        raise PromotionRefused(f"The previous champion may not serve any more: {error}") from error
+        raise PromotionRefused(
+            f"The previous champion cannot be served any more: {error}"
+        ) from error
     with changes.record_change(version, actor, reason, ROLLBACK):
         tracking(home).crown(version, reason, actor)
     return version
 
 
-def _sound(home: Path, version: str) -> RegisteredVersion:
-    """A version whose model the service could load, whatever the gate said."""
+def _loadable(home: Path, version: str) -> RegisteredVersion:
+    """Reads a version and checks that the service can load its model, whatever the gate decided."""
     try:
         registered = registry(home).read(version)
         load_ranker(registered)
@@ -100,26 +109,29 @@ def _sound(home: Path, version: str) -> RegisteredVersion:
     return registered
 
 
-def _objection(registered: RegisteredVersion) -> str | None:
-    """Why the gate does not let the version serve, or None; raises what cannot be overruled."""
+def _gate_objection(registered: RegisteredVersion) -> str | None:
+    """Returns the gate's objection to the version, or None if it passed.
+
+    Raises PromotionRefused for a fault that cannot be overruled.
+    """
     try:
         require_passed(registered)
     except NotPassed as error:
         return str(error)
     except ModelError as error:
-        raise PromotionRefused(f"{error} No --force can change that.") from error
+        raise PromotionRefused(f"{error} --force cannot overrule this.") from error
     return None
 
 
 def _require_golden(registered: RegisteredVersion) -> None:
-    """Refuse what the service would refuse for its golden rows, forced or not."""
+    """Refuses a version whose golden rows the service would refuse, even with force."""
     try:
         load_checked_ranker(registered)
     except ModelError as error:
         raise PromotionRefused(str(error)) from error
 
 
-def _permit(
+def _force_record(
     registered: RegisteredVersion, reason: str, actor: str, overruled: str
 ) -> Mapping[str, str]:
     return {
@@ -135,6 +147,6 @@ def _permit(
 def _require_reason(reason: str) -> None:
     if not reason.strip():
         raise PromotionRefused(
-            f"Expected a reason for the change of {RANKER_MODEL}'s champion, got none: say why in "
-            "a word."
+            f"Expected a reason for the change of {RANKER_MODEL}'s champion, got none. State it "
+            "with --reason."
         )

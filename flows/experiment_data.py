@@ -1,4 +1,4 @@
-"""What a version is trained and measured on: the frame of a state of the lake, split by time."""
+"""Data of one experiment: the training frame of a lake version, split by time."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,22 +10,22 @@ import numpy as np
 from feature_repo.lake.reader import Lake
 from feature_repo.lake.state import State, instant
 from flows.materialize import apply
-from flows.runtime import report_progress, step
+from flows.runtime import as_task, report_progress
 from training.data.dataset import build_frame, feast_reader, raw_tables
 from training.data.frame import RankingFrame, check_frame
 from training.data.split import TimeSplit, split
 from training.models.baselines import rule_scores
 
 TEST_DAYS = 92
-"""The test holds the exposures of the last quarter before the watermark."""
+"""Days before the watermark at which the test part starts by default: one quarter."""
 
 
 @dataclass(frozen=True)
 class ExperimentData:
-    """A state of the lake, its frame, and train, valid and test, which starts at ``test_start``.
+    """A lake version, its training frame, and the parts train, valid and test.
 
-    ``rules`` has the plain rules' scores of every test pair. ``campaign_types`` maps campaigns to
-    the retailer's class of them.
+    The test part starts at ``test_start``. ``rules`` maps each plain rule to its scores of the test
+    pairs. ``campaign_types`` maps campaigns to the retailer's campaign type.
     """
 
     state: State
@@ -38,21 +38,24 @@ class ExperimentData:
     test_start: datetime
 
 
-def experiment_data_of(
+def load_experiment_data(
     home: Path, lake_version: int | None, test_start: str | None, seed: int
 ) -> ExperimentData:
-    """The trial on a state of the lake, by default the current one and its last quarter."""
+    """Builds and splits the frame of a lake version, by default the current one.
+
+    ``test_start`` is by default the midnight 92 days before the watermark.
+    """
     lake = Lake(home)
     state = lake.state(lake_version)
-    starting = instant(test_start) if test_start else _quarter_before(state.watermark)
-    frame = step(dataset)(home, state)
-    train, valid, test = step(split)(frame, TimeSplit.before(starting))
+    start = instant(test_start) if test_start else _quarter_before(state.watermark)
+    frame = as_task(dataset)(home, state)
+    train, valid, test = as_task(split)(frame, TimeSplit.before(start))
     rules, types = rule_scores(test, seed), campaign_types(lake, state)
-    return ExperimentData(state, frame, train, valid, test, rules, types, starting)
+    return ExperimentData(state, frame, train, valid, test, rules, types, start)
 
 
 def dataset(home: Path, state: State) -> RankingFrame:
-    """The training frame of one state of the lake, checked."""
+    """Builds and checks the training frame of one lake version."""
     store = apply()
     store.config.offline_store.lake_version = state.number
     raw = raw_tables(Lake(home), state)
@@ -64,7 +67,7 @@ def dataset(home: Path, state: State) -> RankingFrame:
 
 
 def campaign_types(lake: Lake, state: State) -> dict[str, str]:
-    """The retailer's class of every campaign."""
+    """Returns the retailer's campaign type of every campaign."""
     coupons = lake.known("coupons", state)
     pairs = (coupons["campaign_id"].to_pylist(), coupons["campaign_type"].to_pylist())
     return dict(zip(*pairs, strict=True))

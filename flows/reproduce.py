@@ -1,4 +1,4 @@
-"""Reproduce: train a registered version again from what it was made of, to the same bytes."""
+"""Reproduce: trains a registered version again from its lineage and compares the model bytes."""
 
 import hashlib
 from collections.abc import Mapping
@@ -8,17 +8,18 @@ from pathlib import Path
 from prefect import flow
 
 from flows.champion import registry, tracking
-from flows.experiment_data import ExperimentData, experiment_data_of
-from flows.runtime import git_commit, prepare_environment, report_progress, step
+from flows.experiment_data import ExperimentData, load_experiment_data
+from flows.runtime import as_task, git_commit, prepare_environment, report_progress
 from training.models.ranker import RankerConfig, fit, model_bytes
 from training.registry.records import Origin
 
 
 @dataclass(frozen=True)
 class Reproduced:
-    """The SHA-256 of a version's model file, and of the one that comes out of training it again.
+    """The SHA-256 of a version's model file (``expected``) and of the retrained one (``found``).
 
-    ``changed`` has what was not the same as when the version was made, by name: then and now.
+    ``changed`` maps the commit or a setting that changed since the training to its values: then and
+    now.
     """
 
     version: str
@@ -27,26 +28,26 @@ class Reproduced:
     changed: Mapping[str, tuple[str, str]]
 
     @property
-    def alike(self) -> bool:
-        """Whether the two files are the same, byte for byte."""
+    def is_same(self) -> bool:
+        """True if both model files are the same, byte for byte."""
         return self.expected == self.found
 
 
 @flow(name="reproduce", persist_result=False)
 def reproduce(version: str) -> Reproduced:
-    """Train a version again on its lake version, split and seed, with the code of this checkout."""
+    """Trains a version again on its lake version, split and seed, with the code in use."""
     home = prepare_environment()
     origin = tracking(home).origin(version)
-    trial = experiment_data_of(home, origin.lake_version, origin.test_start, origin.seed)
-    return step(repeated)(home, version, origin, trial, RankerConfig(seed=origin.seed))
+    data = load_experiment_data(home, origin.lake_version, origin.test_start, origin.seed)
+    return as_task(train_again)(home, version, origin, data, RankerConfig(seed=origin.seed))
 
 
-def repeated(
-    home: Path, version: str, origin: Origin, trial: ExperimentData, config: RankerConfig
+def train_again(
+    home: Path, version: str, origin: Origin, data: ExperimentData, config: RankerConfig
 ) -> Reproduced:
-    """What training on the trial gives now, beside the version's model file."""
+    """Trains on the data and compares the result with the version's model file."""
     expected = registry(home).read(version).sha256
-    parts = [trial.train, trial.valid]
+    parts = [data.train, data.valid]
     model = fit(parts, config, lambda done, total: report_progress("train", done, total))
     found = hashlib.sha256(model_bytes(model)).hexdigest()
     return Reproduced(version, expected, found, _changed(origin, config))

@@ -1,4 +1,4 @@
-"""Retrain: a point-in-time frame, a ranker, its comparison with the plain rules, the gate."""
+"""Retrain: fits a ranker on a point-in-time frame, registers it, and applies the gate."""
 
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -11,9 +11,9 @@ from feature_repo.lake.reader import Lake
 from feature_repo.lake.state import State
 from feature_repo.names import GOLDEN_FILE, RANKER_SERVICE
 from flows.champion import tracking
-from flows.experiment_data import ExperimentData, experiment_data_of
-from flows.gate import judge
-from flows.runtime import git_commit, prepare_environment, report_progress, step
+from flows.experiment_data import ExperimentData, load_experiment_data
+from flows.gate import apply_gate
+from flows.runtime import as_task, git_commit, prepare_environment, report_progress
 from training.data.frame import concatenated
 from training.data.purchase_matrix import purchases_before
 from training.evaluation.compare import RANKER, Evaluation, predictions_table
@@ -28,7 +28,7 @@ from training.studies.learning_curve import learning_curve
 
 @dataclass(frozen=True)
 class Retrained:
-    """A run's outcome: the registered version, its metrics beside the rules', the gate's word."""
+    """The outcome of a run: registered version, metrics, gate decision, predictions, report."""
 
     version: str
     evaluation: Evaluation
@@ -41,38 +41,40 @@ class Retrained:
 def retrain(
     lake_version: int | None = None, test_start: str | None = None, seed: int = 2017
 ) -> Retrained:
-    """Train on what was known before ``test_start`` and register a challenger if it passes.
+    """Trains on the data before ``test_start``, registers the version, and applies the gate.
 
-    ``test_start`` is by default the midnight 92 days before the watermark. The version is
-    registered before the gate, which looks at what the registry gives back.
+    ``test_start`` is by default the midnight 92 days before the watermark. The gate comes after the
+    registration, because it measures the model that the registry returns. A version that passes
+    becomes the challenger.
     """
     home = prepare_environment()
-    trial = experiment_data_of(home, lake_version, test_start, seed)
+    data = load_experiment_data(home, lake_version, test_start, seed)
     config = RankerConfig(seed=seed)
-    model = step(fit)([trial.train, trial.valid], config, _growing)
-    scores = predict(model, trial.test.inputs)
-    baselines = step(beside)(home, trial, config)
-    learning = step(write_learning)(home, trial, config, scores, baselines)
-    predictions = step(write_predictions)(home, trial, scores, baselines)
-    params = asdict(config) | {"test_start": trial.test_start.isoformat()}
-    golden = step(write_golden_rows)(
-        partial(predict, model), trial.test.inputs, _reports(home) / GOLDEN_FILE
+    model = as_task(fit)([data.train, data.valid], config, _report_trees)
+    scores = predict(model, data.test.inputs)
+    baselines = as_task(fit_baselines)(home, data, config)
+    learning = as_task(write_learning)(home, data, config, scores, baselines)
+    predictions = as_task(write_predictions)(home, data, scores, baselines)
+    params = asdict(config) | {"test_start": data.test_start.isoformat()}
+    golden = as_task(write_golden_rows)(
+        partial(predict, model), data.test.inputs, _reports(home) / GOLDEN_FILE
     )
-    run = TrainingRun(params, _lineage(trial.state), (predictions, learning, golden))
-    version = step(tracking(home).log)(model, run)
-    judged = step(judge)(home, version, trial, scores)
-    return Retrained(version, judged.evaluation, judged.decision, predictions, judged.report)
+    run = TrainingRun(params, _lineage(data.state), (predictions, learning, golden))
+    version = as_task(tracking(home).log)(model, run)
+    result = as_task(apply_gate)(home, version, data, scores)
+    return Retrained(version, result.evaluation, result.decision, predictions, result.report)
 
 
-def beside(home: Path, trial: ExperimentData, config: RankerConfig) -> Baselines:
-    """What the textbook's recommenders and classifiers score the test pairs."""
-    # A run of campaigns is scored at once, so its later coupons have to be there from its start.
-    announced = int(trial.test.as_of.max())
+def fit_baselines(home: Path, data: ExperimentData, config: RankerConfig) -> Baselines:
+    """Fits the textbook recommenders and classifiers, and scores the test pairs with them."""
+    # Consecutive campaigns are scored together, as of the first start. So the matrix needs the
+    # coupons of the later ones too.
+    announced = int(data.test.as_of.max())
     return score_baselines(
-        concatenated(trial.train, trial.valid),
-        trial.test,
+        concatenated(data.train, data.valid),
+        data.test,
         config,
-        lambda start: purchases_before(Lake(home), trial.state, start, announced),
+        lambda start: purchases_before(Lake(home), data.state, start, announced),
         config.seed,
         lambda done, total: report_progress("baselines", done, total),
     )
@@ -80,15 +82,15 @@ def beside(home: Path, trial: ExperimentData, config: RankerConfig) -> Baselines
 
 def write_learning(
     home: Path,
-    trial: ExperimentData,
+    data: ExperimentData,
     config: RankerConfig,
     scores: np.ndarray,
     baselines: Baselines,
 ) -> Path:
-    """Measure the learning curve, and write it with why a baseline could not learn."""
+    """Measures the learning curve and writes it, with the reason for each baseline left out."""
     curve = learning_curve(
-        concatenated(trial.train, trial.valid),
-        trial.test,
+        concatenated(data.train, data.valid),
+        data.test,
         config,
         scores,
         lambda done, total: report_progress("learning curve", done, total),
@@ -99,14 +101,14 @@ def write_learning(
 
 
 def write_predictions(
-    home: Path, trial: ExperimentData, scores: np.ndarray, baselines: Baselines | None = None
+    home: Path, data: ExperimentData, scores: np.ndarray, baselines: Baselines | None = None
 ) -> Path:
-    """Write the test predictions of the ranker, the plain rules and the other baselines."""
+    """Writes the test predictions of the ranker, the plain rules and the other baselines."""
     import pyarrow.parquet as pq
 
-    every = {RANKER: scores, **trial.rules} | dict(baselines.scores if baselines else {})
+    by_model = {RANKER: scores, **data.rules} | dict(baselines.scores if baselines else {})
     file = _reports(home) / PREDICTIONS
-    pq.write_table(predictions_table(trial.test, every), file, compression="zstd")
+    pq.write_table(predictions_table(data.test, by_model), file, compression="zstd")
     return file
 
 
@@ -120,5 +122,5 @@ def _lineage(state: State) -> Lineage:
     return Lineage(state.number, state.watermark, RANKER_SERVICE, git_commit())
 
 
-def _growing(done: int, total: int) -> None:
+def _report_trees(done: int, total: int) -> None:
     report_progress("train", done, total)

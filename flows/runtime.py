@@ -1,4 +1,4 @@
-"""What the flows share: where state is, how a step runs, and who hears of its progress."""
+"""Functions that the flows share: state folder, environment, Prefect tasks, progress, commit."""
 
 import getpass
 import os
@@ -8,10 +8,17 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 
 from feature_repo.home import REPOSITORY, resolve_home
 
-# The tools read these when they are imported; without a network each would cost time.
+if TYPE_CHECKING:
+    from prefect import Flow
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# The tools read these at import. Without a network, each telemetry call would wait for a timeout.
 QUIET = {
     "DO_NOT_TRACK": "1",
     "GX_ANALYTICS_ENABLED": "false",
@@ -20,45 +27,57 @@ QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
 }
+"""Environment variables that turn off telemetry and progress bars, unless they are set already."""
 
 Progress = Callable[[str, int, int], None]
+"""A callback for progress: stage, units done, units in total."""
 
 _listener: ContextVar[Progress | None] = ContextVar("progress", default=None)
 
 
 def prepare_environment() -> Path:
-    """Settle CLIPWISE_HOME for Feast, silence telemetry, and return the state folder."""
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
+    """Sets CLIPWISE_HOME for Feast, turns telemetry off, and returns the state folder."""
+    silence_tools()
     home = resolve_home(os.environ.get("CLIPWISE_HOME"))
     os.environ["CLIPWISE_HOME"] = str(home)
     return home
 
 
+def silence_tools() -> None:
+    """Turns off the telemetry of the libraries. Works only before they are imported."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+
+
 def tracking_uri(home: Path) -> str:
-    """The MLflow store of MLFLOW_TRACKING_URI, else the database below the state folder."""
+    """Returns MLFLOW_TRACKING_URI, by default the SQLite database in the state folder."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}"
 
 
-def step(function: Callable) -> Callable:
-    """The function as a Prefect task inside a flow run, and as itself anywhere else."""
+def as_task(function: Callable[P, R]) -> Callable[P, R]:
+    """Wraps a function as a Prefect task inside a flow run; returns it unchanged elsewhere.
+
+    The task caches nothing and stores no result.
+    """
     from prefect import task
     from prefect.cache_policies import NO_CACHE
     from prefect.context import FlowRunContext
 
     if FlowRunContext.get() is None:
         return function
-    return task(function, cache_policy=NO_CACHE, persist_result=False)
+    wrapped = task(cache_policy=NO_CACHE, persist_result=False)(function)
+    return cast("Callable[P, R]", wrapped)
 
 
-def run(flow: Callable, **parameters: object):
-    """Run a flow: on the Prefect server of PREFECT_API_URL, else as a plain function."""
-    return flow(**parameters) if os.environ.get("PREFECT_API_URL") else flow.fn(**parameters)
+def run_flow(flow: "Flow[..., R]", **parameters: object) -> R:
+    """Runs a flow on the Prefect server of PREFECT_API_URL, or as a plain function without one."""
+    call = flow if os.environ.get("PREFECT_API_URL") else flow.fn
+    return call(**parameters)
 
 
 @contextmanager
 def progress_to(listener: Progress) -> Iterator[None]:
-    """Let a listener hear the progress (stage, done, total) of what runs inside."""
+    """Sends the progress that is reported inside the block to a listener."""
     token = _listener.set(listener)
     try:
         yield
@@ -67,19 +86,34 @@ def progress_to(listener: Progress) -> Iterator[None]:
 
 
 def report_progress(stage: str, done: int, total: int) -> None:
-    """Tell whoever listens how far a stage has come."""
+    """Reports the progress of a stage to the listener, if there is one."""
     listener = _listener.get()
     if listener is not None:
         listener(stage, done, total)
 
 
+class StageCounter:
+    """A callback that counts finished items and reports them as the progress of one stage.
+
+    ``total`` is read at the first item, because some totals need a heavy import.
+    """
+
+    def __init__(self, stage: str, total: Callable[[], int]) -> None:
+        self._stage, self._total, self._done = stage, total, 0
+
+    def __call__(self, name: str) -> None:
+        self._done += 1
+        total = self._total()
+        report_progress(self._stage, min(self._done, total), total)
+
+
 def now() -> datetime:
-    """The wall clock, UTC."""
+    """Returns the time of the wall clock, in UTC."""
     return datetime.now(UTC)
 
 
-def actor() -> str:
-    """Who runs this process, by the name that the system knows."""
+def login_name() -> str:
+    """Returns the login name of the user that runs this process, or the user id without one."""
     try:
         return getpass.getuser()
     except (KeyError, OSError, ImportError):
@@ -87,11 +121,13 @@ def actor() -> str:
 
 
 def git_commit(checkout: Path = REPOSITORY) -> str | None:
-    """The commit of a checkout, with ``-dirty`` behind it if tracked files are not as it has them;
-    None outside one."""
-    asked = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    """Returns the commit of a checkout, or None outside one.
+
+    The commit ends with ``-dirty`` if tracked files differ from it.
+    """
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        found = subprocess.run(asked, cwd=checkout, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
-    return found.stdout.strip()
+    return done.stdout.strip()

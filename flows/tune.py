@@ -1,17 +1,18 @@
-"""Tune: a search for the ranker's settings on the folds of a backtest, each attempt a run."""
+"""Tune: searches the ranker's settings on the folds of a backtest; every attempt is a run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prefect import flow
 
+from feature_repo.instants import microseconds
 from feature_repo.lake.reader import Lake
 from feature_repo.lake.state import instant
 from feature_repo.names import RANKER_SERVICE
-from flows.backtest import before, microseconds
+from flows.backtest import exposures_before
 from flows.champion import tracking
 from flows.experiment_data import dataset
-from flows.runtime import git_commit, prepare_environment, report_progress, step
+from flows.runtime import as_task, git_commit, prepare_environment, report_progress
 from training.models.ranker import RankerConfig
 from training.registry.records import Lineage
 from training.studies.backtest import folds
@@ -20,7 +21,7 @@ from training.studies.hyperparameters import TRIALS, Attempt, search
 
 @dataclass(frozen=True)
 class Tuned:
-    """What a search tried, best first; ``present`` is the attempt of the settings in use."""
+    """The attempts of a search, best first; ``present`` has the settings in use."""
 
     attempts: Sequence[Attempt]
     present: Attempt
@@ -34,22 +35,22 @@ def tune(
     lake_version: int | None = None,
     seed: int = 2017,
 ) -> Tuned:
-    """Search on the campaigns that start in ``[first, until)``, and keep all attempts in MLflow.
+    """Searches on the campaigns that start in ``[first, until)``, and logs attempts to MLflow.
 
-    Nothing of a later campaign is looked at, so that the best settings can be tested there. They
-    take effect when a person writes them into training/ranker.py.
+    Later campaigns are not read, so they remain a fair test of the best settings. The settings take
+    effect when a person writes them into training/models/ranker.py.
     """
     home = prepare_environment()
     state = Lake(home).state(lake_version)
-    frame = before(step(dataset)(home, state), until)
-    tested = step(folds)(frame, microseconds(instant(first)))
+    frame = exposures_before(as_task(dataset)(home, state), until)
+    tested = as_task(folds)(frame, microseconds(instant(first)))
     budget = {"first": first, "until": until, "trials": trials, "seed": seed}
     lineage = Lineage(state.number, state.watermark, RANKER_SERVICE, git_commit())
-    with tracking(home).searching(budget, lineage) as keep:
+    with tracking(home).searching(budget, lineage) as log_attempt:
 
-        def heard(attempt: Attempt) -> None:
-            keep(attempt)
+        def report_attempt(attempt: Attempt) -> None:
+            log_attempt(attempt)
             report_progress("tune", attempt.number + 1, trials)
 
-        attempts = search(tested, RankerConfig(seed=seed), trials, heard)
+        attempts = search(tested, RankerConfig(seed=seed), trials, report_attempt)
     return Tuned(attempts, next(one for one in attempts if one.number == 0))

@@ -7,77 +7,104 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
 
 from feature_repo.lake.duckdb_files import query
 from feature_repo.lake.reader import Lake
 from flows.champion import promote
-from flows.cli import metric_tables, terminal
+from flows.cli.output import lake, models, terminal
+from flows.cli.output.recommendation import recommended
 from flows.ingest import ingest
 from flows.materialize import materialize
 from flows.offline_recommendation import recommend
-from flows.retrain import Retrained, retrain
-from flows.runtime import now, prepare_environment, run, tracking_uri
+from flows.retrain import retrain
+from flows.runtime import now, prepare_environment, run_flow, tracking_uri
 from serving.access.api_keys import KeyFile
+from training.registry.promotion_gate import Decision
 
 REASON = "demo"
 HOUSEHOLDS = 3
 
 
+class DemoFailed(Exception):
+    """A part of the demo did not run."""
+
+
+class GatedVersion(Protocol):
+    """A registered version and the gate's decision on it."""
+
+    @property
+    def version(self) -> str:
+        """The number of the version."""
+
+    @property
+    def decision(self) -> Decision:
+        """The gate's decision."""
+
+
 def demo() -> None:
-    """Ingest, materialize, train, promote if the gate passes, recommend, serve one request."""
+    """Ingests, materializes, trains, promotes if the gate passes, recommends, and serves."""
     started = time.monotonic()
     home = prepare_environment()
     terminal.console.rule("[bold]Clipwise demo[/]: the Complete Journey, 2017")
     terminal.console.print(
-        "A year of 2,469 real households, published by dunnhumby. Its clock stands at the end of "
-        f"2017. State goes to {home}."
+        "One year of purchases by 2,469 real households, published by dunnhumby. The demo's clock "
+        f"is fixed at the end of 2017. Its state is in {home}."
     )
-    _rows()
+    _ingest()
+    _materialize()
+    _train(home)
+    users = active_households(Lake(home))
+    for user in users:
+        recommended(recommend(user, k=5))
+    _send_request(home, users[-1])
+    _print_links(home, time.monotonic() - started)
+
+
+def _ingest() -> None:
+    with terminal.progress("Ingest"):
+        result = run_flow(ingest, source="complete_journey")
+    lake.ingested(result)
+
+
+def _materialize() -> None:
     with terminal.progress("Materialize"):
-        until = run(materialize)
+        until = run_flow(materialize)
     terminal.console.print(
         f"Online features are complete up to [bold]{terminal.instant(until)}[/]."
     )
-    _model(home)
-    for user in households(Lake(home)):
-        terminal.recommended(recommend(user, k=5))
-    _request(home, user)
-    _where_next(home, time.monotonic() - started)
 
 
-def _rows() -> None:
-    with terminal.progress("Ingest"):
-        result = run(ingest, source="complete_journey")
-    terminal.ingested(result)
-
-
-def _model(home) -> Retrained:
+def _train(home: Path) -> None:
     with terminal.progress("Train"):
-        result = run(retrain)
-    metric_tables.metrics(result.evaluation.table)
-    terminal.decision(result.decision)
-    promote_or_say_why(home, result)
-    return result
+        result = run_flow(retrain)
+    models.metrics(result.evaluation.table)
+    models.decision(result.decision)
+    promote_if_passed(home, result)
 
 
-def promote_or_say_why(home, result: Retrained) -> bool:
-    """Promote a version that passed, in the reviewer's place; else the rule goes on serving."""
+def promote_if_passed(home: Path, result: GatedVersion) -> bool:
+    """Promotes a version that passed the gate, in place of a reviewer; prints the outcome.
+
+    Returns true if the version was promoted.
+    """
     if not result.decision.passed:
         terminal.console.print(
-            f"So version {result.version} is not promoted; what served before goes on serving: "
-            "the champion if there is one, else the rule of own spend."
+            f"Version {result.version} is not promoted, because the gate failed. The service keeps "
+            "its ranker: the champion if there is one, else the rule own_spend."
         )
         return False
     promote(home, result.version, REASON, "clipwise demo")
     terminal.console.print(
-        f"Version {result.version} is champion now, with the reason '{REASON}'. Normally a "
-        "reviewer reads the report in the MLflow UI and decides."
+        f"Version {result.version} is now champion, with the reason '{REASON}'. Outside the demo, "
+        "a reviewer reads the report in the MLflow UI and decides."
     )
     return True
 
 
-def households(lake: Lake) -> list[str]:
-    """The users with most purchases among those whom an open campaign reaches at the watermark."""
+def active_households(lake: Lake) -> list[str]:
+    """Returns the users with the most purchases among those with a campaign at the watermark."""
     state = lake.state()
     found = query(
         f"""
@@ -92,7 +119,7 @@ def households(lake: Lake) -> list[str]:
     return found["user_id"].to_pylist()
 
 
-def _request(home, user: str) -> None:
+def _send_request(home: Path, user: str) -> None:
     body = {"user_id": user, "placement": "home", "k": 3}
     with served(home) as url, _key(home) as key:
         request = urllib.request.Request(
@@ -102,15 +129,15 @@ def _request(home, user: str) -> None:
         )
         with urllib.request.urlopen(request, timeout=30) as answer:
             status, text = answer.status, json.load(answer)
-    terminal.console.print("\nThe same over HTTP, in replay (the clock stands at the watermark):")
+    terminal.console.print("\nThe same over HTTP, in replay (the clock is fixed at the watermark):")
     terminal.console.print(f"[bold]POST /v1/recommendations[/] {json.dumps(body)}")
     terminal.console.print(f"[bold]{status}[/]")
     terminal.console.print_json(data=text)
 
 
 @contextmanager
-def served(home) -> Iterator[str]:
-    """The service in replay on a free port, in a thread, while the block runs."""
+def served(home: Path) -> Iterator[str]:
+    """Runs the service in replay on a free port, in a thread, and returns its URL."""
     import uvicorn
 
     from serving.main import build, load_settings
@@ -122,7 +149,7 @@ def served(home) -> Iterator[str]:
     try:
         while not server.started:
             if not thread.is_alive():
-                raise DemoFailed("The service ended before it answered; see the log above.")
+                raise DemoFailed("The service stopped during its start; see the log above.")
             time.sleep(0.05)
         port = server.servers[0].sockets[0].getsockname()[1]
         yield f"http://127.0.0.1:{port}"
@@ -132,8 +159,8 @@ def served(home) -> Iterator[str]:
 
 
 @contextmanager
-def _key(home) -> Iterator[dict[str, str]]:
-    """The header for a service that asks for a key because there are some; gone afterwards."""
+def _key(home: Path) -> Iterator[dict[str, str]]:
+    """Returns the header with a temporary API key, or no header if the service needs no key."""
     file = KeyFile(home)
     if not file.exists():
         yield {}
@@ -145,11 +172,7 @@ def _key(home) -> Iterator[dict[str, str]]:
         file.revoke(key.id)
 
 
-class DemoFailed(Exception):
-    """A part of the demo that should run did not."""
-
-
-def _where_next(home, seconds: float) -> None:
+def _print_links(home: Path, seconds: float) -> None:
     logging.getLogger(__name__).info("demo took %.0f s", seconds)
     terminal.console.rule("Where to look next")
     for line in (

@@ -1,55 +1,44 @@
-"""The commands of who decides on a model: the gate again, promotion, the way back, the record."""
+"""The commands for registered models: gate, reproduce, promote, rollback and audit."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
+from flows.cli.conventions import errors_exit_with_2
+
 ModelVersion = Annotated[str, typer.Option("--version", help="The version of coupon_ranker.")]
-Reason = Annotated[str, typer.Option(help="Why; kept with the version and in the audit log.")]
-
-
-TROUBLE = 2
-"""How a command ends on an error where 1 is an answer."""
-
-
-@contextmanager
-def answering() -> Iterator[None]:
-    """Let a command whose exit code 1 is an answer end on an error with ``TROUBLE``."""
-    try:
-        yield
-    except Exception as error:
-        error.exit_code = TROUBLE
-        raise
+Reason = Annotated[str, typer.Option(help="The reason; kept with the version and in the log.")]
 
 
 def gate(version: ModelVersion) -> None:
-    """Repeat the gate for a version, on the data it was made with, and keep the answer with it."""
-    from flows.cli import terminal
+    """Run the gate again for a version, on its own data.
+
+    The decision is stored with the version and replaces the earlier one."""
+    from flows.cli.output import models, terminal
     from flows.gate import repeat_gate
-    from flows.runtime import run
+    from flows.runtime import run_flow
 
     with terminal.progress("Gate"):
-        result = run(repeat_gate, version=version)
-    terminal.decision(result.decision)
+        result = run_flow(repeat_gate, version=version)
+    models.decision(result.decision)
     terminal.console.print(f"Report: {result.report}", soft_wrap=True)
 
 
 def reproduce(version: ModelVersion) -> None:
-    """Train a version again from what it was made of, and compare the model files byte for byte.
+    """Train a version again and compare the model bytes.
 
-    Ends with 0 if they are the same, 1 if they differ, 2 if that cannot be said.
+    The exit code is 0 if they are the same, 1 if they differ, and 2 on an
+    error.
     """
-    with answering():
-        from flows.cli import terminal
-        from flows.reproduce import reproduce as again
-        from flows.runtime import run
+    with errors_exit_with_2():
+        from flows.cli.output import models, terminal
+        from flows.reproduce import reproduce
+        from flows.runtime import run_flow
 
         with terminal.progress("Reproduce"):
-            result = run(again, version=version)
-        terminal.reproduced(result)
-    raise typer.Exit(0 if result.alike else 1)
+            result = run_flow(reproduce, version=version)
+        models.reproduced(result)
+    raise typer.Exit(0 if result.is_same else 1)
 
 
 def promote(
@@ -59,31 +48,33 @@ def promote(
         bool, typer.Option("--force", help="Overrule a failed or missing gate, on the record.")
     ] = False,
 ) -> None:
-    """Make a version that passed the gate the champion, which the service then loads."""
-    from flows import champion
-    from flows.cli import terminal
-    from flows.runtime import actor, prepare_environment
+    """Make a version that passed the gate the champion.
 
-    overruled = champion.promote(prepare_environment(), version, reason, actor(), force)
+    A running service then loads it."""
+    from flows import champion
+    from flows.cli.output import terminal
+    from flows.runtime import login_name, prepare_environment
+
+    overruled = champion.promote(prepare_environment(), version, reason, login_name(), force)
     if overruled:
         terminal.console.print(f"[yellow]Forced:[/] {overruled}", soft_wrap=True)
     terminal.console.print(f"coupon_ranker version {version} is champion: {reason}")
 
 
 def rollback(reason: Reason) -> None:
-    """Make the previous champion, as the audit log knows it, the champion again."""
+    """Make the previous champion of the audit log the champion again."""
     from flows import champion
-    from flows.cli import terminal
-    from flows.runtime import actor, prepare_environment
+    from flows.cli.output import terminal
+    from flows.runtime import login_name, prepare_environment
 
-    version = champion.rollback(prepare_environment(), reason, actor())
+    version = champion.rollback(prepare_environment(), reason, login_name())
     terminal.console.print(f"coupon_ranker version {version} is champion again: {reason}")
 
 
 def audit() -> None:
-    """Show every change of champion: when, from, to, how, who and why."""
+    """List the champion changes: when, from, to, how, who and why."""
     from flows.champion import audit_log
-    from flows.cli import terminal
+    from flows.cli.output import models, terminal
     from flows.runtime import prepare_environment
     from serving.errors import ModelError
 
@@ -91,5 +82,5 @@ def audit() -> None:
     try:
         log.check()
     except ModelError as error:
-        terminal.error(f"{error} What changed since the last entry is not shown.")
-    terminal.audited(log.changes())
+        terminal.error(f"{error} Changes since the last entry are not shown.")
+    models.audited(log.changes())

@@ -1,9 +1,10 @@
-"""The quarantine as a person handles it: list it, take it out as CSV, repair, ingest again."""
+"""Actions on the quarantine: list rows, discard one, and export rows as CSV for a new ingest."""
 
 import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from feature_repo.contract import TABLES
 from feature_repo.lake.reader import Lake
@@ -12,11 +13,11 @@ from flows.runtime import prepare_environment
 
 
 class ExportError(Exception):
-    """The rows cannot be written where they should go."""
+    """The rows cannot be written to the chosen folder."""
 
 
-def held(table: str | None = None) -> list[dict]:
-    """The rows in quarantine, of one table or all, in the order of their ids.
+def quarantined_rows(table: str | None = None) -> list[dict[str, Any]]:
+    """Returns the rows in quarantine, of one table or of all, ordered by table and row id.
 
     Raises LakeError for a table that is not in the contract.
     """
@@ -29,24 +30,28 @@ def held(table: str | None = None) -> list[dict]:
     return sorted(chosen, key=lambda row: (row["table"], row["row_id"]))
 
 
-def given_up(start: str) -> None:
-    """Take the row whose id begins so out of the quarantine for good."""
+def discard_row(start: str) -> None:
+    """Deletes the row whose id starts with ``start`` from the quarantine.
+
+    Raises LakeError unless exactly one row matches.
+    """
     from validation.ingestion import discard
 
     discard(Lake(prepare_environment()), start)
 
 
-def exported(rows: Sequence[Mapping], folder: Path) -> Path:
-    """Write the rows into a new folder, one CSV a table, which ``ingest --source files`` reads.
+def export_rows(rows: Sequence[Mapping[str, Any]], folder: Path) -> Path:
+    """Writes the rows into a new folder, with one CSV for each table, and returns the folder.
 
-    Amounts are in minor units. Returns the folder. Raises ExportError if it exists already.
+    ``clipwise ingest --source files`` reads the files. Amounts are in minor units. Raises
+    ExportError if the folder exists or cannot be made.
     """
     try:
         folder.mkdir(parents=True)
     except OSError as error:
         raise ExportError(
-            f"Expected a folder that can be made for the rows, {folder} cannot ({error.strerror}); "
-            "name a new one."
+            f"Expected a new folder for the rows, but {folder} cannot be made "
+            f"({error.strerror}). Choose a new folder."
         ) from error
     for name in sorted({row["table"] for row in rows}):
         payloads = [json.loads(row["payload"]) for row in rows if row["table"] == name]
@@ -54,8 +59,12 @@ def exported(rows: Sequence[Mapping], folder: Path) -> Path:
     return folder
 
 
-def _write(path: Path, rows: list[dict]) -> None:
-    """Write rows as a person repairs them: an instant of learning only where one was stated."""
+def _write(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Writes rows for repair by hand.
+
+    A created_timestamp that equals the event_timestamp is left empty. It was assumed, and must
+    follow a repaired event_timestamp.
+    """
     for row in rows:
         if row.get("created_timestamp") == row.get("event_timestamp"):
             row["created_timestamp"] = None

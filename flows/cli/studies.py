@@ -1,35 +1,39 @@
-"""The commands of who improves the ranker: test it on campaign after campaign, search settings."""
+"""The commands for experiments with the ranker: backtest and tune."""
 
 from typing import Annotated
 
 import typer
 
+from flows.cli.conventions import Version
+
 From = Annotated[
     str, typer.Option("--from", help="Test the campaigns that start at this instant or later.")
 ]
-Version = Annotated[int | None, typer.Option(help="The lake version; by default the current one.")]
-Seed = Annotated[int, typer.Option(help="Seeds the models and the bootstrap.")]
+Seed = Annotated[int, typer.Option(help="Seed of the models and the bootstrap.")]
 
 
 def backtest(
     first: From,
     until: Annotated[
-        str | None, typer.Option(help="Use no exposure from this instant on; by default all.")
+        str | None,
+        typer.Option(help="Use only exposures before this instant; by default all."),
     ] = None,
     frozen_from: Annotated[
         str | None,
-        typer.Option(help="Also report apart what starts before this instant and from it on."),
+        typer.Option(help="Also report the campaigns before and from this instant separately."),
     ] = None,
     lake_version: Version = None,
     seed: Seed = 2017,
 ) -> None:
-    """Rank every campaign by models that knew only what came before it, baselines included."""
+    """Rank every campaign with models trained on earlier data.
+
+    The models are the ranker, the plain rules and the textbook baselines."""
     from flows.backtest import run_backtest
-    from flows.cli import metric_tables, terminal
-    from flows.runtime import run
+    from flows.cli.output import models, terminal
+    from flows.runtime import run_flow
 
     with terminal.progress("Backtest"):
-        result = run(
+        result = run_flow(
             run_backtest,
             first=first,
             until=until,
@@ -38,32 +42,32 @@ def backtest(
             frozen_from=frozen_from,
         )
     for name, part in (result.summary.get("parts") or {}).items():
-        metric_tables.backtested(part, name)
-    metric_tables.backtested(result.summary)
-    for name, why in result.summary["left_out"].items():
-        terminal.console.print(f"{name} cannot learn from these data and is left out: {why}")
+        models.backtested(part, name)
+    models.backtested(result.summary)
+    for name, reason in result.summary["left_out"].items():
+        terminal.console.print(f"{name} is left out, as it cannot learn from this data: {reason}")
     terminal.console.print(f"Report: {result.report}\nScores: {result.predictions}", soft_wrap=True)
 
 
 def tune(
     first: From,
     until: Annotated[
-        str, typer.Option(help="Use no exposure from this instant on: it stays for the test.")
+        str, typer.Option(help="Use only exposures before this instant; later ones are for tests.")
     ],
-    trials: Annotated[int, typer.Option(min=1, help="How many settings to try.")] = 40,
+    trials: Annotated[int, typer.Option(min=1, help="The number of settings to try.")] = 40,
     lake_version: Version = None,
     seed: Seed = 2017,
 ) -> None:
-    """Search for settings of the ranker; every attempt is a run in MLflow, below one of the search.
+    """Search the ranker's settings; each attempt is an MLflow run.
 
-    The present settings are the first attempt. What is found takes effect when it is written into
-    training/ranker.py.
+    The first attempt has the present settings. The best settings take effect
+    when a person writes them into training/models/ranker.py.
     """
-    from flows.cli import metric_tables, terminal
-    from flows.runtime import run
-    from flows.tune import tune as searched
+    from flows.cli.output import models, terminal
+    from flows.runtime import run_flow
+    from flows.tune import tune
 
-    asked = {"first": first, "until": until, "trials": trials}
+    options = {"first": first, "until": until, "trials": trials}
     with terminal.progress("Tune"):
-        result = run(searched, **asked, lake_version=lake_version, seed=seed)
-    metric_tables.tuned(result)
+        result = run_flow(tune, **options, lake_version=lake_version, seed=seed)
+    models.tuned(result)

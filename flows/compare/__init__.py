@@ -1,4 +1,5 @@
-"""Comparison of features: two lake versions, or history and the online store.
+"""The comparison of features: two lake versions, or the offline and the online store.
 
-`sides` reads them, `differences` finds and words what differs. Imports `feature_repo`.
+`features` chooses what to compare, `comparison` runs it, `readers` read the stores, and
+`differences` finds and formats the differences. Imports `flows` and `feature_repo`.
 """

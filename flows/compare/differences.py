@@ -1,7 +1,7 @@
-"""What differs between two answers for the same entities, and how to say it in few words.
+"""Differences between the features of two stores, and their short readable form.
 
-Plain values in, plain values out: who answered (two lake versions, offline and online) does not
-matter here. Whole numbers, texts and lists are equal exactly, floats to 1e-9 relative.
+Works on plain values, whatever stores they come from. Integers, texts and lists must be exactly
+equal, floats to 1e-9 relative.
 """
 
 import hashlib
@@ -9,34 +9,38 @@ import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any
 
+from feature_repo.instants import from_microseconds
+
 RELATIVE = 1e-9
+"""The relative tolerance for floats."""
+
 ENTRIES = 4
-"""The most entries of a list that are spelled out."""
+"""The largest number of list entries that are written out."""
 
 Column = tuple[str, str]
 """A feature: its view and its name."""
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One side's answer: which entities it knows, and every feature with one value an entity.
+class FeatureRows:
+    """Features of several entities, read from one store: one value for each column and entity.
 
-    None instead of False: the side has no row of the entity, which may be right.
+    ``exists`` has True for an entity of the store. False means that it should exist but does not.
+    None means that it has no row in these views, which may be correct.
     """
 
-    known: Sequence[bool | None]
-    values: Mapping[Column, Sequence]
+    exists: Sequence[bool | None]
+    values: Mapping[Column, Sequence[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A feature of an entity with another value on each side.
+    """A feature of an entity with different values on the left and on the right.
 
-    An entity that one side alone knows is one difference: no view, the feature "known".
-    ``labels`` are the ids to which the entries of two lists belong, where the view has them.
+    An entity that exists on one side only is one difference, with an empty view and the feature
+    "known". ``labels`` are the ids to which the entries of two lists belong, if the view has them.
     """
 
     kind: str
@@ -45,28 +49,32 @@ class Difference:
     feature: str
     left: Any
     right: Any
-    labels: tuple[Sequence, Sequence] | None = None
+    labels: tuple[Sequence[Any], Sequence[Any]] | None = None
 
 
 @dataclass(frozen=True)
-class Differing:
-    """How many entities differ in a view, in how many each feature does, and who is known alone.
+class ViewSummary:
+    """Counts of the entities of one view that differ, in total and for each feature.
 
-    Features come most first; entities that one side alone knows are not counted in them.
+    ``features`` has the most frequent feature first. ``one_sided`` counts the entities that exist
+    on one side only; they are part of ``entities``, but not of ``features``.
     """
 
     view: str
     entities: int
     features: Mapping[str, int]
-    alone: int
+    one_sided: int
 
 
-def sampled(
+def sample_ids(
     ids: Iterable[str], count: int, seed: int, first: Collection[str] = frozenset()
 ) -> list[str]:
-    """Up to ``count`` of the ids, those of ``first`` before all others.
+    """Samples up to ``count`` ids, those of ``first`` before all others, and sorts them.
 
-    The choice is by a hash, so it is the same whenever and in whatever order the ids come.
+    The choice is by a hash of seed and id, so it does not depend on the order of the ids.
+
+    >>> sample_ids(["a", "b", "c"], 2, seed=0) == sample_ids(["c", "b", "a"], 2, seed=0)
+    True
     """
 
     def place(one: str) -> tuple[bool, bytes]:
@@ -76,62 +84,76 @@ def sampled(
     return sorted(sorted(set(ids), key=place)[:count])
 
 
-def differences(kind: str, ids: Sequence[str], left: Answer, right: Answer) -> list[Difference]:
-    """What differs between two answers for the entities of one kind, entity by entity."""
+def find_differences(
+    kind: str, ids: Sequence[str], left: FeatureRows, right: FeatureRows
+) -> list[Difference]:
+    """Compares the features of entities of one kind, one entity after the other."""
     found = []
     for row, one in enumerate(ids):
-        known = left.known[row], right.known[row]
+        exists = left.exists[row], right.exists[row]
         here = list(_of_entity(kind, one, row, left.values, right.values))
-        if bool(known[0]) != bool(known[1]) and (here or None not in known):
-            here = [Difference(kind, one, "", "known", *map(bool, known))]
+        if bool(exists[0]) != bool(exists[1]) and (here or None not in exists):
+            here = [Difference(kind, one, "", "known", bool(exists[0]), bool(exists[1]))]
         found += here
     return found
 
 
 def _of_entity(
-    kind: str, one: str, row: int, left: Mapping[Column, Sequence], right: Mapping[Column, Sequence]
+    kind: str,
+    one: str,
+    row: int,
+    left: Mapping[Column, Sequence[Any]],
+    right: Mapping[Column, Sequence[Any]],
 ) -> Iterator[Difference]:
     for column in left:
         pair = left[column][row], right[column][row]
         if not equal(*pair):
-            beside = _ids_beside(column, left)
-            labels = (left[beside][row], right[beside][row]) if beside else None
+            ids = _label_column(column, left)
+            labels = (left[ids][row], right[ids][row]) if ids else None
             yield Difference(kind, one, *column, *pair, labels)
 
 
 def equal(left: Any, right: Any) -> bool:
-    """Whether two values are the same: lists entry by entry, floats to 1e-9 relative."""
+    """True if two values are equal: lists entry by entry, floats to 1e-9 relative.
+
+    >>> equal([0.1, 0.2], [0.1, 0.2 + 1e-16]), equal(0, None)
+    (True, False)
+    """
     if isinstance(left, list) and isinstance(right, list):
         return len(left) == len(right) and all(map(equal, left, right))
     if isinstance(left, float) and isinstance(right, float):
         both_absent = math.isnan(left) and math.isnan(right)
         return both_absent or math.isclose(left, right, rel_tol=RELATIVE)
-    return left == right
+    return bool(left == right)
 
 
-def _ids_beside(column: Column, columns: Iterable[Column]) -> Column | None:
-    """The ids that a list runs beside: history_product_ids for history_product_counts."""
+def _label_column(column: Column, columns: Iterable[Column]) -> Column | None:
+    """Finds the column with the ids of a list's entries, by its name.
+
+    For example history_product_ids belongs to history_product_counts.
+    """
     view, feature = column
     stems = {one: one[1].removesuffix("ids") for one in columns if one[1].endswith("_ids")}
     fits = (one for one, stem in stems.items() if one[0] == view and feature.startswith(stem))
     return next((one for one in fits if one != column), None)
 
 
-def differing(found: Iterable[Difference], views: Mapping[str, str]) -> Iterator[Differing]:
-    """A summary of every view, given the kind of entity that each view is of.
+def summarize_views(found: Iterable[Difference], kinds: Mapping[str, str]) -> Iterator[ViewSummary]:
+    """Summarizes the differences of every view; ``kinds`` maps each view to its kind of entity.
 
-    An entity that one side alone knows differs in all views of its kind.
+    An entity that exists on one side only differs in all views of its kind.
     """
     found = list(found)
-    for view, kind in views.items():
+    for view, kind in kinds.items():
         here = [one for one in found if one.kind == kind and one.view in ("", view)]
         counts = Counter(one.feature for one in here if one.view)
-        alone = sum(not one.view for one in here)
-        yield Differing(view, len({one.id for one in here}), dict(counts.most_common()), alone)
+        one_sided = sum(not one.view for one in here)
+        entities = len({one.id for one in here})
+        yield ViewSummary(view, entities, dict(counts.most_common()), one_sided)
 
 
-def spread(found: Sequence[Difference], limit: int) -> list[Difference]:
-    """Up to ``limit`` differences in their order, with a like share of every view."""
+def limit_evenly(found: Sequence[Difference], limit: int) -> list[Difference]:
+    """Returns up to ``limit`` differences in their order, with an equal share for every view."""
     seen: Counter[str] = Counter()
     turns = []
     for one in found:
@@ -141,30 +163,30 @@ def spread(found: Sequence[Difference], limit: int) -> list[Difference]:
     return [found[place] for place in sorted(chosen)]
 
 
-def in_words(one: Difference) -> tuple[str, str]:
-    """Both values as people read them; of two lists only the entries that differ."""
+def readable_values(one: Difference) -> tuple[str, str]:
+    """Formats both values of a difference; of two lists, only the entries that differ."""
     left, right = one.left, one.right
     if not (isinstance(left, list) and isinstance(right, list)):
         return _values(left, right, one.feature)
     if one.labels and all(isinstance(ids, list) for ids in one.labels):
-        named = _numbered(one.labels[0], left), _numbered(one.labels[1], right)
+        named = _by_name(one.labels[0], left), _by_name(one.labels[1], right)
         return _entries(*named, one.feature)
     texts = all(isinstance(value, str) for value in (*left, *right))
     if texts and Counter(left) != Counter(right):
-        return _own(left, right), _own(right, left)
-    return _entries(_numbered(_places(left), left), _numbered(_places(right), right), one.feature)
+        return _one_sided(left, right), _one_sided(right, left)
+    return _entries(_by_name(_places(left), left), _by_name(_places(right), right), one.feature)
 
 
-def _numbered(names: Iterable[str], values: Sequence) -> dict[str, Any]:
+def _by_name(names: Iterable[str], values: Sequence[Any]) -> dict[str, Any]:
     return dict(zip(names, values, strict=False))
 
 
-def _places(values: Sequence) -> Iterator[str]:
+def _places(values: Sequence[Any]) -> Iterator[str]:
     return (f"#{place}" for place in range(1, len(values) + 1))
 
 
 def _values(left: Any, right: Any, feature: str) -> tuple[str, str]:
-    """Two single values, floats with as many digits as it takes to tell them apart."""
+    """Formats two single values; floats get as many digits as needed to see the difference."""
     for digits in (6, 9, 12, 17):
         texts = _text(left, feature, digits), _text(right, feature, digits)
         if texts[0] != texts[1]:
@@ -182,18 +204,18 @@ def _text(value: Any, feature: str, digits: int) -> str:
     if isinstance(value, float):
         return f"{value:.{digits}g}"
     if isinstance(value, int) and value and feature.endswith(("_timestamp", "_timestamps")):
-        return (datetime(1970, 1, 1) + timedelta(microseconds=value)).isoformat(" ")
+        return from_microseconds(value).replace(tzinfo=None).isoformat(" ")
     return str(value)
 
 
-def _own(here: list, there: list) -> str:
-    """How long a list of texts is, and what it has that the other has not."""
+def _one_sided(here: Sequence[str], there: Sequence[str]) -> str:
+    """Formats a list of texts as its length and the entries that the other list does not have."""
     own = list((Counter(here) - Counter(there)).elements())
     return f"{len(here):,} entries" + (f", only here: {_shortened(own)}" if own else "")
 
 
-def _entries(left: Mapping, right: Mapping, feature: str) -> tuple[str, str]:
-    """The entries that differ, by name and on both sides in the same order."""
+def _entries(left: Mapping[str, Any], right: Mapping[str, Any], feature: str) -> tuple[str, str]:
+    """Formats the entries that differ, by name, on both sides in the same order."""
     names = [
         name
         for name in dict.fromkeys((*left, *right))

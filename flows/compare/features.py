@@ -1,113 +1,94 @@
-"""Features side by side: two lake versions, or history and what the online store answers."""
+"""The comparison of features between two lake versions, or between offline and online stores."""
 
-import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import count
-from pathlib import Path
 from typing import Any
 
 from feature_repo.lake.reader import Lake
 from feature_repo.lake.state import State, instant
-from feature_repo.publication.publish import published
-from flows.compare.differences import Difference, differences, sampled
-from flows.compare.sides import KINDS, History, Online, Side, View, touched
-from flows.materialize import apply, feature_store, view_names
-from flows.runtime import prepare_environment, report_progress
-
-BATCH = 500
-
-
-class DiffError(Exception):
-    """Two answers of the feature store cannot be compared; the message says what to do."""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What is compared: these views, else all; the entities named by kind, else a sample.
-
-    ``first`` are the ids by kind that a sample takes before all others.
-    """
-
-    views: Sequence[str] = ()
-    named: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    count: int = 200
-    seed: int = 0
-    first: Mapping[str, Collection[str]] = field(default_factory=dict)
+from flows.compare.comparison import DiffError, FeatureDiff, Selection, compare
+from flows.compare.readers import (
+    KINDS,
+    OfflineReader,
+    OnlineReader,
+    View,
+    ids_in_changed_files,
+)
+from flows.materialize import apply, feature_store, publish_features, view_names
+from flows.runtime import prepare_environment
 
 
 @dataclass(frozen=True)
-class Compared:
-    """Two sides, by kind how many entities were compared out of how many, and what differs.
+class DiffOptions:
+    """The options of ``clipwise features diff``: two lake versions, or offline and online.
 
-    ``first`` says which entities a sample took before all others, empty for none.
+    ``left`` and ``right`` are lake versions, and ``as_of`` the instant at which both are read.
     """
 
-    left: str
-    right: str
-    views: Sequence[View]
-    compared: Mapping[str, int]
-    population: Mapping[str, int]
-    differences: Sequence[Difference]
-    first: str = ""
-
-    @property
-    def as_of(self) -> list[datetime]:
-        """The instants that the answers describe: one, unless views are online up to others."""
-        return sorted({view.as_of for view in self.views})
+    left: int | None = None
+    right: int | None = None
+    as_of: str | None = None
+    online: bool = False
+    selection: Selection = field(default_factory=Selection)
 
 
-def diff(
-    left: int | None, right: int | None, as_of: str | None, online: bool, choice: Choice
-) -> Compared:
-    """Compare two lake versions, or history with the online store, as a person asks for it.
+def diff(options: DiffOptions) -> FeatureDiff:
+    """Compares two lake versions or, with ``online``, the offline with the online store.
 
-    Raises DiffError for an online comparison with lake versions or an instant, and what the other
-    two raise.
+    Raises DiffError if ``online`` comes with lake versions or an instant. Also raises the errors of
+    ``diff_versions`` and ``diff_online``.
     """
-    if not online:
-        return diff_versions(left, right, as_of, choice)
-    if (left, right) != (None, None):
+    if not options.online:
+        return diff_versions(options.left, options.right, options.as_of, options.selection)
+    if (options.left, options.right) != (None, None):
         raise DiffError("Expected --online or --from and --to, got both; leave out one of them.")
-    if as_of:
+    if options.as_of:
         raise DiffError(
-            "The online store answers as of the instant up to which it was materialized; leave "
-            "out --as-of."
+            "Expected --online without --as-of, got both. The online store has only the values of "
+            "its last materialization; leave out --as-of."
         )
-    return diff_online(choice)
+    return diff_online(options.selection)
 
 
 def diff_versions(
-    left: int | None, right: int | None, as_of: str | None, choice: Choice
-) -> Compared:
-    """Compare two lake versions, by default the current one with the one before it.
+    left: int | None, right: int | None, as_of: str | None, selection: Selection
+) -> FeatureDiff:
+    """Compares two lake versions, by default the current one with the one before it.
 
-    Both describe one instant, by default the earlier of their watermarks. A sample first takes
-    the entities in rows that one version alone has. Raises LakeError or DiffError for versions,
-    instants, views and entities that are not there.
+    Both are read at one instant, by default the earlier of their watermarks. A sample first takes
+    the entities in rows that only one version has. Raises LakeError or DiffError for missing
+    versions, views and entities, and for an instant after a watermark.
     """
     lake = Lake(prepare_environment())
-    states = [lake.state(number) for number in _pair(lake, left, right)]
-    earlier = min(states, key=lambda state: state.watermark)
+    one, other = (lake.state(number) for number in _version_pair(lake, left, right))
+    moment = _common_instant(one, other, as_of)
+    views = [_view(view, moment) for view in _registered_views(selection.views)]
+    first = {kind: ids_in_changed_files(lake, one, other, kind) for kind in KINDS}
+    readers = (_version_reader(lake, one, moment), _version_reader(lake, other, moment))
+    found = compare(*readers, views, replace(selection, first=first))
+    return replace(found, first="beginning with those that have new rows")
+
+
+def _version_reader(lake: Lake, state: State, as_of: datetime) -> OfflineReader:
+    publish_features(lake, state, f"features of version {state.number}")
+    return OfflineReader(f"version {state.number}", feature_store(), lake, state, as_of)
+
+
+def _common_instant(left: State, right: State, as_of: str | None) -> datetime:
+    """Returns the instant at which both versions are read."""
+    earlier = min((left, right), key=lambda state: state.watermark)
     moment = instant(as_of) if as_of else earlier.watermark
     if moment > earlier.watermark:
         raise DiffError(
             f"Lake version {earlier.number} is complete up to {earlier.watermark.isoformat()}, so "
-            f"it cannot be compared as of {moment.isoformat()}; choose an instant no later."
+            f"it cannot be compared as of {moment.isoformat()}. Choose an instant no later."
         )
-    views = [_view(one, moment) for one in _registered(choice.views)]
-    for state in states:
-        _publish(lake, state)
-    sides = [
-        History(f"version {state.number}", feature_store(), lake, state, moment) for state in states
-    ]
-    first = {kind: touched(lake, *states, kind) for kind in KINDS}
-    found = compare(*sides, views, replace(choice, first=first))
-    return replace(found, first="beginning with those that have new rows")
+    return moment
 
 
-def _pair(lake: Lake, left: int | None, right: int | None) -> tuple[int, int]:
+def _version_pair(lake: Lake, left: int | None, right: int | None) -> tuple[int, int]:
+    """Fills in the default versions: the current one, and the one before it."""
     current = lake.state().number
     numbers = lake.numbers()
     if right is None:
@@ -127,120 +108,54 @@ def _pair(lake: Lake, left: int | None, right: int | None) -> tuple[int, int]:
     return left, right
 
 
-def diff_online(choice: Choice) -> Compared:
-    """Compare what the lake knew with what the online store answers.
+def diff_online(selection: Selection) -> FeatureDiff:
+    """Compares the offline store on the current lake version with the online store.
 
-    Each view describes the instant up to which it is online. Raises LakeError or DiffError for a
-    lake, views and entities that are not there, or not online yet.
+    Each view is read as of the end of its last materialization. Raises LakeError or DiffError for a
+    missing lake, missing views or entities, and views that are not online yet.
     """
     lake = Lake(prepare_environment())
     state = lake.state()
-    found = [one for one in _registered(choice.views) if one.online]
+    found = [one for one in _registered_views(selection.views) if one.online]
     missing = [one.name for one in found if one.most_recent_end_time is None]
     if missing:
         raise DiffError(
-            f"Expected features online, but {', '.join(missing)} never got there; run `clipwise "
-            "materialize` first."
+            f"Expected features online, but {', '.join(missing)} was never materialized. Run "
+            "`clipwise materialize` first."
         )
     views = [_view(one, one.most_recent_end_time) for one in found]
     until = max(view.as_of for view in views)
     if until > state.watermark:
         raise DiffError(
             f"The online store is complete up to {until.isoformat()}, beyond the lake, which ends "
-            f"at {state.watermark.isoformat()}; ingest what is missing, or start with a new home."
+            f"at {state.watermark.isoformat()}. Ingest the missing rows, or start with a new "
+            "CLIPWISE_HOME."
         )
-    _publish(lake, state)
-    history = History("offline", feature_store(), lake, state, until)
-    return compare(history, Online(feature_store()), views, choice)
+    publish_features(lake, state, f"features of version {state.number}")
+    offline = OfflineReader("offline", feature_store(), lake, state, until)
+    return compare(offline, OnlineReader(feature_store()), views, selection)
 
 
-def _publish(lake: Lake, state: State) -> None:
-    """Build the features of a lake version if they are not there, which takes a while."""
-    done = count(1)
-    stage, views = f"features of version {state.number}", len(view_names())
-    published(lake, state, lambda name: report_progress(stage, next(done), views))
+def _registered_views(names: Sequence[str]) -> list[Any]:
+    """Returns Feast's views of users, products and coupons, all or the named ones.
 
-
-def _registered(names: Sequence[str]) -> list:
-    """Feast's feature views of our entities, all or those named; applied if they are not yet."""
+    Applies the definitions first if some are not registered.
+    """
     store = feature_store()
     if not {one.name for one in store.list_feature_views()} >= set(view_names()):
         store = apply()
-    found = {one.name: one for one in store.list_feature_views() if _kind(one)}
+    found = {one.name: one for one in store.list_feature_views() if _kinds(one)}
     unknown = [name for name in names if name not in found]
     if unknown:
         raise DiffError(f"There is no view {unknown[0]!r}; there are {', '.join(found)}.")
     return [one for name, one in found.items() if not names or name in names]
 
 
-def _kind(view: Any) -> str | None:
-    kinds = (kind for kind, (key, _table) in KINDS.items() if list(view.join_keys) == [key])
-    return next(kinds, None)
+def _kinds(view: Any) -> list[str]:
+    """Returns the kind of entity of a view, in a list; an empty list for any other view."""
+    return [kind for kind, (key, _table) in KINDS.items() if list(view.join_keys) == [key]]
 
 
 def _view(view: Any, as_of: datetime) -> View:
-    return View(view.name, _kind(view), tuple(one.name for one in view.features), as_of)
-
-
-def compare(left: Side, right: Side, views: Sequence[View], choice: Choice) -> Compared:
-    """Both sides' answers for the entities of every kind that was chosen, and what differs."""
-    compared, population, found = {}, {}, []
-    for kind in KINDS:
-        here = [view for view in views if view.kind == kind]
-        named = choice.named.get(kind, ())
-        if named and not here:
-            raise DiffError(f"None of the chosen views is of a {kind}; leave out --{kind}.")
-        if here and (named or not any(choice.named.values())):
-            everyone = set(named) or left.known(kind) | right.known(kind)
-            most, first = len(named) or choice.count, choice.first.get(kind, ())
-            ids = sampled(everyone, most, choice.seed, first)
-            compared[kind], population[kind] = len(ids), len(everyone)
-            found += _of_kind(left, right, here, ids)
-    shown = [view for kind in compared for view in views if view.kind == kind]
-    return Compared(left.name, right.name, shown, compared, population, found)
-
-
-def _of_kind(
-    left: Side, right: Side, views: Sequence[View], ids: Sequence[str]
-) -> list[Difference]:
-    """What differs between the answers for the entities of one kind, read part by part."""
-    kind, found = views[0].kind, []
-    for start in range(0, len(ids), BATCH):
-        part = ids[start : start + BATCH]
-        answers = []
-        for side in (left, right):
-            report_progress(f"{kind}s, {side.name}", start, len(ids))
-            answers.append(side.answer(part, views))
-            report_progress(f"{kind}s, {side.name}", start + len(part), len(ids))
-        for one, *sides in zip(part, *(answer.known for answer in answers), strict=True):
-            if not any(sides):
-                raise DiffError(
-                    f"Neither {left.name} nor {right.name} knows a {kind} {one!r} before "
-                    f"{max(view.as_of for view in views).isoformat()}; check the id."
-                )
-        found += differences(kind, part, *answers)
-    return found
-
-
-def exported(found: Compared, path: Path) -> None:
-    """Write the comparison as JSON into a new file. Raises DiffError if it cannot be made."""
-    rows = [
-        {name: getattr(one, name) for name in ("kind", "id", "view", "feature", "left", "right")}
-        for one in found.differences
-    ]
-    content = {
-        "left": found.left,
-        "right": found.right,
-        "as_of": {view.name: view.as_of.isoformat() for view in found.views},
-        "compared": found.compared,
-        "population": found.population,
-        "differences": rows,
-    }
-    try:
-        with path.open("x") as file:
-            json.dump(content, file)
-    except OSError as error:
-        raise DiffError(
-            f"Expected a new file for the differences, {path} cannot be made ({error.strerror}); "
-            "name another one."
-        ) from error
+    (kind,) = _kinds(view)
+    return View(view.name, kind, tuple(one.name for one in view.features), as_of)

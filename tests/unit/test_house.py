@@ -135,19 +135,22 @@ ROOMS: Mapping[str, str] = {
     ),
     "flows": (
         "feature_repo.contract feature_repo.definitions feature_repo.home "
-        "feature_repo.lake feature_repo.names feature_repo.online.materialize "
-        "feature_repo.publication feature_repo.sources feature_repo.transforms.request "
-        "feature_repo.views serving.candidates serving.errors serving.models "
-        "serving.recommend serving.rules serving.runtime serving.schemas training.data "
-        "training.evaluation training.models training.registry training.report "
-        "training.studies validation"
+        "feature_repo.instants feature_repo.lake feature_repo.names "
+        "feature_repo.online.materialize feature_repo.publication feature_repo.sources "
+        "feature_repo.views serving.candidates serving.decisions serving.errors "
+        "serving.models serving.online serving.recommend serving.rules serving.runtime "
+        "serving.schemas training.data training.evaluation training.models "
+        "training.registry training.report training.studies validation"
     ),
     "flows.cli": (
-        "flows flows.compare feature_repo.contract feature_repo.lake serving.access "
-        "serving.errors serving.main serving.telemetry validation"
+        "flows flows.cli.output flows.compare feature_repo.contract feature_repo.lake "
+        "serving.access serving.errors serving.main serving.telemetry training.registry validation"
+    ),
+    "flows.cli.output": (
+        "flows flows.compare feature_repo.lake serving.models training.registry validation"
     ),
     "flows.compare": (
-        "flows feature_repo.contract feature_repo.lake feature_repo.names feature_repo.publication"
+        "flows feature_repo.contract feature_repo.instants feature_repo.lake feature_repo.names"
     ),
 }
 SEAMS = {

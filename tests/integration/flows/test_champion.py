@@ -1,4 +1,4 @@
-"""Who may become champion, what the service then loads, and what the audit log says of it."""
+"""Promotion and rollback: the versions that are accepted, the service, and the audit log."""
 
 import json
 import logging
@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from feature_repo.names import RANKER_MODEL
-from flows.champion import PromotionRefused, audit_log, present_champion, promote, rollback
+from flows.champion import PromotionRefused, audit_log, current_champion, promote, rollback
 from serving.models.mlflow_registry import MlflowRegistry
 from serving.models.slot import ModelSlot
 from tests.support.registered import (
@@ -26,7 +26,7 @@ from training.registry.mlflow_runs import TrackingError
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """One store for all tests, for making one takes seconds; each starts without a champion."""
+    """One store for all tests, because it takes seconds to make; each starts without a champion."""
     return tmp_path_factory.mktemp("home")
 
 
@@ -40,7 +40,7 @@ def no_champion(home, monkeypatch):
 
 
 def served(home) -> tuple[str, str | None]:
-    """What a service that starts now ranks by, and what it complains of."""
+    """The version that a service would rank with if it started now, and its problem."""
     slot = ModelSlot(MlflowRegistry(store(home).uri))
     slot.refresh()
     return slot.current.version, slot.problem
@@ -64,7 +64,7 @@ def remove_artifact(home, version):
     (run_folder(home, version) / "gate.json").unlink()
 
 
-def say_failed(home, version):
+def gate_failed(home, version):
     tamper(home, version, gate="failed")
 
 
@@ -112,7 +112,7 @@ OVERRULED = [
     (remove_artifact, "has no artifact gate.json"),
     (never_gated, "has no artifact gate.json"),
     (forge_tags, "has no artifact gate.json"),
-    (say_failed, "gate=failed in its artifact"),
+    (gate_failed, "gate=failed in its artifact"),
 ]
 REFUSED = [
     (other_hash, "gate.json with sha256 0000"),
@@ -126,17 +126,17 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("harm", "why"), OVERRULED + REFUSED)
-def test_version_whose_artifact_does_not_hold_is_refused_by_service_and_promote(home, harm, why):
+def test_version_with_a_bad_gate_artifact_is_refused_by_service_and_promote(home, harm, why):
     sound, version = registered(home), registered(home)
     promote(home, sound, "sound", "ada")
     harm(home, version)
     with pytest.raises(PromotionRefused, match=why) as refused:
         promote(home, version, "I like it", "ada")
     assert "\n" not in str(refused.value)
-    assert present_champion(home) == sound and changes(home) == [(None, sound, "promote")]
+    assert current_champion(home) == sound and changes(home) == [(None, sound, "promote")]
     crown(home, version)
-    now, problem = served(home)
-    assert now == "rule-1" and why in problem and f"version {version}" in problem
+    version_in_use, problem = served(home)
+    assert version_in_use == "rule-1" and why in problem and f"version {version}" in problem
 
 
 @pytest.mark.parametrize(("harm", "why"), OVERRULED)
@@ -149,12 +149,12 @@ def test_forced_promotion_is_recorded_and_then_serves(home, harm, why):
     assert (change.how, change.reason) == ("forced", "the shop opens tomorrow")
     tags = client(home).get_model_version(RANKER_MODEL, version).tags
     assert tags["promotion_forced"] == tags["promotion_reason"] == "the shop opens tomorrow"
-    permit = json.loads((run_folder(home, version) / "forced.json").read_text())
-    assert (permit["version"], permit["actor"]) == (version, "ada") and why in permit["overruled"]
+    record = json.loads((run_folder(home, version) / "forced.json").read_text())
+    assert (record["version"], record["actor"]) == (version, "ada") and why in record["overruled"]
 
 
 @pytest.mark.parametrize(("harm", "why"), REFUSED)
-def test_no_force_makes_another_model_file_champion(home, harm, why):
+def test_force_does_not_promote_a_changed_model_file(home, harm, why):
     version = registered(home)
     harm(home, version)
     with pytest.raises(PromotionRefused, match=why):
@@ -166,25 +166,25 @@ def test_model_file_that_changes_after_a_forced_promotion_does_not_serve(home):
     version = registered(home, FAILED)
     promote(home, version, "the shop opens tomorrow", "ada", force=True)
     other_trees(home, version)
-    now, problem = served(home)
-    assert now == "rule-1" and "with sha256" in problem
+    version_in_use, problem = served(home)
+    assert version_in_use == "rule-1" and "with sha256" in problem
 
 
-def test_forced_version_needs_force_again_for_the_gate_still_failed(home):
+def test_forced_version_needs_force_again_because_the_gate_still_failed(home):
     version = registered(home, FAILED)
     promote(home, version, "the shop opens tomorrow", "ada", force=True)
     with pytest.raises(PromotionRefused, match="gate=failed"):
         promote(home, version, "again", "ada")
 
 
-def test_force_for_a_version_that_passed_is_an_ordinary_promotion(home):
+def test_force_for_a_version_that_passed_is_a_normal_promotion(home):
     version = registered(home)
     assert promote(home, version, "better", "ada", force=True) is None
     assert changes(home) == [(None, version, "promote")]
     assert not (run_folder(home, version) / "forced.json").exists()
 
 
-def test_version_whose_training_ended_before_the_gate_is_refused(home):
+def test_version_without_a_gate_run_is_refused(home):
     version = registered(home, None)
     with pytest.raises(PromotionRefused, match=f"clipwise gate --version {version}"):
         promote(home, version, "in a hurry", "ada")
@@ -192,7 +192,7 @@ def test_version_whose_training_ended_before_the_gate_is_refused(home):
     assert served(home)[0] == "rule-1"
 
 
-def test_promotion_without_a_reason_or_of_an_unknown_version_says_what_to_do(home):
+def test_promotion_without_a_reason_or_of_an_unknown_version_is_refused(home):
     version = registered(home)
     for action in (lambda: promote(home, version, " ", "ada"), lambda: rollback(home, "", "ada")):
         with pytest.raises(PromotionRefused, match="Expected a reason"):
@@ -206,7 +206,7 @@ def test_champion_set_in_the_ui_is_recorded_once_with_its_tag(home):
     tag(home, version, promotion_reason="read the report")
     crown(home, version)
     for _ in range(2):
-        assert present_champion(home) == version
+        assert current_champion(home) == version
     (change,) = audit_log(home).changes()
     assert (change.at, change.how, change.reason) == (None, "outside clipwise", "read the report")
     assert "not recorded" in change.actor
@@ -227,7 +227,7 @@ def test_rollback_returns_to_the_previous_champion_and_then_further_back(home):
     assert served(home) == (first, None)
 
 
-def test_rollback_to_a_forced_version_is_one_to_what_served_before(home):
+def test_rollback_returns_to_a_forced_version(home):
     forced, passed = registered(home, FAILED), registered(home)
     promote(home, forced, "the shop opens tomorrow", "ada", force=True)
     promote(home, passed, "better", "ada")
@@ -235,17 +235,17 @@ def test_rollback_to_a_forced_version_is_one_to_what_served_before(home):
     assert served(home) == (forced, None)
 
 
-def test_rollback_to_a_version_that_would_not_serve_any_more_is_refused(home):
+def test_rollback_to_a_version_that_cannot_be_served_any_more_is_refused(home):
     first, second = registered(home), registered(home)
     promote(home, first, "first", "ada")
     promote(home, second, "second", "ada")
     other_trees(home, first)
-    with pytest.raises(PromotionRefused, match="may not serve any more: .*with sha256"):
+    with pytest.raises(PromotionRefused, match="cannot be served any more: .*with sha256"):
         rollback(home, "back", "ada")
-    assert present_champion(home) == second
+    assert current_champion(home) == second
 
 
-def test_look_at_the_champion_goes_on_without_a_log_and_says_so(home, caplog):
+def test_current_champion_is_returned_with_a_warning_if_the_log_fails(home, caplog):
     version = registered(home)
     crown(home, version)
     folder = home / "audit"
@@ -253,11 +253,11 @@ def test_look_at_the_champion_goes_on_without_a_log_and_says_so(home, caplog):
     folder.write_text("in the way")
     try:
         with caplog.at_level(logging.WARNING, "flows.champion"):
-            assert present_champion(home) == version
+            assert current_champion(home) == version
         assert "audit log" in caplog.text
         with pytest.raises(Exception, match="audit log"):
             promote(home, registered(home), "unrecorded", "ada")
-        assert present_champion(home) == version
+        assert current_champion(home) == version
     finally:
         folder.unlink()
         if moved:
@@ -275,7 +275,7 @@ def swap_golden(home, version):
 
 @pytest.mark.parametrize(
     ("spoil", "why"),
-    [(lose_golden, "has no rows in the artifact"), (swap_golden, "golden rows otherwise")],
+    [(lose_golden, "has no rows in the artifact"), (swap_golden, "golden rows differently")],
 )
 def test_version_that_cannot_be_checked_on_golden_rows_is_refused_even_by_force(home, spoil, why):
     version = registered(home)
@@ -284,5 +284,5 @@ def test_version_that_cannot_be_checked_on_golden_rows_is_refused_even_by_force(
         with pytest.raises(PromotionRefused, match=why):
             promote(home, version, "it must", "ada", force)
     crown(home, version)
-    ranking, problem = served(home)
-    assert ranking == "rule-1" and why in problem
+    version_in_use, problem = served(home)
+    assert version_in_use == "rule-1" and why in problem

@@ -1,4 +1,4 @@
-"""``clipwise features diff``: what differs between two lake versions, or offline and online."""
+"""``clipwise features diff`` between two lake versions, and between offline and online."""
 
 import json
 import shutil
@@ -10,14 +10,15 @@ from typer.testing import CliRunner
 from feature_repo.lake.reader import Lake
 from feature_repo.publication.publish import published
 from flows.cli.main import app, main
-from flows.compare.features import Choice, DiffError, diff_online, diff_versions
+from flows.compare.comparison import DiffError, Selection
+from flows.compare.features import diff_online, diff_versions
 from tests.support.feature_logs import DAY, START, WATERMARK, land, moment
 
-# Feast warns while it is imported; its warnings are not ours to mend.
+# Feast warns while it is imported; we cannot change its code.
 pytestmark = pytest.mark.filterwarnings("default")
 
 T = START + 40 * DAY + DAY // 2
-"""When the first two versions end; the third one ends later."""
+"""The watermark of the first two versions; that of the third is later."""
 
 
 def row(since: int, **values) -> dict:
@@ -52,14 +53,14 @@ SHOP = {
     "redemptions": [row(4 * DAY, redemption_id="r1", user_id="u2", coupon_id="A:x")],
 }
 LATE = {"events": [purchase("late", 39 * DAY + 5, product="p2", coupon_discount=40)]}
-"""The second version: what happened before T, and was landed after it."""
+"""The second version: an event from before T that landed after it."""
 
 NEW = {
     "products": [row(2 * DAY, product_id="p9")],
-    "events": [purchase("told", 39 * DAY, created_timestamp=T)],
+    "events": [purchase("learned-late", 39 * DAY, created_timestamp=T)],
     "users": [row(41 * DAY, user_id="u9")],
 }
-"""The third version: a product known for long, and what was learned or happened from T on."""
+"""The third version: an old product that lands late, and rows learned or happened from T on."""
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +81,8 @@ def home(shop, tmp_path, monkeypatch):
     return home
 
 
-def forget(home, *versions: int) -> None:
-    """Make the lake what it was before its newest versions."""
+def remove_versions(home, *versions: int) -> None:
+    """Takes the newest versions out of the lake."""
     for version in versions:
         Lake(home).state_path(version).unlink()
 
@@ -93,14 +94,14 @@ def materialize(until: int, *views: str) -> None:
 
 
 def compared(*arguments: str):
-    """The command's exit code and what it prints, without the progress."""
+    """The command's exit code and its output, without the progress."""
     done = CliRunner().invoke(app, ["features", "diff", *arguments], env={"COLUMNS": "120"})
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     return done.exit_code, done.stdout
 
 
 def refused(monkeypatch, capsys, *arguments: str) -> str:
-    """The sentence with which the whole command line ends in trouble."""
+    """The error that the whole command line prints before it exits with 2."""
     monkeypatch.setattr("sys.argv", ["clipwise", "features", "diff", *arguments])
     with pytest.raises(SystemExit) as ended:
         main()
@@ -116,8 +117,8 @@ def features_of(found, kind: str, one: str, view: str) -> dict:
     }
 
 
-def test_late_row_differs_in_exactly_the_entities_that_it_touches(home):
-    found = diff_versions(1, 2, None, Choice())
+def test_late_row_changes_only_its_user_and_its_product(home):
+    found = diff_versions(1, 2, None, Selection())
     assert found.as_of == [moment(T)]
     assert found.compared == {"user": 3, "product": 2, "coupon": 2}
     assert {(row.kind, row.id) for row in found.differences} == {("user", "u1"), ("product", "p2")}
@@ -130,89 +131,89 @@ def test_late_row_differs_in_exactly_the_entities_that_it_touches(home):
     assert features_of(found, "product", "p2", "product_sales_stats")["buyer_count_all"] == (1, 2)
 
 
-def test_versions_are_alike_as_of_an_instant_before_the_late_row(home):
-    choice = Choice(["user_purchase_stats", "user_recent_purchases"])
+def test_versions_agree_as_of_an_instant_before_the_late_row(home):
+    selection = Selection(["user_purchase_stats", "user_recent_purchases"])
     before, after = (moment(START + 39 * DAY + part).isoformat() for part in (5, 6))
-    assert diff_versions(1, 2, before, choice).differences == []
-    assert diff_versions(1, 2, after, choice).differences
+    assert diff_versions(1, 2, before, selection).differences == []
+    assert diff_versions(1, 2, after, selection).differences
 
 
-def test_what_is_learned_after_the_earlier_watermark_is_no_difference(home):
-    code, said = compared("--from", "2", "--to", "3", "--user", "u1", "--user", "u2")
+def test_row_learned_after_the_earlier_watermark_is_no_difference(home):
+    code, output = compared("--from", "2", "--to", "3", "--user", "u1", "--user", "u2")
     assert code == 0
-    assert "Version 2 and version 3 answer alike" in said and "for 2 users." in said
+    assert "Version 2 and version 3 agree" in output and "for 2 users." in output
 
 
 def test_without_versions_the_current_one_is_compared_with_the_one_before(home):
-    found = diff_versions(None, None, None, Choice())
+    found = diff_versions(None, None, None, Selection())
     assert (found.left, found.right) == ("version 2", "version 3")
 
 
-def test_other_way_round_the_sides_are_swapped(home):
-    choice = Choice(["user_purchase_stats"])
-    there, back = diff_versions(1, 2, None, choice), diff_versions(2, 1, None, choice)
+def test_swapped_versions_swap_the_values(home):
+    selection = Selection(["user_purchase_stats"])
+    forward, back = diff_versions(1, 2, None, selection), diff_versions(2, 1, None, selection)
     assert (back.left, back.right) == ("version 2", "version 1")
     swapped = [(row.id, row.feature, row.right, row.left) for row in back.differences]
-    assert swapped == [(row.id, row.feature, row.left, row.right) for row in there.differences]
+    assert swapped == [(row.id, row.feature, row.left, row.right) for row in forward.differences]
 
 
-def test_entity_that_one_version_does_not_know_is_one_difference_of_every_view(home):
-    found = diff_versions(2, 3, None, Choice())
+def test_entity_of_one_version_only_is_one_difference_in_every_view(home):
+    found = diff_versions(2, 3, None, Selection())
     assert [(r.kind, r.id, r.feature, r.left, r.right) for r in found.differences] == [
         ("product", "p9", "known", False, True)
     ]
-    code, said = compared("--product", "p1", "--product", "p9")
+    code, output = compared("--product", "p1", "--product", "p9")
     assert code == 1
-    assert said.count("known to one side alone (1)") == 3
-    assert "in 1 of 2 products." in said
+    assert output.count("on one side only (1)") == 3
+    assert "in 1 of 2 products." in output
 
 
-def test_only_the_views_and_entities_that_were_named_are_compared(home):
-    choice = Choice(["user_purchase_stats"], {"user": ["u1", "u2"]})
-    found = diff_versions(1, 2, None, choice)
+def test_only_named_views_and_entities_are_compared(home):
+    selection = Selection(["user_purchase_stats"], {"user": ["u1", "u2"]})
+    found = diff_versions(1, 2, None, selection)
     assert found.compared == {"user": 2}
     assert {(row.id, row.view) for row in found.differences} == {("u1", "user_purchase_stats")}
 
 
-def test_sample_is_no_larger_than_asked_and_says_of_how_many(home):
+def test_sample_has_the_requested_size_and_the_output_names_the_population(home):
     few = ("--from", "2", "--to", "3", "--view", "user_demographics", "--entities")
     first, again = compared(*few, "1"), compared(*few, "1")
-    assert first == again and "for 1 user, sampled of 3 users, " in first[1]
+    assert first == again and "for 1 user, sampled from 3 users, " in first[1]
     assert "for 3 users." in compared(*few, "3")[1]
 
 
-def test_sample_of_two_versions_takes_what_changed_first(home):
+def test_sample_of_two_versions_takes_changed_entities_first(home):
     views = ["user_purchase_stats", "product_sales_stats"]
     for seed in range(4):
-        found = diff_versions(1, 2, None, Choice(views, count=1, seed=seed))
+        found = diff_versions(1, 2, None, Selection(views, count=1, seed=seed))
         assert {row.id for row in found.differences} == {"u1", "p2"}
 
 
-def test_online_store_answers_like_history_after_a_materialization(home):
-    forget(home, 2, 3)
+def test_online_store_agrees_with_history_after_a_materialization(home):
+    remove_versions(home, 2, 3)
     materialize(T)
-    found = diff_online(Choice())
+    found = diff_online(Selection())
     assert found.differences == [] and len(found.views) == 14
-    code, said = compared("--online")
-    assert code == 0 and "Offline and online answer alike" in said
+    code, output = compared("--online")
+    assert code == 0 and "Offline and online agree" in output
 
 
-def test_what_did_not_reach_the_online_store_yet_differs(home):
+def test_row_that_is_not_online_yet_differs(home):
     materialize(T)
     late = {"users": [row(DAY, user_id="u4", age_min=20), row(0, user_id="u2", age_min=31)]}
     late["users"][1]["created_timestamp"] = START + DAY
     land(home, late, WATERMARK)
-    choice = Choice(["user_demographics", "user_exposure_stats"])
-    found = diff_online(choice)
+    selection = Selection(["user_demographics", "user_exposure_stats"])
+    found = diff_online(selection)
     assert [(r.id, r.feature, r.left, r.right) for r in found.differences] == [
         ("u2", "age_min", 31, 30),
         ("u4", "known", True, False),
     ]
     materialize(T)
-    assert diff_online(choice).differences == []
+    assert diff_online(selection).differences == []
 
 
-def test_value_that_was_spoiled_online_is_found(home):
+def test_wrong_value_online_is_found(home):
     from flows.materialize import feature_store
 
     materialize(T)
@@ -221,17 +222,17 @@ def test_value_that_was_spoiled_online_is_found(home):
     spoiled = dict.fromkeys(fields) | {"user_id": "u2", "age_min": 31}
     spoiled |= dict.fromkeys(("event_timestamp", "created_timestamp"), moment(T))
     store.write_to_online_store("user_demographics", pd.DataFrame([spoiled]))
-    found = diff_online(Choice())
+    found = diff_online(Selection())
     assert [(r.id, r.feature, r.left, r.right) for r in found.differences] == [
         ("u2", "age_min", 30, 31)
     ]
 
 
-def test_each_view_is_compared_as_of_the_instant_up_to_which_it_is_online(home):
+def test_each_view_is_compared_as_of_its_last_materialization(home):
     materialize(START + 20 * DAY, "user_exposure_stats", "product_sales_stats")
     materialize(T, "user_purchase_stats")
     named = ["user_exposure_stats", "product_sales_stats", "user_purchase_stats"]
-    found = diff_online(Choice(named))
+    found = diff_online(Selection(named))
     assert found.as_of == [moment(START + 20 * DAY), moment(T)]
     assert found.differences == []
 
@@ -240,51 +241,51 @@ def test_user_without_a_row_in_a_view_is_no_difference(home):
     views = ("user_recent_purchases", "user_demographics")
     materialize(T, *views)
     for view in views:
-        found = diff_online(Choice([view]))
+        found = diff_online(Selection([view]))
         assert found.compared == {"user": 3} and found.differences == [], view
 
 
-def test_all_that_differs_is_written_as_json(home, tmp_path):
+def test_all_differences_are_written_as_json(home, tmp_path):
     path = tmp_path / "differences.json"
-    code, said = compared("--from", "1", "--to", "2", "--limit", "1", "--json", str(path))
+    code, output = compared("--from", "1", "--to", "2", "--limit", "1", "--json", str(path))
     content = json.loads(path.read_text())
-    assert code == 1 and f"and {len(content['differences']) - 1} more" in said
+    assert code == 1 and f"and {len(content['differences']) - 1} more" in output
     wanted = {"kind": "user", "id": "u1", "view": "user_purchase_stats"}
     wanted |= {"feature": "purchase_count_all", "left": 1, "right": 2}
     assert wanted in content["differences"]
     assert content["as_of"]["user_purchase_stats"] == moment(T).isoformat()
 
 
-def test_every_trouble_is_a_sentence_and_exit_code_2(home, tmp_path, monkeypatch, capsys):
-    def said(*arguments):
+def test_every_error_is_one_sentence_with_exit_code_2(home, tmp_path, monkeypatch, capsys):
+    def error(*arguments):
         return refused(monkeypatch, capsys, *arguments)
 
-    assert "There is no lake version before 1" in said("--to", "1")
-    assert "The lake has no version 7; it has 1 to 3" in said("--to", "7")
-    assert "got 1 twice" in said("--from", "1", "--to", "1")
-    assert "clipwise materialize" in said("--online")
-    assert "leave out one" in said("--online", "--from", "1")
-    assert "leave out --as-of" in said("--online", "--as-of", "2024-03-01T00:00:00Z")
-    assert "Lake version 2 is complete up to" in said("--as-of", moment(T + 1).isoformat())
-    unknown_view = said("--view", "user_shoes")
+    assert "There is no lake version before 1" in error("--to", "1")
+    assert "The lake has no version 7; it has 1 to 3" in error("--to", "7")
+    assert "got 1 twice" in error("--from", "1", "--to", "1")
+    assert "clipwise materialize" in error("--online")
+    assert "leave out one" in error("--online", "--from", "1")
+    assert "leave out --as-of" in error("--online", "--as-of", "2024-03-01T00:00:00Z")
+    assert "Lake version 2 is complete up to" in error("--as-of", moment(T + 1).isoformat())
+    unknown_view = error("--view", "user_shoes")
     assert "'user_shoes'" in unknown_view and "user_purchase_stats" in unknown_view
-    assert "knows a user 'nobody'" in said("--user", "u1", "--user", "nobody")
-    assert "leave out --user" in said("--user", "u1", "--view", "product_details")
+    assert "has 'missing' before" in error("--user", "u1", "--user", "missing")
+    assert "leave out --user" in error("--user", "u1", "--view", "product_details")
     taken = tmp_path / "taken.json"
     taken.write_text("mine")
-    assert "name another one" in said("--user", "u1", "--json", str(taken))
+    assert "Name another file" in error("--user", "u1", "--json", str(taken))
     assert taken.read_text() == "mine"
 
 
-def test_lake_that_is_not_there_is_a_sentence(tmp_path, monkeypatch, capsys):
+def test_missing_lake_is_one_sentence(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("CLIPWISE_HOME", str(tmp_path / "nowhere"))
     for arguments in ((), ("--online",)):
         assert "run `clipwise ingest" in refused(monkeypatch, capsys, *arguments)
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_online_store_that_is_ahead_of_the_lake_cannot_be_compared(home):
+def test_online_store_ahead_of_the_lake_cannot_be_compared(home):
     materialize(WATERMARK, "user_demographics")
-    forget(home, 3)
+    remove_versions(home, 3)
     with pytest.raises(DiffError, match="beyond the lake"):
-        diff_online(Choice(["user_demographics"]))
+        diff_online(Selection(["user_demographics"]))

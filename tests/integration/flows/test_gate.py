@@ -1,4 +1,4 @@
-"""The gate on real models in a real store: what it measures, decides, keeps and repeats."""
+"""The gate on real models in a real store: measurements, decisions, artifacts, repetition."""
 
 import hashlib
 import json
@@ -11,11 +11,10 @@ import pytest
 
 from feature_repo.lake.state import State
 from feature_repo.names import GOLDEN_FILE, RANKER_MODEL
-from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
 from flows.champion import PromotionRefused, promote
 from flows.experiment_data import ExperimentData
-from flows.gate import GATE, differing, judge, latency, run_scores
-from flows.reproduce import repeated
+from flows.gate import GATE, apply_gate, logged_scores
+from flows.reproduce import train_again
 from flows.retrain import write_predictions
 from serving.errors import ModelError
 from serving.models.mlflow_registry import MlflowRegistry
@@ -23,6 +22,7 @@ from serving.models.registered_version import require_passed, require_servable
 from tests.support.registered import client, model_file, run_folder, store
 from tests.support.signal_frames import frame
 from training.data.frame import NEVER, RankingFrame, concatenated
+from training.evaluation.reloaded import changed_scores
 from training.models.baselines import rule_scores
 from training.models.ranker import RankerConfig, fit, predict
 from training.registry.golden_rows import write_golden_rows
@@ -39,7 +39,7 @@ STATE = State(3, START, 1, "tests")
 
 
 TRAIN, VALID, TEST = frame(1), frame(2), frame(3)
-TRIAL = ExperimentData(
+DATA = ExperimentData(
     STATE,
     concatenated(TRAIN, VALID, TEST),
     TRAIN,
@@ -63,7 +63,7 @@ def home(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def own_store(home, monkeypatch):
-    """The store below the state folder, in which each test starts without a champion."""
+    """The store in the state folder; each test starts without a champion."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     yield
     client(home).delete_registered_model_alias(RANKER_MODEL, "champion")
@@ -75,21 +75,21 @@ def model():
 
 
 def logged(home, model) -> tuple[str, np.ndarray]:
-    """A version that waits for the gate, and what its run scored the test pairs."""
+    """A version before the gate, and the test scores of its run."""
     scores = predict(model, TEST.inputs)
     params = asdict(CONFIG) | {"test_start": START.isoformat()}
     lineage = Lineage(STATE.number, STATE.watermark, "coupon_ranker_v1", None)
     golden = write_golden_rows(partial(predict, model), TEST.inputs, home / GOLDEN_FILE)
-    files = (write_predictions(home, TRIAL, scores), golden)
+    files = (write_predictions(home, DATA, scores), golden)
     return store(home).log(model, TrainingRun(params, lineage, files)), scores
 
 
-def judged(home, model, trial=TRIAL, **changes):
+def gated(home, model, data=DATA, **changes):
     version, scores = logged(home, model)
-    return judge(home, version, trial, scores, replace(GATE, **changes))
+    return apply_gate(home, version, data, scores, replace(GATE, **changes))
 
 
-def not_held(decision) -> list[str]:
+def failed(decision) -> list[str]:
     return [check.name for check in decision.checks if not check.held]
 
 
@@ -102,7 +102,7 @@ def tags(home, version) -> dict:
 
 
 def test_ranker_of_a_real_signal_passes_and_can_be_promoted(home, model):
-    found = judged(home, model)
+    found = gated(home, model)
     assert (found.decision.passed, found.decision.verdict) == (True, "no_champion")
     assert (tags(home, found.version)["gate"], tags(home, found.version)["verdict"]) == (
         "passed",
@@ -112,7 +112,7 @@ def test_ranker_of_a_real_signal_passes_and_can_be_promoted(home, model):
 
 
 def test_artifact_holds_inputs_reasons_and_the_hash_of_the_model_file(home, model):
-    found = judged(home, model)
+    found = gated(home, model)
     kept = artifact(home, found.version)
     file = model_file(home, found.version).read_bytes()
     assert kept["sha256"] == hashlib.sha256(file).hexdigest()
@@ -134,59 +134,63 @@ def test_artifact_holds_inputs_reasons_and_the_hash_of_the_model_file(home, mode
 
 
 def copied(home, version) -> str:
-    """The same run registered once more, as the MLflow UI does."""
+    """A second version of the same run, registered as the MLflow UI does it."""
     made = client(home).copy_model_version(f"models:/{RANKER_MODEL}/{version}", RANKER_MODEL)
     return str(made.version)
 
 
-def test_copy_of_the_champion_is_not_worse_and_takes_nothing_from_it(home, model):
-    champion = judged(home, model).version
+def test_copy_of_the_champion_is_not_worse_and_leaves_its_artifact(home, model):
+    champion = gated(home, model).version
     promote(home, champion, "first", "ada")
     copy = copied(home, champion)
     with pytest.raises(PromotionRefused, match=f"version {champion}, expected {copy}"):
         promote(home, copy, "the tags say passed", "ada")
-    found = judge(home, copy, TRIAL, run_scores(home, copy, TEST))
+    found = apply_gate(home, copy, DATA, logged_scores(home, copy, TEST))
     assert (found.decision.passed, found.decision.verdict) == (True, "not_worse")
     assert artifact(home, champion)["version"] == champion
+    registry = MlflowRegistry(store(home).uri)
     for version in (champion, copy):
-        require_passed(MlflowRegistry(store(home).uri).read(version))
-    judge(home, champion, TRIAL, run_scores(home, champion, TEST), replace(GATE, least_groups=999))
-    require_passed(MlflowRegistry(store(home).uri).read(copy))
+        assert require_passed(registry.read(version)).version == version
+    apply_gate(
+        home, champion, DATA, logged_scores(home, champion, TEST), replace(GATE, least_groups=999)
+    )
+    assert require_passed(registry.read(copy)).version == copy
     promote(home, copy, "the same", "ada")
 
 
-def test_permit_of_a_copy_leaves_that_of_the_first_version(home, model):
-    first = judged(home, model, least_groups=999).version
+def test_forced_copy_leaves_the_force_record_of_the_first_version(home, model):
+    first = gated(home, model, least_groups=999).version
     copy = copied(home, first)
-    judge(home, copy, TRIAL, run_scores(home, copy, TEST), replace(GATE, least_groups=999))
+    apply_gate(home, copy, DATA, logged_scores(home, copy, TEST), replace(GATE, least_groups=999))
     for version in (first, copy):
         promote(home, version, "the shop opens tomorrow", "ada", force=True)
     for version in (first, copy):
-        require_servable(MlflowRegistry(store(home).uri).read(version))
+        registered = MlflowRegistry(store(home).uri).read(version)
+        assert require_servable(registered).forced["version"] == version
 
 
-def test_champion_that_passes_again_does_not_take_the_place_of_the_challenger(home, model):
-    champion = judged(home, model).version
+def test_champion_that_passes_again_does_not_replace_the_challenger(home, model):
+    champion = gated(home, model).version
     promote(home, champion, "first", "ada")
-    challenger = judged(home, model).version
-    judge(home, champion, TRIAL, run_scores(home, champion, TEST))
+    challenger = gated(home, model).version
+    apply_gate(home, champion, DATA, logged_scores(home, champion, TEST))
     aliases = client(home).get_registered_model(RANKER_MODEL).aliases
     assert str(aliases["challenger"]) == challenger
 
 
-def test_challenger_equal_to_the_champion_passes_and_is_not_called_better(home, model):
-    champion = judged(home, model)
+def test_version_equal_to_the_champion_passes_with_verdict_not_worse(home, model):
+    champion = gated(home, model)
     promote(home, champion.version, "first", "ada")
-    found = judged(home, model)
+    found = gated(home, model)
     assert (found.decision.passed, found.decision.verdict) == (True, "not_worse")
     assert tags(home, found.version)["verdict"] == "not_worse"
     assert artifact(home, found.version)["champion"] == champion.version
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_challenger_of_shuffled_labels_fails_and_is_no_challenger(home, seed):
-    found = judged(home, fit([shuffled(TRAIN, seed), shuffled(VALID, seed)], CONFIG))
-    assert "better than the best plain rule" in not_held(found.decision)
+def test_version_of_shuffled_labels_fails_and_is_no_challenger(home, seed):
+    found = gated(home, fit([shuffled(TRAIN, seed), shuffled(VALID, seed)], CONFIG))
+    assert "better than the best plain rule" in failed(found.decision)
     assert tags(home, found.version)["gate"] == "failed"
     aliases = client(home).get_registered_model(RANKER_MODEL).aliases
     assert str(aliases.get("challenger")) != found.version
@@ -194,133 +198,116 @@ def test_challenger_of_shuffled_labels_fails_and_is_no_challenger(home, seed):
         promote(home, found.version, "I like it", "ada")
 
 
-def test_challenger_of_shuffled_labels_is_worse_than_a_champion(home, model):
-    promote(home, judged(home, model).version, "first", "ada")
-    found = judged(home, fit([shuffled(TRAIN, 0), shuffled(VALID, 0)], CONFIG))
+def test_version_of_shuffled_labels_is_worse_than_a_champion(home, model):
+    promote(home, gated(home, model).version, "first", "ada")
+    found = gated(home, fit([shuffled(TRAIN, 0), shuffled(VALID, 0)], CONFIG))
     assert (found.decision.passed, found.decision.verdict) == (False, "worse")
-    assert "no slice falls" in not_held(found.decision)
+    assert "no slice falls" in failed(found.decision)
 
 
-def test_model_that_scores_otherwise_than_its_run_fails(home, model):
+def test_model_with_a_score_that_differs_from_its_run_fails(home, model):
     version, scores = logged(home, model)
     scores[7] = np.nextafter(scores[7], np.float32(np.inf))
-    decision = judge(home, version, TRIAL, scores).decision
-    assert not_held(decision) == ["re-loaded model scores alike"]
+    decision = apply_gate(home, version, DATA, scores).decision
+    assert failed(decision) == ["re-loaded model scores alike"]
 
 
-def test_version_made_again_has_the_same_model_file(home, model):
+def test_retrained_version_has_the_same_model_file(home, model):
     version, _ = logged(home, model)
-    found = again(home, version, CONFIG)
-    assert found.alike
+    found = retrained(home, version, CONFIG)
+    assert found.is_same
     file = model_file(home, version).read_bytes()
     assert found.found == hashlib.sha256(file).hexdigest()
 
 
-def test_version_made_again_in_another_way_says_what_changed(home, model):
+def test_retrained_version_with_other_settings_names_the_changed_one(home, model):
     version, _ = logged(home, model)
-    found = again(home, version, replace(CONFIG, max_depth=2))
-    assert not found.alike
+    found = retrained(home, version, replace(CONFIG, max_depth=2))
+    assert not found.is_same
     assert found.changed["max_depth"] == ("3", "2") and "seed" not in found.changed
 
 
-def again(home, version, config):
-    return repeated(home, version, store(home).origin(version), TRIAL, config)
+def retrained(home, version, config):
+    return train_again(home, version, store(home).origin(version), DATA, config)
 
 
 def test_invalid_training_frame_fails_whatever_the_model_does(home, model):
-    trial = replace(TRIAL, frame=replace(TRIAL.frame, label=np.zeros_like(TRIAL.frame.label)))
-    assert not_held(judged(home, model, trial).decision) == ["valid training frame"]
+    data = replace(DATA, frame=replace(DATA.frame, label=np.zeros_like(DATA.frame.label)))
+    assert failed(gated(home, model, data).decision) == ["valid training frame"]
 
 
 def test_model_over_the_latency_budget_fails(home, model):
-    assert not_held(judged(home, model, latency_budget=1e-6).decision) == ["fast enough"]
+    assert failed(gated(home, model, latency_budget=1e-6).decision) == ["fast enough"]
 
 
-def test_latency_is_the_median_of_scoring_one_hundred_candidates():
-    seen, ticks = [], iter(np.cumsum([0, 0.003, 1, 0.002, 1, 0.5] + [1, 0.003] * 100))
-    took = latency(seen.append, TEST.inputs[:30], lambda: next(ticks))
-    assert took == pytest.approx(3.0)
-    assert {rows.shape for rows in seen} == {(100, len(RANKER_INPUTS))}
-    np.testing.assert_array_equal(seen[0][30:60], TEST.inputs[:30])
-
-
-def test_scores_are_compared_bit_for_bit():
-    scores = np.array([1.0, 2.0, 3.0], np.float32)
-    assert differing(scores, scores.astype(np.float64)) == 0
-    assert differing(scores, np.nextafter(scores, np.float32(9))) == 3
-    assert differing(scores, np.full(3, np.nan)) == 3
-
-
-def test_repeated_gate_reads_what_the_run_scored_and_only_for_the_same_pairs(home, model):
+def test_logged_scores_are_returned_only_for_the_same_pairs(home, model):
     version, scores = logged(home, model)
-    assert differing(run_scores(home, version, TEST), scores) == 0
+    assert changed_scores(logged_scores(home, version, TEST), scores) == 0
     other = replace(TEST, coupon_id=TEST.coupon_id[::-1])
-    assert np.isnan(run_scores(home, version, other)).all()
+    assert np.isnan(logged_scores(home, version, other)).all()
 
 
-def test_repeated_gate_gives_the_same_answer_and_keeps_the_champion_it_was_held_against(
-    home, model
-):
-    first = judged(home, model)
+def test_repeated_gate_decides_the_same_and_keeps_the_opponent(home, model):
+    first = gated(home, model)
     promote(home, first.version, "first", "ada")
-    second = judged(home, model)
+    second = gated(home, model)
     promote(home, second.version, "second", "ada")
-    again = judge(home, second.version, TRIAL, run_scores(home, second.version, TEST))
+    again = apply_gate(home, second.version, DATA, logged_scores(home, second.version, TEST))
     assert again.decision.verdict == second.decision.verdict == "not_worse"
     assert again.decision.passed
     assert artifact(home, second.version)["champion"] == first.version
 
 
-def test_repeated_gate_finds_a_model_file_that_was_changed_since(home, model):
-    found = judged(home, model)
+def test_repeated_gate_detects_a_changed_model_file(home, model):
+    found = gated(home, model)
     fit([TRAIN, VALID], replace(CONFIG, n_estimators=30)).save_model(
         model_file(home, found.version)
     )
-    again = judge(home, found.version, TRIAL, run_scores(home, found.version, TEST))
-    assert not_held(again.decision) == ["re-loaded model scores alike"]
+    again = apply_gate(home, found.version, DATA, logged_scores(home, found.version, TEST))
+    assert failed(again.decision) == ["re-loaded model scores alike"]
     assert tags(home, found.version)["gate"] == artifact(home, found.version)["gate"] == "failed"
 
 
-def test_version_that_cannot_be_loaded_has_no_answer_of_the_gate(home, model):
+def test_gate_stores_nothing_for_a_version_that_cannot_be_loaded(home, model):
     version, scores = logged(home, model)
     model_file(home, version).write_bytes(b"no trees")
     with pytest.raises(ModelError, match="cannot be loaded"):
-        judge(home, version, TRIAL, scores)
+        apply_gate(home, version, DATA, scores)
     assert not {"gate", "verdict"} & {*tags(home, version)}
     assert not (run_folder(home, version) / "gate.json").exists()
 
 
-def test_run_keeps_the_page_its_figures_and_what_only_training_could_measure(home, model):
-    found = judged(home, model)
+def test_run_stores_the_report_and_its_figures(home, model):
+    found = gated(home, model)
     folder = run_folder(home, found.version)
     page = (folder / "training_report.html").read_text()
     assert page == found.report.read_text() and f"version {found.version}" in page
     figures = {file.stem for file in (folder / "figures").glob("*.svg")}
     assert figures >= {"others", "slices", "calibration", "influence"}
-    # This run was logged without a curve and without baselines, and the page owns up to it.
+    # This run was logged without a curve and without baselines, and the page reports that.
     assert "kept no learning curve" in page and "kept no scores of the textbook" in page
     assert "A hit: a redeemed coupon came first." in page and "category purchase" not in page
     assert "category_purchase_share" in page and "user_purchase_stats" in page
 
 
-def test_repeated_gate_shows_the_curve_and_the_baselines_that_the_run_kept(home, model):
+def test_repeated_gate_reports_the_curve_and_the_baselines_of_the_run(home, model):
     curve = (Point(0.5, 0, 75, 150, 0.8), Point(1.0, 0, 150, 300, 0.9))
     scores = predict(model, TEST.inputs)
     others = Baselines({"content": scores[::-1]}, {"hybrid": "no words at all"})
     learning = home / "learning.json"
     learning.write_text(Learning(curve, others.left_out).to_json())
-    files = (write_predictions(home, TRIAL, scores, others), learning)
+    files = (write_predictions(home, DATA, scores, others), learning)
     params = asdict(CONFIG) | {"test_start": START.isoformat()}
     lineage = Lineage(STATE.number, STATE.watermark, "coupon_ranker_v1", None)
     version = store(home).log(model, TrainingRun(params, lineage, files))
     for _ in range(2):
-        page = judge(home, version, TRIAL, scores).report.read_text()
+        page = apply_gate(home, version, DATA, scores).report.read_text()
         assert "Number 1 of 6" in page and "hybrid: no words at all" in page
         assert "0.800 with one half, 0.900 with all" in page
 
 
-def test_damaged_learning_of_a_run_is_one_sentence(home, model):
+def test_damaged_learning_curve_is_one_sentence(home, model):
     version, scores = logged(home, model)
     (run_folder(home, version) / "learning.json").write_text('{"curve": 1}')
     with pytest.raises(TrackingError, match="damaged .*train it again"):
-        judge(home, version, TRIAL, scores)
+        apply_gate(home, version, DATA, scores)

@@ -1,4 +1,4 @@
-"""What the demo does with the gate's word, up to the model that then serves."""
+"""The demo's promotion after the gate, up to the ranker that the service then uses."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from training.registry.promotion_gate import Decision
 
 @dataclass(frozen=True)
 class Outcome:
-    """As much of a training run's outcome as the demo acts on."""
+    """The part of a training run's outcome that the promotion reads."""
 
     version: str
     decision: Decision
@@ -32,8 +32,8 @@ def outcomes(home):
     }
 
 
-def serving(home):
-    """The ranker that a service over this registry would rank by."""
+def served_ranker(home):
+    """The ranker of a service that starts on this registry."""
     from serving.models.mlflow_registry import MlflowRegistry
     from serving.models.slot import ModelSlot
 
@@ -42,22 +42,22 @@ def serving(home):
     return slot.current
 
 
-def test_failed_gate_promotes_nothing_and_the_rule_serves(home, outcomes, monkeypatch):
-    from flows.cli.demo import promote_or_say_why
+def test_version_that_failed_is_not_promoted_and_the_rule_serves(home, outcomes, monkeypatch):
+    from flows.cli.demo import promote_if_passed
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert promote_or_say_why(home, outcomes[False]) is False
-    assert serving(home).name == "own_spend"
+    assert promote_if_passed(home, outcomes[False]) is False
+    assert served_ranker(home).name == "own_spend"
 
 
-def test_passed_gate_promotes_and_the_champion_serves(home, outcomes, monkeypatch):
-    from flows.cli.demo import promote_or_say_why
+def test_version_that_passed_is_promoted_and_serves(home, outcomes, monkeypatch):
+    from flows.cli.demo import promote_if_passed
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert promote_or_say_why(home, outcomes[True]) is True
-    ranker = serving(home)
+    assert promote_if_passed(home, outcomes[True]) is True
+    ranker = served_ranker(home)
     assert (ranker.name, ranker.version) == ("coupon_ranker", outcomes[True].version)
     rows = np.zeros((2, len(RANKER_INPUTS)), dtype=np.float32)
     assert ranker.score(rows).shape == (2,)
-    assert promote_or_say_why(home, outcomes[False]) is False
-    assert serving(home).version == outcomes[True].version
+    assert promote_if_passed(home, outcomes[False]) is False
+    assert served_ranker(home).version == outcomes[True].version

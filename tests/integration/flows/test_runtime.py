@@ -1,4 +1,4 @@
-"""What the flows share, on real folders."""
+"""The commit of a checkout, read from real git repositories."""
 
 import subprocess
 
@@ -24,10 +24,10 @@ def checkout(tmp_path):
     return tmp_path, git("rev-parse", "HEAD")
 
 
-def test_commit_of_a_checkout_says_if_its_files_are_not_those_of_the_commit(checkout):
+def test_commit_is_marked_dirty_if_a_tracked_file_differs(checkout):
     folder, commit = checkout
     assert git_commit(folder) == commit
-    (folder / "notes.txt").write_text("no part of the code")
+    (folder / "notes.txt").write_text("untracked")
     assert git_commit(folder) == commit
     (folder / "code.py").write_text("print(2)\n")
     assert git_commit(folder) == f"{commit}-dirty"

@@ -1,49 +1,49 @@
-"""What differs between two answers: equality, samples, summaries, and how it reads."""
+"""Differences of features: equality, samples, summaries, and their readable form."""
 
 import math
 
 from flows.compare.differences import (
-    Answer,
     Difference,
-    differences,
-    differing,
+    FeatureRows,
     equal,
-    in_words,
-    sampled,
-    spread,
+    find_differences,
+    limit_evenly,
+    readable_values,
+    sample_ids,
+    summarize_views,
 )
 
 IDS = [str(number) for number in range(1000)]
 MIDNIGHT = 1_709_251_200_000_000  # 2024-03-01 00:00:00
 
 
-def answer(*known, **features) -> Answer:
-    return Answer(known, {("stats", name): values for name, values in features.items()})
+def rows(*exists, **features) -> FeatureRows:
+    return FeatureRows(exists, {("stats", name): values for name, values in features.items()})
 
 
-def found(left: Answer, right: Answer) -> list[Difference]:
-    return differences("user", ["a", "b"][: len(left.known)], left, right)
+def found(left: FeatureRows, right: FeatureRows) -> list[Difference]:
+    return find_differences("user", ["a", "b"][: len(left.exists)], left, right)
 
 
 def words(left, right, feature="spend", labels=None) -> tuple[str, str]:
-    return in_words(Difference("user", "a", "stats", feature, left, right, labels))
+    return readable_values(Difference("user", "a", "stats", feature, left, right, labels))
 
 
-def test_sample_is_the_same_in_whatever_order_the_ids_come():
-    first = sampled(IDS, 20, 0)
-    assert first == sampled(reversed(IDS), 20, 0) == sorted(set(first))
-    assert len(first) == 20 and first != sampled(IDS, 20, 1)
+def test_sample_does_not_depend_on_the_order_of_the_ids():
+    first = sample_ids(IDS, 20, 0)
+    assert first == sample_ids(reversed(IDS), 20, 0) == sorted(set(first))
+    assert len(first) == 20 and first != sample_ids(IDS, 20, 1)
 
 
-def test_larger_sample_holds_the_smaller_one():
-    assert set(sampled(IDS, 20, 0)) < set(sampled(IDS, 40, 0))
-    assert sampled(IDS, 5000, 0) == sorted(IDS)
+def test_larger_sample_contains_the_smaller_one():
+    assert set(sample_ids(IDS, 20, 0)) < set(sample_ids(IDS, 40, 0))
+    assert sample_ids(IDS, 5000, 0) == sorted(IDS)
 
 
 def test_sample_takes_some_ids_before_all_others():
-    first = {"7", "700", "not there"}
-    assert first & set(sampled(IDS, 2, 0, first)) == {"7", "700"}
-    assert {"7", "700"} < set(sampled(IDS, 20, 0, first)) < {"7", "700", *sampled(IDS, 20, 0)}
+    first = {"7", "700", "missing"}
+    assert first & set(sample_ids(IDS, 2, 0, first)) == {"7", "700"}
+    assert {"7", "700"} < set(sample_ids(IDS, 20, 0, first)) < {"7", "700", *sample_ids(IDS, 20, 0)}
 
 
 def test_floats_are_equal_to_one_part_in_a_billion_and_no_further():
@@ -60,33 +60,33 @@ def test_whole_numbers_texts_and_nulls_are_equal_exactly():
     assert not equal([1, 2], [2, 1]) and not equal([1], [1, 1])
 
 
-def test_entity_that_one_side_alone_knows_is_one_difference():
-    left, right = answer(True, False, count=[1, None]), answer(True, True, count=[1, 0])
+def test_entity_that_exists_on_one_side_only_is_one_difference():
+    left, right = rows(True, False, count=[1, None]), rows(True, True, count=[1, 0])
     assert found(left, right) == [Difference("user", "b", "", "known", False, True)]
 
 
 def test_side_without_a_row_differs_only_where_the_other_has_a_value():
-    nothing, something = answer(None, count=[None]), answer(True, count=[None])
-    assert found(nothing, something) == []
-    assert found(nothing, answer(True, count=[3])) == [
+    without_row, with_row = rows(None, count=[None]), rows(True, count=[None])
+    assert found(without_row, with_row) == []
+    assert found(without_row, rows(True, count=[3])) == [
         Difference("user", "a", "", "known", False, True)
     ]
 
 
-def test_features_that_differ_come_with_both_values_and_the_ids_beside_them():
-    left = answer(True, top_ids=[["x"]], top_counts=[[1]], count=[1])
-    right = answer(True, top_ids=[["x", "y"]], top_counts=[[1, 2]], count=[1])
+def test_difference_has_both_values_and_the_ids_of_their_entries():
+    left = rows(True, top_ids=[["x"]], top_counts=[[1]], count=[1])
+    right = rows(True, top_ids=[["x", "y"]], top_counts=[[1, 2]], count=[1])
     ids, counts = found(left, right)
     assert (ids.feature, ids.left, ids.right, ids.labels) == ("top_ids", ["x"], ["x", "y"], None)
     assert (counts.feature, counts.labels) == ("top_counts", (["x"], ["x", "y"]))
 
 
-def test_summary_counts_entities_once_and_features_most_first():
-    left = answer(True, True, False, rare=[1, 1, None], often=[1, 1, None])
-    right = answer(True, True, True, rare=[1, 2, 5], often=[2, 2, 5])
-    every = differences("user", ["a", "b", "c"], left, right)
-    of_users, of_products = differing(every, {"stats": "user", "sales": "product"})
-    assert (of_users.entities, of_users.alone) == (3, 1)
+def test_summary_counts_each_entity_once_and_orders_features_by_frequency():
+    left = rows(True, True, False, rare=[1, 1, None], often=[1, 1, None])
+    right = rows(True, True, True, rare=[1, 2, 5], often=[2, 2, 5])
+    every = find_differences("user", ["a", "b", "c"], left, right)
+    of_users, of_products = summarize_views(every, {"stats": "user", "sales": "product"})
+    assert (of_users.entities, of_users.one_sided) == (3, 1)
     assert list(of_users.features.items()) == [("often", 2), ("rare", 1)]
     assert (of_products.entities, of_products.features) == (0, {})
 
@@ -94,11 +94,11 @@ def test_summary_counts_entities_once_and_features_most_first():
 def test_few_examples_show_every_view():
     many = [Difference("user", str(n), "first", "f", 0, 1) for n in range(50)]
     last = Difference("user", "99", "last", "f", 0, 1)
-    shown = spread([*many, last], 3)
+    shown = limit_evenly([*many, last], 3)
     assert shown == [many[0], many[1], last]
 
 
-def test_numbers_and_instants_read_as_people_write_them():
+def test_numbers_and_instants_are_formatted_readably():
     assert words(3, None) == ("3", "none")
     assert words(0.5, 0.25) == ("0.5", "0.25")
     assert words(MIDNIGHT, MIDNIGHT + 1, "last_purchase_timestamp") == (
@@ -107,12 +107,12 @@ def test_numbers_and_instants_read_as_people_write_them():
     )
 
 
-def test_floats_are_written_with_as_many_digits_as_it_takes_to_tell_them_apart():
+def test_floats_have_as_many_digits_as_needed_to_see_the_difference():
     assert words(2.0000001, 2.0000002) == ("2.0000001", "2.0000002")
     assert words(0.1 + 0.2, 0.3) == ("0.30000000000000004", "0.29999999999999999")
 
 
-def test_of_lists_only_the_entries_that_differ_are_written():
+def test_lists_show_only_the_entries_that_differ():
     left, right = ["a", "b", "c"], ["a", "c", "d", "e", "f", "g", "h"]
     assert words(left, right) == (
         "3 entries, only here: b",
@@ -123,7 +123,7 @@ def test_of_lists_only_the_entries_that_differ_are_written():
     assert words(None, left) == ("none", "3 entries")
 
 
-def test_entries_that_belong_to_ids_are_written_with_them():
+def test_entries_with_ids_are_labeled_by_them():
     labels = (["milk", "bread"], ["bread", "tea", "milk"])
     assert words([1, 2], [2, 4, 3], labels=labels) == ("milk: 1, tea: none", "milk: 3, tea: 4")
     moved = (["milk", "bread"], ["bread", "milk"])

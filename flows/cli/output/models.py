@@ -1,0 +1,120 @@
+"""Tables of models: metrics, backtests, searches, the gate, reproduction and champions."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from flows.cli.output.terminal import console, instant, table, titled_table
+
+if TYPE_CHECKING:
+    from flows.reproduce import Reproduced
+    from flows.tune import Tuned
+    from serving.models.audit import Change
+    from training.registry.promotion_gate import Decision
+
+METRICS = (
+    "ndcg@10",
+    "map@10",
+    "mrr",
+    "precision@10",
+    "recall@10",
+    "f1@10",
+    "hit_rate@10",
+    "coverage@10",
+)
+BACKTEST_METRICS = ("ndcg@10", "recall@10", "auc")
+
+
+def metrics(found: Mapping[str, Mapping[str, float]]) -> None:
+    """Prints every metric of every model on the same test groups, with the best in bold."""
+    rows = []
+    for name in METRICS:
+        values = [found[model][name] for model in found]
+        rows.append([name, *(_highlighted(value, max(values)) for value in values)])
+    table("Test exposures, mean over groups with a redemption", ["metric", *found], rows)
+    console.print("Ties are ordered by a hash of coupon_id (serving/policy/order.py).")
+
+
+def backtested(summary: Mapping[str, Any], part: str = "") -> None:
+    """Prints the models of a backtest, or of a part of it, best first, beside the ranker."""
+    models = summary["models"]
+    ordered = sorted(models, key=lambda name: -models[name]["ndcg@10"])
+    rows = []
+    for name in ordered:
+        against = summary["ranker_against"].get(name)
+        interval = f"{against['low']:+.4f} to {against['high']:+.4f}" if against else ""
+        rows.append([name, *(f"{models[name][one]:.4f}" for one in BACKTEST_METRICS), interval])
+    counted = summary["groups"]
+    title = f"{part.capitalize()}: " if part else ""
+    title += f"{counted['redeemed']:,} of {counted['all']:,} exposures with a redemption"
+    table(title, ["model", *BACKTEST_METRICS, "ranker minus it"], rows)
+    console.print(
+        "Ranker minus it: 95% interval of the difference in ndcg@10, by bootstrap over "
+        "households. If the ranker's scores were true probabilities, chance alone would limit it "
+        f"to ndcg {summary['ceiling']['ndcg']:.4f} and recall {summary['ceiling']['recall']:.4f}."
+    )
+
+
+def tuned(found: "Tuned", most: int = 5) -> None:
+    """Prints the best attempts of a search, the present settings, and the changed settings."""
+    best, present = found.attempts[0], found.present
+    rows = []
+    for one in dict.fromkeys((*found.attempts[:most], present)):
+        name = f"{one.number}{' (present)' if one is present else ''}"
+        rows.append([name, f"{one.value:.4f}", *(f"{value:.3f}" for value in one.by_fold)])
+    folds = [f"fold {number + 1}" for number in range(len(best.by_fold))]
+    table("ndcg@10 of the best attempts", ["attempt", "all", *folds], rows)
+    then, now = asdict(present.config), asdict(best.config)
+    changed = [
+        [name, _short(then[name]), _short(now[name])] for name in now if now[name] != then[name]
+    ]
+    if changed:
+        table("The best attempt", ["setting", "present", "best"], changed)
+    pruned = sum(one.pruned for one in found.attempts)
+    console.print(f"{len(found.attempts)} attempts, {pruned} stopped early. All are in MLflow.")
+
+
+def decision(found: "Decision") -> None:
+    """Prints every check of the gate with its figures, then the decision and the verdict."""
+    shown = titled_table("The gate")
+    for name in ("check", "result", "reason"):
+        shown.add_column(name, no_wrap=name != "reason", overflow="fold")
+    for check in found.checks:
+        result = "[green]passed[/]" if check.held else "[bold red]failed[/]"
+        shown.add_row(check.name, result, Text(check.reason))
+    console.print(shown)
+    outcome = "[green]passed[/]" if found.passed else "[red]failed[/]"
+    console.print(f"Gate: [bold]{outcome}[/], verdict: [bold]{found.verdict}[/]")
+
+
+def reproduced(found: "Reproduced") -> None:
+    """Prints the hashes of both model files, and the settings that changed since."""
+    console.print(f"SHA-256 of the model file of coupon_ranker version {found.version}:")
+    console.print(f"registered {found.expected}\nretrained  {found.found}", soft_wrap=True)
+    if found.changed:
+        changed = [[name, *values] for name, values in found.changed.items()]
+        table("Changed since the training", ["setting", "then", "now"], changed, left=3)
+    outcome = "[green]the same[/]" if found.is_same else "[bold red]different[/]"
+    console.print(f"Byte for byte, they are {outcome}.")
+
+
+def audited(changes: Iterable["Change"]) -> None:
+    """Prints every change of champion, oldest first."""
+    shown = titled_table("Changes of champion")
+    for name in ("when", "from", "to", "how", "who", "why"):
+        shown.add_column(name, overflow="fold")
+    for one in changes:
+        when = instant(one.at) if one.at else f"unknown, noticed {instant(one.seen_at)}"
+        versions = (one.previous or "-", one.version or "-")
+        shown.add_row(when, *versions, one.how, *map(Text, (one.actor, one.reason or "-")))
+    console.print(shown if shown.rows else "No change of champion is recorded.")
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _highlighted(value: float, best: float) -> str:
+    return f"[bold green]{value:.4f}[/]" if value == best else f"{value:.4f}"
