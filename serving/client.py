@@ -1,11 +1,11 @@
-"""A client for shops that speak Python.
+"""A Python client for shops, with timeouts and retries.
 
     with Client("http://127.0.0.1:8080", key="clipwise_...") as clipwise:
         answer = clipwise.recommend("900", "home", k=3)
 
-ClientError
-  Refused        the service said no: status, title, detail and errors are its problem document
-  Unavailable    no answer within the deadline, whatever was tried
+* ClientError
+  * Refused        the service refused the request; ``problem`` is its problem document
+  * Unavailable    no answer within the deadline, after all attempts
 """
 
 import random
@@ -24,17 +24,17 @@ from serving.schemas.fields import Problem
 from serving.schemas.recommendation import CartItem, RecommendationAnswer
 from serving.schemas.status import ModelState, Readiness
 
-_AGAIN = (429, 503)
+_RETRIED_STATUSES = (429, 503)
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
 
 class ClientError(Exception):
-    """What went wrong with a request, as one sentence."""
+    """An error of a request. The message is one sentence."""
 
 
 class Refused(ClientError):
-    """The service answered with a problem document, and sending the same again would not help."""
+    """The service refused the request, and a retry of the same request would not help."""
 
     def __init__(self, problem: Problem, request_id: str) -> None:
         super().__init__(f"{problem.title}: {problem.detail} (request {request_id})")
@@ -44,45 +44,46 @@ class Refused(ClientError):
 
 
 class Unavailable(ClientError):
-    """No attempt brought an answer within the deadline; the cause is that of the last one."""
+    """No attempt got an answer within the deadline. The cause is the error of the last attempt."""
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How long to wait, and how often to try.
+class RetryPolicy:
+    """Timeouts and retries of a call.
 
-    ``deadline`` bounds a call with all its attempts and pauses, ``attempt`` each attempt, both in
-    seconds. Before attempt n + 1 comes a random pause of up to ``pause * 2**n`` seconds, at most
-    ``longest_pause``, or what the service asks for in Retry-After if that is longer.
+    ``deadline`` is the time of a call with all its attempts and pauses, ``attempt_timeout`` that of
+    one attempt, both in seconds. Before attempt n + 1 the client pauses for a random time (full
+    jitter): up to ``pause * 2**n`` seconds, at most ``longest_pause``. If the answer has a longer
+    Retry-After, it pauses that long.
     """
 
     deadline: float = 10.0
-    attempt: float = 2.0
+    attempt_timeout: float = 2.0
     attempts: int = 5
     pause: float = 0.1
     longest_pause: float = 2.0
 
 
 class Client:
-    """Calls the service at ``url``; ``key`` is an API key, which a service on loopback may not ask.
+    """A client of the service at ``url``. A service on loopback may need no API key.
 
-    Both calls that write may be sent again. Of an event that the service has, a second copy counts
-    as a duplicate. A recommendation that was decided but did not arrive is decided again under the
-    same request id, so that the decision log shows one request id twice.
+    Retries are safe for both calls that write. An event sent twice counts as a duplicate. A
+    recommendation whose answer was lost is decided again under the same request id; then the
+    decision log contains this id twice.
     """
 
     def __init__(
         self,
         url: str,
         key: str | None = None,
-        patience: Patience | None = None,
+        retry: RetryPolicy | None = None,
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
         headers = {"authorization": f"Bearer {key}"} if key else {}
         self._http = httpx.Client(base_url=url, headers=headers, transport=transport)
-        self._patience = patience or Patience()
+        self._retry = retry or RetryPolicy()
         self._sleep = sleep
         self._timer = timer
 
@@ -93,7 +94,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Closes the connections."""
         self._http.close()
 
     def recommend(
@@ -106,7 +107,7 @@ class Client:
         as_of: datetime | None = None,
         request_id: str | None = None,
     ) -> RecommendationAnswer:
-        """The coupons to show, best first. Raises Refused and Unavailable."""
+        """Returns the coupons to show, best first. Raises Refused and Unavailable."""
         body: dict[str, Any] = {
             "user_id": user_id,
             "placement": placement,
@@ -122,7 +123,7 @@ class Client:
     def send_events(
         self, events: Iterable[Mapping[str, Any]], request_id: str | None = None
     ) -> EventReceipt:
-        """Hand over what users did; the receipt says what was not taken and why.
+        """Sends events of users. The receipt lists each rejected event with the reason.
 
         Raises Refused and Unavailable.
         """
@@ -130,11 +131,11 @@ class Client:
         return self._call(EventReceipt, "POST", "/v1/events", body, request_id)
 
     def model(self) -> ModelState:
-        """The ranker in use. Raises Refused and Unavailable."""
+        """Returns the rankers in use. Raises Refused and Unavailable."""
         return self._call(ModelState, "GET", "/v1/model")
 
     def readiness(self) -> Readiness:
-        """What the service would answer with now. Raises Refused and Unavailable."""
+        """Returns the parts that answers are made from. Raises Refused and Unavailable."""
         return self._call(Readiness, "GET", "/readyz")
 
     def _call(
@@ -145,67 +146,67 @@ class Client:
         body: Mapping[str, Any] | None = None,
         request_id: str | None = None,
     ) -> Answer:
-        name = request_id or uuid.uuid4().hex
-        response = self._answered(method, path, body, name)
+        request_id = request_id or uuid.uuid4().hex
+        response = self._send(method, path, body, request_id)
         if not response.is_success:
-            raise Refused(_problem(response), name)
+            raise Refused(_problem(response), request_id)
         try:
-            # A newer service may say more than this client knows of.
+            # A newer service may add fields that this client does not have.
             return kind.model_validate_json(response.content, extra="ignore")
         except ValidationError as error:
             raise ClientError(
                 f"Expected the answer of a Clipwise service at {path}, got something else "
-                f"(request {name}); check the URL and the versions."
+                f"(request {request_id}); check the URL and the versions."
             ) from error
 
-    def _answered(
-        self, method: str, path: str, body: Mapping[str, Any] | None, name: str
+    def _send(
+        self, method: str, path: str, body: Mapping[str, Any] | None, request_id: str
     ) -> httpx.Response:
-        """The first answer that is worth no other attempt. Raises Unavailable, Refused."""
-        end = self._timer() + self._patience.deadline
-        for attempt in range(self._patience.attempts):
+        """Returns the first answer that needs no retry. Raises Unavailable and Refused."""
+        end = self._timer() + self._retry.deadline
+        for attempt in range(self._retry.attempts):
             last: httpx.Response | Exception
             try:
-                last = self._attempt(method, path, body, name, end)
-                if last.status_code not in _AGAIN:
+                last = self._attempt(method, path, body, request_id, end)
+                if last.status_code not in _RETRIED_STATUSES:
                     return last
             except httpx.RequestError as error:
                 last = error
             pause = self._pause(attempt, last)
-            if attempt + 1 == self._patience.attempts or self._timer() + pause >= end:
+            if attempt + 1 == self._retry.attempts or self._timer() + pause >= end:
                 break
             self._sleep(pause)
         if isinstance(last, httpx.Response):
-            raise Refused(_problem(last), name)
+            raise Refused(_problem(last), request_id)
         raise Unavailable(
             f"The service at {self._http.base_url} did not answer in {attempt + 1} attempts "
-            f"(request {name}): {last or type(last).__name__}."
+            f"(request {request_id}): {last or type(last).__name__}."
         ) from last
 
     def _attempt(
-        self, method: str, path: str, body: Mapping[str, Any] | None, name: str, end: float
+        self, method: str, path: str, body: Mapping[str, Any] | None, request_id: str, end: float
     ) -> httpx.Response:
-        """One answer, whole. Raises httpx.RequestError, also if it comes too slowly."""
-        seconds = max(0.001, min(self._patience.attempt, end - self._timer()))
-        over, headers, parts = self._timer() + seconds, {"x-request-id": name}, []
-        # httpx bounds the wait for each part of an answer, not for all of them.
+        """Returns the whole answer. Raises httpx.RequestError, also if the answer is too slow."""
+        seconds = max(0.001, min(self._retry.attempt_timeout, end - self._timer()))
+        over, headers, parts = self._timer() + seconds, {"x-request-id": request_id}, []
+        # The timeout of httpx applies to each part of an answer, not to the whole.
         with self._http.stream(method, path, json=body, headers=headers, timeout=seconds) as answer:
             for part in answer.iter_bytes():
                 parts.append(part)
                 if self._timer() > over:
-                    raise httpx.ReadTimeout("the answer came too slowly")
-        # Its body is unpacked already.
+                    raise httpx.ReadTimeout("the answer was too slow")
+        # The body is decompressed already.
         kept = {name: text for name, text in answer.headers.items() if name != "content-encoding"}
         return httpx.Response(answer.status_code, headers=kept, content=b"".join(parts))
 
     def _pause(self, attempt: int, last: httpx.Response | Exception) -> float:
-        most = min(self._patience.longest_pause, self._patience.pause * 2**attempt)
-        asked = last.headers.get("retry-after", "") if isinstance(last, httpx.Response) else ""
-        return max(random.uniform(0, most), float(asked) if asked.isdecimal() else 0.0)
+        longest = min(self._retry.longest_pause, self._retry.pause * 2**attempt)
+        stated = last.headers.get("retry-after", "") if isinstance(last, httpx.Response) else ""
+        return max(random.uniform(0, longest), float(stated) if stated.isdecimal() else 0.0)
 
 
 def _problem(response: httpx.Response) -> Problem:
-    """The problem document of an answer; a proxy's answer of another kind in its place."""
+    """Returns the problem document of an answer, or one in place of a proxy's other answer."""
     try:
         return Problem.model_validate_json(response.content)
     except ValidationError:

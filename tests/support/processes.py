@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from serving.client import Client, Patience
+from serving.client import Client, RetryPolicy
 from tests.support.places import ROOT
 
 CLIPWISE = Path(sys.executable).with_name("clipwise")
@@ -23,8 +23,8 @@ class Running(NamedTuple):
     log: Path
     process_id: int
 
-    def client(self, token: str | None = None, **patience: float) -> Client:
-        return Client(self.url, token, Patience(**patience))
+    def client(self, token: str | None = None, **retry: float) -> Client:
+        return Client(self.url, token, RetryPolicy(**retry))
 
 
 def clipwise(

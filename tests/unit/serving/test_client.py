@@ -1,11 +1,11 @@
-"""The client: what it sends again, what it does not, and how long it goes on."""
+"""The client: its requests, its retries and its deadline."""
 
 import json
 
 import httpx
 import pytest
 
-from serving.client import Client, ClientError, Patience, Refused, Unavailable
+from serving.client import Client, ClientError, Refused, RetryPolicy, Unavailable
 from serving.http.problems import PROBLEM_JSON, problem
 
 ANSWER = {
@@ -20,13 +20,13 @@ ANSWER = {
 
 
 class Shop:
-    """A client of a service that gives the answers in order, on a clock that only pauses move."""
+    """A client and a service that sends ``answers`` in order; only pauses move its clock."""
 
-    def __init__(self, *answers: httpx.Response | Exception, **patience: float):
+    def __init__(self, *answers: httpx.Response | Exception, **retry: float):
         self.answers, self.requests, self.pauses, self.now = list(answers), [], [], 0.0
         transport = httpx.MockTransport(self._answer)
         self.client = Client(
-            "http://shop", "k", Patience(**patience), transport, self._sleep, lambda: self.now
+            "http://shop", "k", RetryPolicy(**retry), transport, self._sleep, lambda: self.now
         )
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
@@ -69,7 +69,7 @@ def test_key_and_request_id_are_sent_and_the_answer_is_typed():
 @pytest.mark.parametrize(
     "failure", [refusal(503), refusal(429), httpx.ConnectError("down"), httpx.ReadTimeout("slow")]
 )
-def test_passing_trouble_is_tried_again_under_the_same_request_id(failure):
+def test_temporary_failure_is_retried_with_the_same_request_id(failure):
     shop = Shop(failure, answer())
     shop.client.recommend("900", "home")
     first, second = (request.headers["x-request-id"] for request in shop.requests)
@@ -77,7 +77,7 @@ def test_passing_trouble_is_tried_again_under_the_same_request_id(failure):
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422, 500])
-def test_refusal_is_not_tried_again_and_says_why(status):
+def test_refusal_is_not_retried_and_states_the_reason(status):
     shop = Shop(refusal(status))
     with pytest.raises(Refused, match="No.") as raised:
         shop.client.recommend("900", "home", request_id="mine")
@@ -85,7 +85,7 @@ def test_refusal_is_not_tried_again_and_says_why(status):
     assert len(shop.requests) == 1
 
 
-def test_retry_after_is_waited_for():
+def test_retry_after_is_the_pause():
     shop = Shop(refusal(429, retry_after="3"), answer())
     shop.client.recommend("900", "home")
     assert shop.pauses == [3.0]
@@ -98,7 +98,7 @@ def test_retry_after_beyond_the_deadline_is_a_refusal_at_once():
     assert raised.value.status == 429 and shop.pauses == []
 
 
-def test_pauses_are_random_and_grow_up_to_a_bound():
+def test_pauses_are_random_and_grow_to_a_limit():
     down = [httpx.ConnectError("down") for _ in range(7)]
     shop = Shop(*down, attempts=7, pause=1.0, longest_pause=4.0, deadline=100.0)
     with pytest.raises(Unavailable, match="7 attempts"):
@@ -108,7 +108,7 @@ def test_pauses_are_random_and_grow_up_to_a_bound():
     assert all(0 <= pause <= most for pause, most in zip(shop.pauses, bounds, strict=True))
 
 
-def test_no_attempt_begins_after_the_deadline():
+def test_no_attempt_starts_after_the_deadline():
     down = [refusal(503, retry_after="4") for _ in range(5)]
     shop = Shop(*down, deadline=10.0)
     with pytest.raises(Refused):
@@ -116,8 +116,8 @@ def test_no_attempt_begins_after_the_deadline():
     assert shop.pauses == [4.0, 4.0] and len(shop.requests) == 3
 
 
-def test_answer_that_trickles_is_given_up_within_the_deadline():
-    shop = Shop(attempt=2.0, attempts=2, pause=0.0)
+def test_answer_that_trickles_times_out_within_the_deadline():
+    shop = Shop(attempt_timeout=2.0, attempts=2, pause=0.0)
 
     def trickle():
         for _ in range(1_000):
@@ -125,24 +125,24 @@ def test_answer_that_trickles_is_given_up_within_the_deadline():
             yield b" "
 
     shop.answers += [httpx.Response(200, content=trickle()) for _ in range(2)]
-    with pytest.raises(Unavailable, match="too slowly"):
+    with pytest.raises(Unavailable, match="too slow"):
         shop.client.recommend("900", "home")
     assert len(shop.requests) == 2 and shop.now <= 5.0
 
 
-def test_answer_that_cannot_be_unpacked_is_tried_again():
-    torn = httpx.Response(
+def test_answer_that_cannot_be_decompressed_is_retried():
+    corrupt = httpx.Response(
         200, headers={"content-encoding": "gzip"}, stream=httpx.ByteStream(b"no gzip")
     )
-    shop = Shop(torn, answer())
+    shop = Shop(corrupt, answer())
     assert shop.client.recommend("900", "home").user_id == "900"
 
 
-def test_answer_of_a_newer_service_is_read_as_far_as_it_is_known():
+def test_unknown_fields_of_a_newer_service_are_ignored():
     assert Shop(answer(quotes=[])).client.recommend("900", "home").request_id == "r"
 
 
-def test_answer_that_is_none_of_ours_is_one_sentence():
+def test_answer_of_another_service_is_one_sentence():
     with pytest.raises(ClientError, match="check the URL"):
         Shop(httpx.Response(200, text="<html>")).client.recommend("900", "home")
     with pytest.raises(Refused, match="did not come from a Clipwise service"):
