@@ -12,7 +12,7 @@ test: .venv/ready
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 unit: .venv/ready
-	$(BIN)/pytest tests/unit
+	$(BIN)/pytest tests/unit --numprocesses 2 --dist loadfile
 
 lint: .venv/ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
