@@ -127,7 +127,7 @@ def _rows_by_campaign(campaign_id: np.ndarray, among: np.ndarray) -> dict[str, n
 
 
 class IndexSlot:
-    """Holds the current index, and rebuilds it after each materialization of the online store.
+    """The current index, rebuilt after each materialization of the online store.
 
     ``read_mark`` returns a value that changes with each materialization, None before the first.
     The watermark alone is not enough: late records come online without moving it.

@@ -25,7 +25,7 @@ from serving.schemas.event import REDEMPTION, Event, EventReceipt, Rejection
 CLOCK_SKEW = timedelta(seconds=60)
 """Time that an event may be ahead of the service, as clocks differ."""
 
-_MOST_PLACES = 20
+_MAX_PLACES = 20
 """Most places in the reason of a rejection: more than an event has fields."""
 
 _CREATE = """
@@ -83,10 +83,7 @@ class Inbox:
         """Reads all redemptions stored so far. Raises StorageFailed."""
         if not self._path.exists():
             return []
-        with (
-            translated(_DRIVER_ERRORS, self._not_read),
-            closing(self._connect()) as connection,
-        ):
+        with translated(_DRIVER_ERRORS, self._not_read), closing(self._connect()) as connection:
             rows = connection.execute(_REDEMPTIONS).fetchall()
         return [_redemption_seen(json.loads(content)) for (content,) in rows]
 
@@ -121,9 +118,11 @@ def _store_batch(
             event = check(raw, arrived)
             accepted += _store(connection, event, arrived)
             if event.event_type == REDEMPTION:
-                redemptions.append(_redemption_seen(json.loads(content_of(event))))
+                redemptions.append(_redemption_seen(json.loads(canonical_json(event))))
         except EventRefused as refused:
-            rejections.append(Rejection(index=position, event_id=_id_of(raw), reason=str(refused)))
+            rejections.append(
+                Rejection(index=position, event_id=_event_id(raw), reason=str(refused))
+            )
     receipt = EventReceipt(
         accepted=accepted,
         duplicate=len(batch) - accepted - len(rejections),
@@ -147,7 +146,7 @@ def _redemption_seen(content: Mapping[str, Any]) -> RedemptionSeen:
 def _store(connection: sqlite3.Connection, event: Event, arrived: datetime) -> bool:
     """Stores an event; true if it is new, false if it is a duplicate. Raises EventRefused."""
     learned = event.created_timestamp or arrived
-    content = content_of(event)
+    content = canonical_json(event)
     row = (event.event_id, microseconds(learned), content)
     if connection.execute(_INSERT, row).rowcount:
         return True
@@ -164,7 +163,7 @@ def check(raw: Any, arrived: datetime) -> Event:
     try:
         event = Event.model_validate(raw)
     except ValidationError as error:
-        places = islice(error.errors(), _MOST_PLACES)
+        places = islice(error.errors(), _MAX_PLACES)
         raise EventRefused("; ".join(_sentence(entry) for entry in places)) from error
     if event.event_timestamp - arrived > CLOCK_SKEW:
         raise EventRefused("event_timestamp is in the future")
@@ -187,8 +186,8 @@ def _check_redemption(event: Event) -> Event:
     return event
 
 
-def content_of(event: Event) -> str:
-    """Returns an event as canonical JSON: equal events have equal text, in microseconds."""
+def canonical_json(event: Event) -> str:
+    """Returns the event as JSON, its instant in microseconds; equal events have equal text."""
     fields = event.model_dump(exclude={"created_timestamp"}, exclude_none=True)
     fields["event_timestamp"] = microseconds(event.event_timestamp)
     return json.dumps(fields, sort_keys=True)
@@ -199,7 +198,7 @@ def _sentence(entry: Any) -> str:
     return f"{_plain(place)}: {entry['msg']}"
 
 
-def _id_of(raw: Any) -> str | None:
+def _event_id(raw: Any) -> str | None:
     value = raw.get("event_id") if isinstance(raw, dict) else None
     return _plain(value) if isinstance(value, str) else None
 

@@ -58,7 +58,8 @@ class RedemptionFeed:
     def refresh(self) -> None:
         """Feeds all redemptions again after a change of the lake or of the coupons with a limit.
 
-        Also if one could not be entered, or if the ledger was emptied. Raises StorageFailed.
+        Also feeds again if a redemption could not be entered, or if the ledger was emptied. Raises
+        StorageFailed.
         """
         index = self._index()
         if index is None:
@@ -92,7 +93,7 @@ class RedemptionFeed:
         self._fed = None
 
     def _is_fed(self) -> bool:
-        """True if the ledger was not emptied since the last feed."""
+        """True unless the ledger was emptied since the last feed."""
         return self._fed_identity in (None, self._ledger.identity())
 
     def _feed(

@@ -9,8 +9,8 @@ et al. 2020, Kiyohara et al. 2022). Inverse propensity scoring of whole lists ne
 A coupon that the ledger refused was drawn too: it keeps its turn, its group and its place in the
 department, and is not shown.
 
-A closed coupon never opens again. The sampler relies on it: the closed coupons say nothing about
-the order of the open ones, which stays as random as before.
+A closed coupon never opens again. The sampler relies on it: the closed coupons carry no information
+about the order of the open ones, which stays as random as before.
 """
 
 import math
@@ -36,7 +36,7 @@ class Quota:
     """At most ``limit`` coupons of one label.
 
     ``labels`` are int64, one a candidate, UNSTATED for none. Coupons that it closes are counted
-    under the name of its ``rule``.
+    under its ``rule``.
     """
 
     labels: np.ndarray
@@ -45,7 +45,7 @@ class Quota:
 
 
 class ListSampler:
-    """Draws one list from ``n`` candidates, each known by its place, 0 the best.
+    """A sampler of one list from ``n`` candidates, each identified by its place, 0 the best.
 
     ``scores`` are in falling order. ``uniform`` is the source of randomness; the same source gives
     the same list. Epsilon-greedy takes the best open candidate at each turn or, with probability
