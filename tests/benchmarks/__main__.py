@@ -12,9 +12,9 @@ BENCHMARKS = {
 
 
 def main(name: str | None = None, *options: str) -> None:
-    """What follows a name are the options of that benchmark."""
+    """Runs the benchmark ``name`` with its options, or every benchmark without options."""
     if name is not None and name not in BENCHMARKS:
-        sys.exit(f"Expected a benchmark of {', '.join(BENCHMARKS)}, got {name}.")
+        sys.exit(f"Expected one of the benchmarks {', '.join(BENCHMARKS)}, got {name}.")
     for one in [name] if name else BENCHMARKS:
         BENCHMARKS[one](options)
 

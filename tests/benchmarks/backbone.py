@@ -1,4 +1,4 @@
-"""What a newcomer waits for: the demo, the features of the year, --help and the unit tests."""
+"""Times of a newcomer's first commands: demo, features of the year, --help, unit tests."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from tests.benchmarks.floors import bare_help
-from tests.benchmarks.measuring import cost, median, record, report
+from tests.benchmarks.measuring import cost, median_cost, record, report
 
 CLIPWISE = str(Path(sys.executable).with_name("clipwise"))
 COMMANDS = 9
@@ -21,7 +21,7 @@ published(lake, lake.state())
 
 
 def main() -> None:
-    """Measure, print, and write reports/bench/backbone.json below CLIPWISE_HOME."""
+    """Measures, prints, and writes reports/bench/backbone.json below CLIPWISE_HOME."""
     from feature_repo.home import resolve_home
 
     home = resolve_home(os.environ.get("CLIPWISE_HOME"))
@@ -40,7 +40,7 @@ def _demo(home: Path) -> list[dict]:
 
 
 def _features(home: Path) -> list[dict]:
-    """Building all twelve views of the year in a process of its own, three times."""
+    """Builds all views of the year three times, each time in a new process."""
     runs = []
     for number in range(3):
         (home / "features").rename(home / f"built-{number}")
@@ -53,11 +53,11 @@ def _features(home: Path) -> list[dict]:
 
 
 def _help() -> list[dict]:
-    ours = median([CLIPWISE, "--help"], 9)
-    floor = median([sys.executable, "-c", bare_help(COMMANDS), "--help"], 9)
+    ours = median_cost([CLIPWISE, "--help"], 9)
+    floor = median_cost([sys.executable, "-c", bare_help(COMMANDS), "--help"], 9)
     return [record("clipwise --help", "time", "ms", ours.seconds * 1e3, floor.seconds * 1e3)]
 
 
 def _unit_tests() -> list[dict]:
-    spent = median([sys.executable, "-m", "pytest", "-q", "tests/unit"], 1)
+    spent = median_cost([sys.executable, "-m", "pytest", "-q", "tests/unit"], 1)
     return [record("unit tests", "time", "s", spent.seconds)]

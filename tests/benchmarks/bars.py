@@ -1,4 +1,4 @@
-"""What the point-in-time benchmark has to show, judged from its records."""
+"""Required results of the point-in-time benchmark, checked on its records."""
 
 import math
 import re
@@ -7,17 +7,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from tests.benchmarks.measuring import Stopped
 
 AT_ROWS = 1_000_000
+"""Entity rows of the joins that are compared with Feast."""
 FASTER = {52: 20, 365: 100}
+"""Least speed-up over Feast, by number of snapshots."""
 LIGHTER = 4
-NEAR = 1.5
+"""Least ratio of Feast's peak memory to ours."""
+NEAR_FLOOR = 1.5
+"""Largest ratio of our cost to the floor's."""
 REDIS = 10
+"""Least ratio of our rate of materialization to Redis to Feast's."""
 JOIN = re.compile(
     r"(?P<rows>[\d,]+) rows x (?P<snapshots>\d+) snapshots, \w+( within (?P<gb>\d+)GB)?"
 )
 
 
-def judged(records: Sequence[dict]) -> list[str]:
-    """One line a bar: PASS, FAIL, or OPEN where what was measured does not decide it."""
+def verdicts(records: Sequence[dict]) -> list[str]:
+    """Returns one line per bar: PASS, FAIL, or OPEN if the measurements do not decide it."""
     bars = (_beside_feast, _beside_the_floor, _large, _redis)
     return [line for bar in bars for line in bar(records)]
 
@@ -30,18 +35,18 @@ def _beside_feast(records: Sequence[dict]) -> Iterator[str]:
             continue
         faster = _faster(time["peers"], feast)
         yield _at_least(time, faster, FASTER[snapshots], "times as fast as")
-        # One that was told to spill says nothing of the memory that Feast's store takes.
+        # Feast with our spill setting does not show the memory that Feast's own store needs.
         faster = _faster(time["peers"], [name for name in feast if "spilling" not in name])
         yield _at_least(memory, faster, LIGHTER, "times lighter than")
 
 
 def _faster(times: Mapping, names: Sequence[str]) -> str:
-    """The one of Feast's two that answers first, or that would: memory stops a join for good."""
+    """Returns Feast's fastest store; a stop by time counts as faster than a stop by memory."""
 
     def order(name: str) -> tuple:
         value = times[name]
         if isinstance(value, Stopped):
-            return (1 if value.why.startswith("stopped after") else 2, value.seconds)
+            return (1 if value.reason.startswith("stopped after") else 2, value.seconds)
         return (0, value)
 
     return min(names, key=order)
@@ -56,9 +61,9 @@ def _at_least(row: dict, name: str, bar: float, words: str) -> str:
     reached = peer.megabytes if row["metric"] == "peak memory" and stopped else reached
     ratio = reached / ours
     verdict = "PASS" if ratio >= bar else "OPEN" if stopped else "FAIL"
-    said = f"at least {ratio:,.1f}" if stopped else f"{ratio:,.1f}"
-    why = f", {peer.why}" if stopped else ""
-    return f"{verdict}  {row['case']}: {said} {words} {name}{why} (bar: {bar})"
+    measured = f"at least {ratio:,.1f}" if stopped else f"{ratio:,.1f}"
+    reason = f", {peer.reason}" if stopped else ""
+    return f"{verdict}  {row['case']}: {measured} {words} {name}{reason} (bar: {bar})"
 
 
 def _beside_the_floor(records: Sequence[dict]) -> Iterator[str]:
@@ -68,14 +73,13 @@ def _beside_the_floor(records: Sequence[dict]) -> Iterator[str]:
                 yield f"FAIL  {row['case']}: ours {row['ours']}, the floor {row['floor']}"
                 continue
             ratio = row["ours"] / row["floor"]
-            verdict = "PASS" if ratio <= NEAR else "FAIL"
-            yield (
-                f"{verdict}  {row['case']}: {row['metric']} {ratio:.2f} of the floor (bar: {NEAR})"
-            )
+            verdict = "PASS" if ratio <= NEAR_FLOOR else "FAIL"
+            figure = f"{row['metric']} {ratio:.2f} of the floor"
+            yield f"{verdict}  {row['case']}: {figure} (bar: {NEAR_FLOOR})"
 
 
 def _large(records: Sequence[dict]) -> Iterator[str]:
-    """Growth from a tenth to the whole no faster than n log n, and memory below the limit."""
+    """Checks growth of time from a tenth to all rows (at most n log n), and the memory limit."""
     pairs = [pair for pair in _costs(records) if _sizes(pair[0]["case"])[2]]
     pairs = [pair for pair in pairs if not any(isinstance(r["ours"], Stopped) for r in pair)]
     for (smaller, _), (larger, _) in zip(pairs, pairs[1:], strict=False):
@@ -104,14 +108,14 @@ def _redis(records: Sequence[dict]) -> Iterator[str]:
 
 
 def _costs(records: Sequence[dict]) -> list[tuple[dict, dict]]:
-    """Time and peak memory of every join."""
+    """Returns the records of time and of peak memory of every join, in pairs."""
     joins = [row for row in records if JOIN.match(row["case"])]
     times = [row for row in joins if row["metric"] == "time"]
     return list(zip(times, [row for row in joins if row["metric"] == "peak memory"], strict=True))
 
 
 def _sizes(case: str) -> tuple[int, int, int]:
-    """Entity rows, snapshots and the stated limit in GB, 0 without one."""
+    """Returns entity rows, snapshots and the memory limit in GB, 0 without a limit."""
     found = JOIN.match(case)
     rows = int(found["rows"].replace(",", ""))
     return rows, int(found["snapshots"]), int(found["gb"] or 0)

@@ -1,4 +1,4 @@
-"""Runs competitors on one piece of work, in turns or under caps, and holds their answers equal."""
+"""Runs competitors on the same work, in turns or under caps, and checks that answers are equal."""
 
 import json
 import math
@@ -10,29 +10,32 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.benchmarks.measuring import Cap, Cost, Stopped, answer, record
+from tests.benchmarks.measuring import Cap, Cost, Stopped, record, run_capped
 
 LONG = 60
-"""Seconds from which one run is enough."""
+"""A competitor that takes longer, in seconds, runs only once."""
 LEAST_CAP = 60
+"""Smallest cap of a peer's time, in seconds."""
 HOUR = 3600
 CHECKOUT = str(Path(__file__).parents[2])
-LOOSE = ("rows", "sums", "vectors")
-STRICT = (*LOOSE, "order")
-BOUND = ("ours", "floor", "floor in order")
+UNORDERED = ("rows", "sums", "vectors")
+"""Digests that do not depend on the order of rows."""
+ORDERED = (*UNORDERED, "order")
+MUST_AGREE = ("ours", "floor", "floor in order")
+"""Competitors whose answers must be equal; another answer of a peer is reported."""
 
 Answer = dict | Stopped
 
 
 class DifferentWork(Exception):
-    """Ours and the floor did not answer alike, so their costs cannot be compared."""
+    """Ours and the floor gave different answers, so their costs cannot be compared."""
 
 
 @dataclass(frozen=True)
-class Ring:
-    """Where competitors run: scratch folder, repetitions, and the caps of what runs once.
+class Runner:
+    """Runs competitors in a scratch folder: repeatedly in turns, or once under caps.
 
-    Without ``cap_seconds`` a peer has a hundred times our time, and a minute at least.
+    Without ``cap_seconds`` a peer may take a hundred times our time, at least a minute.
     """
 
     folder: Path
@@ -41,49 +44,51 @@ class Ring:
     cap_seconds: float | None = None
 
     def cap(self, ours: Sequence[Cost | Stopped]) -> Cap:
-        """What fits all of our results of one case."""
+        """Returns a cap from the longest of our results of a case."""
         seconds = [100 * one.seconds for one in ours if isinstance(one, Cost)]
         return Cap(self.cap_seconds or max([LEAST_CAP, *seconds]), self.cap_gigabytes)
 
     def run(self, module: str, spec: Mapping, cap: Cap) -> Answer:
-        """One cold process; ``spec`` names its ``competitor``."""
-        # Feast's DuckDB spills to the working directory: its own, emptied after every run.
+        """Runs a competitor, named in ``spec``, in a new process."""
+        # Feast's DuckDB spills to the working directory, so each run has its own.
         with tempfile.TemporaryDirectory(dir=self.folder) as name:
             folder = Path(name)
             spec = json.dumps(dict(spec) | {"answer": str(folder / "answer")})
             environment = {"CLIPWISE_HOME": str(folder / "home"), "PYTHONPATH": CHECKOUT}
-            return answer([sys.executable, "-m", module, spec], folder, cap, environment)
+            return run_capped([sys.executable, "-m", module, spec], folder, cap, environment)
 
-    def turns(self, case: str, module: str, specs: Sequence[Mapping]) -> dict[str, list[Answer]]:
-        """Every competitor as often as the ring says, interleaved; once if it takes a minute."""
+    def run_in_turns(
+        self, case: str, module: str, specs: Sequence[Mapping]
+    ) -> dict[str, list[Answer]]:
+        """Runs every competitor ``repetitions`` times, interleaved; once if it takes a minute."""
         runs: dict[str, list[Answer]] = {spec["competitor"]: [] for spec in specs}
         for turn in range(self.repetitions):
             for spec in specs:
                 done = runs[spec["competitor"]]
                 if not done or isinstance(done[0], dict) and done[0]["seconds"] <= LONG:
-                    say(f"{case}: {spec['competitor']}, run {turn + 1} of {self.repetitions}")
+                    progress(f"{case}: {spec['competitor']}, run {turn + 1} of {self.repetitions}")
                     done.append(self.run(module, spec, Cap(HOUR, math.inf)))
         return runs
 
-    def once(self, case: str, module: str, spec: Mapping, cap: Cap) -> Answer:
-        """A peer, one time, under the caps."""
+    def run_once(self, case: str, module: str, spec: Mapping, cap: Cap) -> Answer:
+        """Runs a peer once under caps."""
         most = f"at most {cap.seconds:,.0f} s and {cap.gigabytes:g} GB"
-        say(f"{case}: {spec['competitor']}, once, {most}")
+        progress(f"{case}: {spec['competitor']}, once, {most}")
         return self.run(module, spec, cap)
 
 
-def say(what: str) -> None:
-    """What is running now."""
-    print(f"{time.strftime('%H:%M:%S')} {what}", flush=True)
+def progress(text: str) -> None:
+    """Prints a line of progress, with the time."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
 
-def outgrown(one: Answer) -> bool:
-    """Whether a peer was stopped for its memory."""
-    return isinstance(one, Stopped) and one.why.startswith("stopped at ")
+def ran_out_of_memory(one: Answer) -> bool:
+    """True if a peer was stopped for its memory."""
+    return isinstance(one, Stopped) and one.reason.startswith("stopped at ")
 
 
-def middle(runs: Sequence[Answer]) -> Cost | Stopped:
-    """The medians of time and of memory; the first run that did not finish, if there is one."""
+def median_of(runs: Sequence[Answer]) -> Cost | Stopped:
+    """Returns the medians of time and memory, or the first run that did not finish."""
     for run in runs:
         if isinstance(run, Stopped):
             return run
@@ -94,8 +99,8 @@ def _median(runs: Sequence[dict], field: str) -> float:
     return statistics.median(run[field] for run in runs)
 
 
-def alike(one: Answer, other: Answer, digests: Sequence[str] = STRICT) -> bool:
-    """Whether two answers are the same, as far as both say."""
+def is_same_answer(one: Answer, other: Answer, digests: Sequence[str] = ORDERED) -> bool:
+    """True if two answers agree in all digests that both have, or if one was stopped."""
     if isinstance(one, Stopped) or isinstance(other, Stopped):
         return True
     return all(
@@ -111,17 +116,17 @@ def _list(value) -> list:
 
 
 def records(case: str, runs: Mapping[str, Sequence[Answer]]) -> list[dict]:
-    """Time and peak memory of one case, and what of the peak was there before the query.
+    """Returns the records of a case: time, peak memory, and memory before the query.
 
-    The floor is DuckDB's join as it comes, which is cheaper than the one in order, a peer here.
-    Raises DifferentWork if ours is not the answer of the floor, and row by row that in order.
+    The floor is DuckDB's join without an order, which is cheaper; the ordered one is a peer. Raises
+    DifferentWork if our answer is not the floor's, or differs row by row from the ordered floor's.
     """
     for name, done in runs.items():
-        digests = STRICT if name in ("ours", "floor in order") else LOOSE
-        for one in done if name in BOUND else []:
-            if not alike(runs["ours"][0], one, digests):
+        digests = ORDERED if name in ("ours", "floor in order") else UNORDERED
+        for one in done if name in MUST_AGREE else []:
+            if not is_same_answer(runs["ours"][0], one, digests):
                 raise DifferentWork(f"{case}: ours answered {runs['ours'][0]}, the {name} {one}.")
-    costs = {name: middle(_judged(runs["ours"][0], done)) for name, done in runs.items()}
+    costs = {name: median_of(_checked(runs["ours"][0], done)) for name, done in runs.items()}
     found = [
         record(case, "time", "s", **_columns(costs, "seconds")),
         record(case, "peak memory", "MB", **_columns(costs, "megabytes")),
@@ -132,11 +137,11 @@ def records(case: str, runs: Mapping[str, Sequence[Answer]]) -> list[dict]:
     return found
 
 
-def _judged(ours: Answer, runs: Sequence[Answer]) -> list[Answer]:
-    """A peer with another answer stays in the table, with that word instead of its cost."""
+def _checked(ours: Answer, runs: Sequence[Answer]) -> list[Answer]:
+    """Replaces the cost of a run with another answer than ours by a note on its answer."""
     return [
         run
-        if alike(ours, run, LOOSE)
+        if is_same_answer(ours, run, UNORDERED)
         else Stopped(f"another answer, {run['rows']:,} rows", run["seconds"], run["megabytes"])
         for run in runs
     ]

@@ -1,4 +1,4 @@
-"""The Feast repositories that the competitors run: the same views, another store each."""
+"""The Feast repositories of the competitors: the same views, a different store each."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ FEATURES = [f"{view.name}:{feature}" for view in VIEWS for feature in view.featu
 def write_repository(
     folder: Path, offline: dict, online: dict | None = None, engine: dict | None = None
 ) -> None:
-    """Write a feature_store.yaml; the registry lies beside it."""
+    """Writes a feature_store.yaml. All repositories of a folder share the registry in it."""
     import json
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -36,7 +36,7 @@ def write_repository(
 
 
 def definitions(data: Path, views: Sequence[View], snapshots: int) -> list:
-    """Entities and feature views over the files, without a ttl, which no store has to check."""
+    """Returns entities and feature views over the files. No ttl, so that no store checks it."""
     from feast import Entity, FeatureView, Field, FileSource, ValueType
     from feast.types import Array, Float64, String
 

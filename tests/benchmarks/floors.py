@@ -1,4 +1,4 @@
-"""The least that the work could cost with the libraries used bare; imports nothing of Clipwise."""
+"""Floors: the work done with bare libraries, as cheaply as possible, without any Clipwise code."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,7 +25,7 @@ BATCH = 10_000
 
 
 def bare_help(count: int) -> str:
-    """A program whose --help lists as many commands as ours, on Typer alone."""
+    """Returns a program whose --help lists as many commands as ours, with Typer only."""
     commands = "".join(COMMAND.format(number=number) for number in range(count))
     return BARE_TYPER.format(commands=commands)
 
@@ -38,11 +38,11 @@ def as_of_join(
     spill: Path,
     ordered: bool = False,
 ):
-    """DuckDB's own as-of join of entity rows with Parquet files, as a relation yet to run.
+    """Returns DuckDB's as-of join of entity rows with Parquet files, as a relation not yet run.
 
-    ``views`` are (file, join key, features); ``entities`` is a data frame, or the path of a
-    Parquet file. What comes back has the entity columns and all features; in the order of the
-    entity rows only if ``ordered``, which DuckDB pays for with a sort.
+    ``views`` are (file, join key, features). ``entities`` is a data frame or the path of a Parquet
+    file. The result has the entity columns and all features, in the order of the entity rows only
+    if ``ordered``, for which DuckDB sorts.
     """
     import duckdb
 
@@ -66,7 +66,7 @@ def as_of_join(
 
 
 def redis_rows(entities: int, floats: int, vector: int) -> list[tuple[bytes, dict]]:
-    """Hashes with as many bytes as Feast stores an entity, made up before the clock starts."""
+    """Returns hashes with as many bytes as Feast stores per entity, made before the timing."""
     double = b"\x29" + bytes(8)
     values = {number.to_bytes(4, "big"): double for number in range(floats)}
     values |= {b"vect": b"\x6a" + bytes(8 * vector + 4), b"_ts:user_stats": bytes(6)}
@@ -74,7 +74,7 @@ def redis_rows(entities: int, floats: int, vector: int) -> list[tuple[bytes, dic
 
 
 def write_redis(port: int, rows: Sequence[tuple[bytes, dict]]) -> None:
-    """One plain HSET an entity in pipelines, without a look at what is stored."""
+    """Writes one plain HSET per entity, in pipelines, without reading stored values."""
     import redis
 
     client = redis.Redis(port=port)
@@ -86,7 +86,7 @@ def write_redis(port: int, rows: Sequence[tuple[bytes, dict]]) -> None:
 
 
 def sqlite_rows(entities: int, floats: int, vector: int) -> list[tuple]:
-    """One row a feature, as Feast's table has them, made up before the clock starts."""
+    """Returns one row per feature, as in Feast's table, made before the timing."""
     values = {f"user_{number:02}": b"\x29" + bytes(8) for number in range(floats)}
     values["user_vector"] = b"\x6a" + bytes(8 * vector + 4)
     return [
@@ -97,7 +97,7 @@ def sqlite_rows(entities: int, floats: int, vector: int) -> list[tuple]:
 
 
 def write_sqlite(path: Path, rows: Sequence[tuple]) -> None:
-    """Plain inserts into an empty table, one transaction a batch."""
+    """Inserts rows into an empty table, one transaction per batch."""
     import sqlite3
 
     connection = sqlite3.connect(path)

@@ -1,13 +1,22 @@
-"""A load on an HTTP server, from a process of its own: ``python -m tests.benchmarks.load SPEC``.
+"""A load generator for an HTTP server: ``python -m tests.benchmarks.load SPEC``.
 
 Every connection is kept alive and sends its next request as soon as the last is answered: a closed
-loop, written on asyncio's own transports so that it costs a small part of what it measures.
-``SPEC`` is JSON: ``port``, ``path``, ``bodies`` (a file with one body a line, taken in turns by all
-connections), ``connections``, ``seconds``, ``warm`` (seconds before them that do not count), and
-optionally ``once``: every body is sent once, and ``seconds`` are the most that may take;
-``marker``: text of an answer that is noted with its time; and ``whole``: text that an answer has to
-have, or it counts as degraded, as it does with the header that says so. What was measured is
-printed as JSON. A request fails unless it is answered with status 200.
+loop. It uses asyncio's transports directly, so that it costs little beside the server.
+
+``SPEC`` is JSON. Required:
+
+- ``port``, ``path``, ``connections``, ``seconds``;
+- ``bodies``: a file with one body per line, shared by all connections in turns;
+- ``warm``: seconds of load before the measurement.
+
+Optional:
+
+- ``once``: each body is sent once, for at most ``seconds``;
+- ``marker``: text in an answer; the answers that contain it are recorded with their time;
+- ``required``: text that an answer must contain, or it counts as degraded. An answer with the
+  header for degradation counts as degraded too.
+
+Prints the results as JSON. A request fails unless its answer has status 200.
 """
 
 import asyncio
@@ -23,29 +32,32 @@ HEAD = "POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: applicat
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
 DEGRADED = b"x-clipwise-degraded"
 LAST_SECONDS = 30
-"""How long an answer may take once nothing more is sent."""
+"""Timeout of the last answers, after the last request."""
 
 
 @dataclass
-class Seen:
-    """All answers: when each ended, seconds it took, and whether it had the marker."""
+class Answers:
+    """All answers: the time of each, its seconds, and true if it had the marker."""
 
     ended: list[float] = field(default_factory=list)
     took: list[float] = field(default_factory=list)
     marked: list[bool] = field(default_factory=list)
     failed: list[float] = field(default_factory=list)
     degraded: int = 0
-    said: str = ""
+    message: str = ""
+    """The first answer or error that failed or was degraded."""
     is_over: bool = False
 
 
-class Caller(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """One connection in a closed loop."""
 
-    def __init__(self, requests: Iterator[bytes], seen: Seen, until: float, spec: dict) -> None:
-        self._requests, self._seen, self._until = requests, seen, until
+    def __init__(
+        self, requests: Iterator[bytes], answers: Answers, until: float, spec: dict
+    ) -> None:
+        self._requests, self._answers, self._until = requests, answers, until
         self._marker = spec.get("marker", "").encode()
-        self._whole = spec.get("whole", "").encode()
+        self._required = spec.get("required", "").encode()
         self._pieces = b""
         self._waiting = False
         self.done = asyncio.get_running_loop().create_future()
@@ -73,7 +85,7 @@ class Caller(asyncio.Protocol):
         request = next(self._requests, None) if self._sent < self._until else None
         self._waiting = request is not None
         if request is None:
-            self._seen.is_over = True
+            self._answers.is_over = True
             self._transport.close()
         else:
             self._transport.write(request)
@@ -84,92 +96,92 @@ class Caller(asyncio.Protocol):
         if not answer.startswith(b"HTTP/1.1 200"):
             self._fail(answer[:300].decode(errors="replace"))
             return
-        self._seen.ended.append(now)
-        self._seen.took.append(now - self._sent)
-        self._seen.marked.append(bool(self._marker) and self._marker in answer)
-        if self._whole not in answer or DEGRADED in answer:
-            self._seen.degraded += 1
-            self._seen.said = self._seen.said or answer[:600].decode(errors="replace")
+        self._answers.ended.append(now)
+        self._answers.took.append(now - self._sent)
+        self._answers.marked.append(bool(self._marker) and self._marker in answer)
+        if self._required not in answer or DEGRADED in answer:
+            self._answers.degraded += 1
+            self._answers.message = self._answers.message or answer[:600].decode(errors="replace")
 
-    def _fail(self, why: str) -> None:
-        self._seen.failed.append(time.perf_counter())
-        self._seen.said = self._seen.said or why
+    def _fail(self, reason: str) -> None:
+        self._answers.failed.append(time.perf_counter())
+        self._answers.message = self._answers.message or reason
 
 
 def answer_length(data: bytes) -> int | None:
-    """Bytes of the whole answer that begins here, None while its head is not all there."""
+    """Returns the length of the answer in bytes, None until its head is complete."""
     end = data.find(b"\r\n\r\n")
     if end < 0:
         return None
     head = data[:end].lower()
     at = head.find(b"content-length:")
     if at < 0:
-        raise ValueError(f"Expected an answer that states its length, got {data[:end]!r}.")
+        raise ValueError(f"Expected an answer with Content-Length, got {data[:end]!r}.")
     return end + 4 + int(head[at + 15 :].split(b"\r\n", 1)[0])
 
 
 def requests(spec: dict) -> list[bytes]:
-    """The whole requests, head and body, made up before the clock starts."""
+    """Returns the requests, head and body, made before the timing."""
     head = HEAD.format(path=spec["path"], port=spec["port"]).encode()
     bodies = Path(spec["bodies"]).read_bytes().splitlines()
     return [b"%sContent-Length: %d\r\n\r\n%s" % (head, len(body), body) for body in bodies]
 
 
-async def load(spec: dict, warm: bool = False) -> Seen:
-    """Send for ``seconds``, or to warm up; a connection that is lost is opened again."""
-    seen = Seen()
-    made = requests(spec)
-    made = iter(made) if spec.get("once") else itertools.cycle(made)
+async def load(spec: dict, warm: bool = False) -> Answers:
+    """Sends requests for ``seconds``, or to warm up. A lost connection is opened again."""
+    answers = Answers()
+    every = requests(spec)
+    sending = iter(every) if spec.get("once") else itertools.cycle(every)
     until = time.perf_counter() + spec["warm" if warm else "seconds"]
 
-    async def one() -> None:
+    async def connect() -> None:
         loop = asyncio.get_running_loop()
-        while not seen.is_over and time.perf_counter() < until:
+        while not answers.is_over and time.perf_counter() < until:
             try:
-                _, caller = await loop.create_connection(
-                    lambda: Caller(made, seen, until, spec), "127.0.0.1", spec["port"]
+                _, connection = await loop.create_connection(
+                    lambda: Connection(sending, answers, until, spec), "127.0.0.1", spec["port"]
                 )
                 late = until - time.perf_counter() + LAST_SECONDS
-                await asyncio.wait_for(caller.done, max(late, LAST_SECONDS))
+                await asyncio.wait_for(connection.done, max(late, LAST_SECONDS))
             except (OSError, TimeoutError) as error:
-                seen.failed.append(time.perf_counter())
-                seen.said = seen.said or repr(error)
+                answers.failed.append(time.perf_counter())
+                answers.message = answers.message or repr(error)
                 await asyncio.sleep(0.01)
 
-    await asyncio.gather(*(one() for _ in range(spec["connections"])))
-    return seen
+    await asyncio.gather(*(connect() for _ in range(spec["connections"])))
+    return answers
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """The smallest value that at least this share of the values does not exceed (nearest rank)."""
+    """Returns the smallest value that at least ``share`` do not exceed (nearest rank)."""
     ordered = sorted(values)
     rank = -int(-share * len(ordered) // 1)
     return ordered[max(rank, 1) - 1]
 
 
 def summary(took: Sequence[float], seconds: float, failed: int = 0) -> dict:
-    """Quantiles in ms, answers a second, and how many requests failed."""
+    """Returns quantiles in ms, answers per second, and the number of failed requests."""
     found = {name: quantile(took, share) * 1e3 for name, share in QUANTILES.items()} if took else {}
     return found | {"rate": len(took) / seconds, "failed": failed, "answers": len(took)}
 
 
-def around(seen: Seen, before: float = 1.0, after: float = 1.0) -> dict:
-    """The time in which the answers began to have the marker, beside all that came before.
+def around_swap(answers: Answers, before: float = 1.0, after: float = 1.0) -> dict:
+    """Returns the summary of the answers during a swap, and of all answers before it.
 
-    It is from ``before`` seconds ahead of the first answer with it to ``after`` seconds past the
-    last one without.
+    The swap lasts from ``before`` seconds ahead of the first answer with the marker to ``after``
+    seconds past the last answer without it. Empty if no answer has the marker.
     """
-    answers = sorted(zip(seen.ended, seen.took, seen.marked, strict=True))
-    first = next((ended for ended, _, marked in answers if marked), None)
+    ordered = sorted(zip(answers.ended, answers.took, answers.marked, strict=True))
+    first = next((ended for ended, _, marked in ordered if marked), None)
     if first is None:
         return {}
-    last = max((ended for ended, _, marked in answers if not marked), default=first)
+    last = max((ended for ended, _, marked in ordered if not marked), default=first)
     start, end = first - before, max(first, last) + after
-    earlier = [took for ended, took, _ in answers if ended < start]
-    within = [took for ended, took, _ in answers if start <= ended <= end]
+    earlier = [took for ended, took, _ in ordered if ended < start]
+    within = [took for ended, took, _ in ordered if start <= ended <= end]
     if not earlier:
         return {}
-    began = answers[0][0]
+    began = ordered[0][0]
     return {
         "before": summary(earlier, start - began),
         "during": summary(within, end - start),
@@ -182,18 +194,18 @@ def main(spec: dict) -> None:
 
     import uvloop
 
-    # A pause of this process would count as one of the server.
+    # A pause of the garbage collector here would count as one of the server.
     gc.disable()
     if spec.get("warm"):
         uvloop.run(load(spec, warm=True))
     began = time.perf_counter()
-    seen = uvloop.run(load(spec))
+    answers = uvloop.run(load(spec))
     seconds = time.perf_counter() - began if spec.get("once") else spec["seconds"]
-    answer = summary(seen.took, seconds, len(seen.failed))
-    answer |= {"degraded": seen.degraded, "said": seen.said}
+    found = summary(answers.took, seconds, len(answers.failed))
+    found |= {"degraded": answers.degraded, "message": answers.message}
     if spec.get("marker"):
-        answer["swap"] = around(seen)
-    print(json.dumps(answer))
+        found["swap"] = around_swap(answers)
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Materializing to SQLite and to Redis: Feast's own, ours, and plain writes, entities a second."""
+"""Materialization to SQLite and Redis in entities per second: Feast, ours, plain writes."""
 
 import shutil
 import socket
@@ -8,23 +8,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.benchmarks.competing import Ring, middle, records, say
+from tests.benchmarks.competing import Runner, median_of, progress, records
 from tests.benchmarks.measuring import Cost, record
 
 RUNS = "tests.benchmarks.materialization_runs"
 START = 10
-"""Seconds in which a Redis server must be there."""
+"""Seconds within which a Redis server must accept connections."""
 
 
-def materializations(ring: Ring, data: Path, entities: int, peers: bool) -> Iterator[list[dict]]:
-    """The records of both stores; without a redis-server, a word in place of its values."""
-    yield _of_store(ring, data, entities, peers, "sqlite", 0)
+def materializations(
+    runner: Runner, data: Path, entities: int, peers: bool
+) -> Iterator[list[dict]]:
+    """Yields the records of both stores; without redis-server, a note in place of the values."""
+    yield _of_store(runner, data, entities, peers, "sqlite", 0)
     if not shutil.which("redis-server"):
         missing = "no redis-server on this machine"
         yield [record(_case(entities, "redis"), "rate", "entities/s", missing)]
         return
-    with redis_server(ring.folder / "redis") as port:
-        yield _of_store(ring, data, entities, peers, "redis", port)
+    with redis_server(runner.folder / "redis") as port:
+        yield _of_store(runner, data, entities, peers, "redis", port)
 
 
 def _case(entities: int, store: str) -> str:
@@ -32,7 +34,7 @@ def _case(entities: int, store: str) -> str:
 
 
 def _of_store(
-    ring: Ring, data: Path, entities: int, peers: bool, store: str, port: int
+    runner: Runner, data: Path, entities: int, peers: bool, store: str, port: int
 ) -> list[dict]:
     case = _case(entities, store)
 
@@ -40,15 +42,15 @@ def _of_store(
         work = {"competitor": competitor, "store": store, "entities": entities}
         return work | {"data": str(data), "port": port}
 
-    runs = ring.turns(case, RUNS, [spec("ours"), spec("floor")])
+    runs = runner.run_in_turns(case, RUNS, [spec("ours"), spec("floor")])
     if peers:
-        cap = ring.cap([middle(runs["ours"])])
-        runs["feast"] = [ring.once(case, RUNS, spec("feast"), cap)]
+        cap = runner.cap([median_of(runs["ours"])])
+        runs["feast"] = [runner.run_once(case, RUNS, spec("feast"), cap)]
     return [_rate(case, entities, runs), *records(case, runs)]
 
 
 def _rate(case: str, entities: int, runs: dict) -> dict:
-    costs = {name: middle(done) for name, done in runs.items()}
+    costs = {name: median_of(done) for name, done in runs.items()}
     rates = {
         name: entities / cost.seconds if isinstance(cost, Cost) else cost
         for name, cost in costs.items()
@@ -58,7 +60,7 @@ def _rate(case: str, entities: int, runs: dict) -> dict:
 
 @contextmanager
 def redis_server(folder: Path) -> Iterator[int]:
-    """The port of a Redis server of our own that keeps nothing on disk, stopped at the end."""
+    """Starts a Redis server without persistence; yields its port, stops it at the end."""
     folder.mkdir()
     port = _free_port()
     settings = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
@@ -67,7 +69,7 @@ def redis_server(folder: Path) -> Iterator[int]:
     )
     try:
         _wait(port)
-        say(f"redis-server on port {port}")
+        progress(f"redis-server on port {port}")
         yield port
     finally:
         process.terminate()

@@ -1,4 +1,4 @@
-"""One materialization in a process of its own: Feast's, ours, or the plain writes of a floor."""
+"""One materialization in its own process: Feast's, ours, or the plain writes of the floor."""
 
 import json
 import os
@@ -21,7 +21,7 @@ STORES = {
 
 @dataclass(frozen=True)
 class Work:
-    """Who writes how many entities to which store; ``port`` is the Redis server's."""
+    """One materialization. ``port`` is the Redis server's."""
 
     competitor: str
     store: str
@@ -37,12 +37,12 @@ class Work:
 
 
 def feast(work: Work) -> Callable[[], Any]:
-    """Feast's own: its DuckDB store, its online store, its local engine, as it ships them."""
+    """Feast alone: its DuckDB store, its online store and its local engine, unchanged."""
     return _materialize(work, {"type": "duckdb"}, work.online(work.store), None)
 
 
 def ours(work: Work) -> Callable[[], Any]:
-    """Our offline store, our guard of the online store, our engine."""
+    """Our offline store, guarded online store and engine."""
     home = str(work.folder / "home")
     offline = {"type": "feature_repo.point_in_time.PointInTimeOfflineStore", "home": home}
     engine = {"type": "feature_repo.materialization.IncrementalComputeEngine"}
@@ -63,7 +63,7 @@ def _materialize(work: Work, offline: dict, online: dict, engine: dict | None):
 
 
 def floor(work: Work) -> Callable[[], Any]:
-    """Plain writes of values that are serialized already."""
+    """Plain writes of serialized values."""
     from tests.benchmarks import floors
 
     shape = (work.entities, materialized(work.entities).floats, VECTOR)
@@ -78,11 +78,11 @@ COMPETITORS = {"feast": feast, "ours": ours, "floor": floor}
 
 
 class Unreadable(Exception):
-    """Plain Feast does not read online what was materialized."""
+    """Plain Feast does not read the materialized values online."""
 
 
-def served(work: Work) -> dict:
-    """What plain Feast reads of a sample of entities; raises Unreadable if it is not the file's."""
+def check_online(work: Work) -> dict:
+    """Reads a sample of entities with plain Feast; raises Unreadable if values differ."""
     import numpy as np
     import pandas as pd
     from feast import FeatureStore
@@ -111,11 +111,11 @@ def main(spec: dict) -> None:
 
         redis.Redis(port=work.port).flushall()
     _, spent = timed(COMPETITORS[work.competitor](work), answer.parent)
-    seen = {} if work.competitor == "floor" else served(work)
-    answer.write_text(json.dumps(spent | seen))
+    checked = {} if work.competitor == "floor" else check_online(work)
+    answer.write_text(json.dumps(spent | checked))
 
 
 if __name__ == "__main__":
     main(json.loads(sys.argv[1]))
-    # What a library does at exit is no part of the work, and its threads may hold on.
+    # Skips the exit handlers of libraries, which are not part of the work and may block.
     os._exit(0)

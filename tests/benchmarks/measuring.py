@@ -1,4 +1,4 @@
-"""Time and memory of whole processes, and the JSON that every benchmark leaves."""
+"""Time and memory of whole processes, and the JSON of every benchmark."""
 
 import json
 import os
@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-LOOK = 0.1
-"""Seconds between two looks at a process under a cap."""
+POLL_SECONDS = 0.1
+"""Seconds between two checks of a process under a cap."""
 
-WIDE = 150
-"""Characters of a line in a file."""
+FILE_WIDTH = 150
+"""Characters of a table's line if the output is a file."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Wall seconds and the peak of one process's resident memory in MB."""
+    """Wall-clock seconds of a process, and its peak resident memory in MB."""
 
     seconds: float
     megabytes: float
@@ -28,7 +28,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Cap:
-    """Where a process is stopped: seconds of its query, and GB of its resident memory."""
+    """Limits at which a process is stopped: seconds of its query, GB of resident memory."""
 
     seconds: float
     gigabytes: float
@@ -36,18 +36,18 @@ class Cap:
 
 @dataclass(frozen=True)
 class Stopped:
-    """A query that a cap stopped or that failed: why, and how far it had come."""
+    """A query that a cap stopped or that failed, with its cost so far."""
 
-    why: str
+    reason: str
     seconds: float
     megabytes: float
 
     def __str__(self) -> str:
-        return f"{self.why} ({self.seconds:,.0f} s, {self.megabytes:,.0f} MB so far)"
+        return f"{self.reason} ({self.seconds:,.0f} s, {self.megabytes:,.0f} MB so far)"
 
 
 def cost(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Cost:
-    """Run a command to its end. Raises CalledProcessError if it fails."""
+    """Runs a command and returns its cost. Raises CalledProcessError if it fails."""
     started = time.perf_counter()
     process = subprocess.Popen(
         command,
@@ -55,16 +55,16 @@ def cost(command: Sequence[str], environment: Mapping[str, str] | None = None) -
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
-    said = process.stderr.read()
+    errors = process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command, stderr=said)
+        raise subprocess.CalledProcessError(process.returncode, command, stderr=errors)
     return Cost(time.perf_counter() - started, usage.ru_maxrss / 1024)
 
 
-def median(command: Sequence[str], times: int, environment=None) -> Cost:
-    """The median cost of several runs, after one that warms the file cache."""
+def median_cost(command: Sequence[str], times: int, environment=None) -> Cost:
+    """Returns the median cost of several runs, after one that warms the file cache."""
     cost(command, environment)
     runs = [cost(command, environment) for _ in range(times)]
     return Cost(
@@ -73,51 +73,52 @@ def median(command: Sequence[str], times: int, environment=None) -> Cost:
     )
 
 
-def answer(
+def run_capped(
     command: Sequence[str], folder: Path, cap: Cap, environment: Mapping[str, str] | None = None
 ) -> dict | Stopped:
-    """What a process under caps leaves in ``folder/answer``; it runs there, and it is empty.
+    """Runs a process under caps in an empty folder; returns the content of its file ``answer``.
 
-    Its caps hold from the file ``started``, made when the query begins, to ``finished``.
+    The caps apply between the files ``started`` and ``finished``, which the process creates around
+    its query.
     """
-    with (folder / "said").open("wb") as said:
+    with (folder / "output").open("wb") as output:
         process = subprocess.Popen(
             command,
             env=os.environ | dict(environment or {}),
             cwd=folder,
-            stdout=said,
-            stderr=said,
+            stdout=output,
+            stderr=output,
         )
         try:
-            stopped = _watch(process, folder, cap)
+            stopped = _wait(process, folder, cap)
         finally:
             process.kill()
             process.wait()
-    if stopped.why:
+    if stopped.reason:
         return stopped
     left = folder / "answer"
     return json.loads(left.read_text()) if left.exists() else _failed(stopped, folder)
 
 
-def _watch(process: subprocess.Popen, folder: Path, cap: Cap) -> Stopped:
-    """Wait for a process, or for a cap; ``why`` is empty if the process ended by itself."""
-    began, seconds, most = None, 0.0, 0.0
+def _wait(process: subprocess.Popen, folder: Path, cap: Cap) -> Stopped:
+    """Waits until a process ends or reaches a cap; ``reason`` is empty if it ended by itself."""
+    began, seconds, peak = None, 0.0, 0.0
     while process.poll() is None:
         if began is None and (folder / "started").exists():
             began = time.perf_counter()
         if not (folder / "finished").exists():
             seconds = time.perf_counter() - began if began else 0.0
-            most = max(most, _resident(process.pid))
-            if most > cap.gigabytes * 1024:
-                return Stopped(f"stopped at {cap.gigabytes:g} GB", seconds, most)
+            peak = max(peak, _resident(process.pid))
+            if peak > cap.gigabytes * 1024:
+                return Stopped(f"stopped at {cap.gigabytes:g} GB", seconds, peak)
             if seconds > cap.seconds:
-                return Stopped(f"stopped after {cap.seconds:,.0f} s", seconds, most)
-        time.sleep(LOOK)
-    return Stopped("", seconds, most)
+                return Stopped(f"stopped after {cap.seconds:,.0f} s", seconds, peak)
+        time.sleep(POLL_SECONDS)
+    return Stopped("", seconds, peak)
 
 
 def _resident(pid: int) -> float:
-    """MB of a process's memory that are resident now; 0 if it is gone."""
+    """Returns the resident memory of a process in MB, 0 if it has ended."""
     import psutil
 
     try:
@@ -127,15 +128,15 @@ def _resident(pid: int) -> float:
 
 
 def _failed(stopped: Stopped, folder: Path) -> Stopped:
-    lines = (folder / "said").read_text(errors="replace").strip().splitlines()
-    last = lines[-1][:120] if lines else "ended without a word"
+    lines = (folder / "output").read_text(errors="replace").strip().splitlines()
+    last = lines[-1][:120] if lines else "ended without output"
     return Stopped(f"failed: {last}", stopped.seconds, stopped.megabytes)
 
 
 def timed(query: Callable[[], Any], folder: Path) -> tuple[Any, dict]:
-    """Inside a process: run a query once, between the files ``started`` and ``finished``.
+    """Runs a query once, inside its process, between the files ``started`` and ``finished``.
 
-    ``megabytes`` is the peak of the whole process, ``before`` what it was before the query.
+    ``megabytes`` is the peak of the whole process, ``before`` the peak before the query.
     """
     before = _peak()
     (folder / "started").touch()
@@ -152,7 +153,7 @@ def _peak() -> float:
 
 
 def record(case: str, metric: str, unit: str, ours, floor=None, peers=None) -> dict:
-    """One row of a benchmark's JSON; what did not finish stands as ``Stopped``, later its words."""
+    """Returns one row of a benchmark's JSON; ``Stopped`` stands for an unfinished run."""
     return {
         "case": case,
         "metric": metric,
@@ -164,7 +165,7 @@ def record(case: str, metric: str, unit: str, ours, floor=None, peers=None) -> d
 
 
 def report(name: str, home: Path, records: Sequence[dict]) -> None:
-    """Print the records as a table and write them below ``home``."""
+    """Prints the records as a table and writes them below ``home``."""
     from rich.console import Console
     from rich.table import Table
 
@@ -173,28 +174,34 @@ def report(name: str, home: Path, records: Sequence[dict]) -> None:
         shown.add_column(column, justify="left" if column[0] in "cmp" else "right")
     for row in records:
         ours, floor = row["ours"], row["floor"]
-        ratio = f"{ours / floor:.2f}" if _numbers(ours, floor) else ""
+        ratio = f"{ours / floor:.2f}" if _are_numbers(ours, floor) else ""
         shown.add_row(
-            row["case"], row["metric"], row["unit"], _shown(ours), _shown(floor), ratio, _peers(row)
+            row["case"],
+            row["metric"],
+            row["unit"],
+            _formatted(ours),
+            _formatted(floor),
+            ratio,
+            _peers(row),
         )
     console = Console()
-    console.width = console.width if console.is_terminal else WIDE
+    console.width = console.width if console.is_terminal else FILE_WIDTH
     console.print(shown)
     write(name, home, records)
 
 
 def write(name: str, home: Path, records: Sequence[dict]) -> None:
-    """Write the records as reports/bench/<name>.json below ``home``."""
+    """Writes the records to reports/bench/<name>.json below ``home``."""
     folder = home / "reports" / "bench"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").write_text(json.dumps(records, indent=1, default=str))
 
 
-def _numbers(*values) -> bool:
+def _are_numbers(*values) -> bool:
     return all(isinstance(value, int | float) and value for value in values)
 
 
-def _shown(value) -> str:
+def _formatted(value) -> str:
     if isinstance(value, int | float):
         return f"{value:,.2f}"
     return "" if value is None else str(value)
@@ -202,7 +209,7 @@ def _shown(value) -> str:
 
 def _peers(row: dict) -> str:
     return "\n".join(
-        f"{name}: {_shown(value)}"
-        + (f" ({value / row['ours']:,.1f}x)" if _numbers(value, row["ours"]) else "")
+        f"{name}: {_formatted(value)}"
+        + (f" ({value / row['ours']:,.1f}x)" if _are_numbers(value, row["ours"]) else "")
         for name, value in row["peers"].items()
     )

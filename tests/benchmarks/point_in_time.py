@@ -1,8 +1,8 @@
-"""The point-in-time join and materialization, beside what Feast ships and what is least possible.
+"""Point-in-time joins and materialization, compared with Feast's own stores and with a floor.
 
-Every measurement is a cold process of its own on the same two cores: the query alone is timed,
-after imports and set-up, and memory is the peak of the whole process. Ours and the floor run in
-turns and count with the median; what Feast ships runs once, under caps of time and memory.
+Every measurement is a new process on the same two cores. Only the query is timed, after imports and
+setup; memory is the peak of the whole process. Ours and the floor run in turns, and the median
+counts. Feast's own stores run once, under caps of time and memory.
 """
 
 import argparse
@@ -16,8 +16,8 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.benchmarks.bars import judged
-from tests.benchmarks.competing import Ring, say
+from tests.benchmarks.bars import verdicts
+from tests.benchmarks.competing import Runner, progress
 from tests.benchmarks.joins import DUCKDB, RUNS, Joins, Size
 from tests.benchmarks.materialization import materializations
 from tests.benchmarks.measuring import report, write
@@ -28,8 +28,8 @@ PARTS = ("join", "large", "materialize")
 
 
 def write_data(folder: Path, wanted: argparse.Namespace) -> None:
-    """In a process of its own: what this one holds would count as the memory of its children."""
-    say(f"writing what is missing of the data to {folder}")
+    """Writes the data in another process, as memory of this one would count for its children."""
+    progress(f"writing missing data to {folder}")
     rows = list(wanted.rows) if "join" in wanted.parts else []
     rows += _large_rows(wanted) if "large" in wanted.parts else []
     command = [sys.executable, "-m", "tests.benchmarks.point_in_time_data", str(folder)]
@@ -39,7 +39,7 @@ def write_data(folder: Path, wanted: argparse.Namespace) -> None:
 
 
 def _snapshots(wanted: argparse.Namespace) -> list[int]:
-    """Those that some part of the run reads."""
+    """Returns the snapshot counts that the selected parts read."""
     if "join" in wanted.parts:
         return wanted.snapshots
     return [max(wanted.snapshots)] if "large" in wanted.parts else []
@@ -50,7 +50,7 @@ def _large_rows(wanted: argparse.Namespace) -> list[int]:
 
 
 def prepare(runs: Sequence[Joins], snapshots: Sequence[int]) -> None:
-    """Write and apply the Feast repositories of all that will run."""
+    """Writes and applies the Feast repositories of all competitors."""
     works = [
         joins.work(name, Size(number, 0), "arrow")
         for joins in runs
@@ -61,53 +61,54 @@ def prepare(runs: Sequence[Joins], snapshots: Sequence[int]) -> None:
 
 
 def measured(wanted: argparse.Namespace, folder: Path) -> Iterator[list[dict]]:
-    """All records so far, after every step."""
+    """Measures; yields all records so far after every step."""
     data = wanted.data or folder / "data"
     write_data(data, wanted)
-    ring = Ring(folder, wanted.repetitions, wanted.cap_gigabytes, wanted.cap_seconds)
-    small = Joins(ring, data, wanted.memory_limit, THREADS)
-    large = Joins(ring, data, wanted.large_memory_limit, THREADS)
+    runner = Runner(folder, wanted.repetitions, wanted.cap_gigabytes, wanted.cap_seconds)
+    small = Joins(runner, data, wanted.memory_limit, THREADS)
+    large = Joins(runner, data, wanted.large_memory_limit, THREADS)
     if _snapshots(wanted):
         prepare((small, large), _snapshots(wanted))
     if "join" in wanted.parts:
         sizes = [Size(*both) for both in itertools.product(wanted.snapshots, wanted.rows)]
-        for _ in small.ours(sizes, ("arrow", "pandas")):
+        for _ in small.run_ours(sizes, ("arrow", "pandas")):
             yield small.records()
     if "large" in wanted.parts:
         sizes = [Size(max(wanted.snapshots), rows) for rows in _large_rows(wanted)]
-        for _ in large.ours(sizes, ("file",)):
+        for _ in large.run_ours(sizes, ("file",)):
             yield small.records() + large.records()
     written: list[dict] = []
     if "materialize" in wanted.parts:
-        for records in materializations(ring, data, wanted.entities, wanted.peers):
+        for records in materializations(runner, data, wanted.entities, wanted.peers):
             written += records
             yield small.records() + large.records() + written
     if wanted.peers and small.runs:
-        for _ in small.peers(wanted.without):
+        for _ in small.run_peers(wanted.without):
             yield small.records() + large.records() + written
 
 
 def options(arguments: Sequence[str]) -> argparse.Namespace:
-    """The whole benchmark unless something smaller is asked for."""
+    """Parses the options; by default everything runs."""
     parser = argparse.ArgumentParser(NAME, description=__doc__)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--rows", nargs="+", type=int, default=[10_000, 100_000, 1_000_000])
-    parser.add_argument("--snapshots", nargs="+", type=int, default=[52, 365])
-    parser.add_argument("--large", type=int, default=10_000_000, help="entity rows file to file")
-    parser.add_argument("--entities", type=int, default=100_000, help="entities to materialize")
-    parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--without-peers", dest="peers", action="store_false")
-    parser.add_argument("--without", nargs="+", default=[], help="such as 'feast dask'")
-    parser.add_argument("--memory-limit", default="4GB", help="of DuckDB, ours and the floor")
-    parser.add_argument("--large-memory-limit", default="2GB", help="the same, file to file")
-    parser.add_argument("--cap-gigabytes", type=float, default=12, help="where a peer is stopped")
-    parser.add_argument("--cap-seconds", type=float, help="default: 100 x our time")
-    parser.add_argument("--data", type=Path, help="a folder of data to use again")
+    add, sizes = parser.add_argument, [10_000, 100_000, 1_000_000]
+    add("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure")
+    add("--rows", nargs="+", type=int, default=sizes, help="entity rows of the joins")
+    add("--snapshots", nargs="+", type=int, default=[52, 365], help="snapshots of the year")
+    add("--large", type=int, default=10_000_000, help="entity rows of the join from file to file")
+    add("--entities", type=int, default=100_000, help="entities to materialize")
+    add("--repetitions", type=int, default=3, help="runs of ours and the floor")
+    add("--without-peers", dest="peers", action="store_false", help="measure ours and the floor")
+    add("--without", nargs="+", default=[], help="peers to leave out, such as 'feast dask'")
+    add("--memory-limit", default="4GB", help="memory limit of DuckDB, for ours and the floor")
+    add("--large-memory-limit", default="2GB", help="the same for the join from file to file")
+    add("--cap-gigabytes", type=float, default=12, help="memory at which a peer is stopped")
+    add("--cap-seconds", type=float, help="time at which a peer is stopped; default: 100 x ours")
+    add("--data", type=Path, help="folder of existing data to use")
     return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] = ()) -> None:
-    """Measure, print the table and the bars, and write reports/bench/point_in_time.json."""
+    """Measures, prints the table and the bars, and writes reports/bench/point_in_time.json."""
     from feature_repo.home import resolve_home
 
     wanted = options(arguments)
@@ -115,15 +116,15 @@ def main(arguments: Sequence[str] = ()) -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
     home.mkdir(parents=True, exist_ok=True)
-    # Whoever ends this process ends what it started, too.
+    # Exit on SIGTERM by an exception, so that started processes are stopped too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("Stopped before the end."))
-    say(
-        f"{THREADS} cores; DuckDB of ours and of the floor: {THREADS} threads, "
-        f"{wanted.memory_limit}, file to file {wanted.large_memory_limit}"
+    progress(
+        f"{THREADS} cores; DuckDB for ours and the floor: {THREADS} threads, "
+        f"{wanted.memory_limit}, from file to file {wanted.large_memory_limit}"
     )
     with tempfile.TemporaryDirectory(dir=home, prefix="bench-") as folder:
         for found in measured(wanted, Path(folder)):
             write(NAME, home, found)
     report(NAME, home, found)
-    for line in judged(found):
+    for line in verdicts(found):
         print(line)

@@ -1,10 +1,10 @@
-"""The work of the point-in-time benchmark: two views over one year, and random entity rows.
+"""Data of the point-in-time benchmark: two views over one year, and random entity rows.
 
 ``python -m tests.benchmarks.point_in_time_data FOLDER --snapshots 52 --rows 10000`` writes it.
-Every value is random, so nothing compresses; the rows lie by snapshot, then by id, as a job that
-appends once a day would leave them. ``created_timestamp`` equals ``event_timestamp``, every
-entity instant lies after the first snapshot and never on one: there Feast's contract and ours
-give the same answer, and the answers of all competitors are compared.
+All values are random, so that nothing compresses. Rows are ordered by snapshot, then by id, as a
+daily append would leave them. ``created_timestamp`` equals ``event_timestamp``, and every entity
+instant is after the first snapshot and never equal to one. On such data Feast's rules and ours give
+the same answer, so the answers of all competitors can be compared.
 """
 
 import argparse
@@ -22,7 +22,7 @@ ROW_GROUP = 120_000
 
 @dataclass(frozen=True)
 class View:
-    """A feature view: its entity, how many of them there are, and its number of plain floats."""
+    """A feature view: its entity, the number of entities, and the number of scalar features."""
 
     name: str
     entity: str
@@ -39,7 +39,7 @@ class View:
 
     @property
     def features(self) -> list[str]:
-        """The plain floats and the vector, in the order of the file."""
+        """The scalar features, then the vector, as in the file."""
         return [f"{self.entity}_{number:02}" for number in range(self.floats)] + [self.vector]
 
     def path(self, folder: Path, snapshots: int) -> Path:
@@ -52,7 +52,7 @@ VIEWS = (USERS, COUPONS)
 
 
 def materialized(entities: int) -> View:
-    """The view that is materialized: one row an entity, of the shape of ``user_stats``."""
+    """Returns the view to materialize: one row per entity, shaped like ``user_stats``."""
     return View("user_stats", "user", entities, 20)
 
 
@@ -61,7 +61,7 @@ def entities_path(folder: Path, rows: int) -> Path:
 
 
 def write_view(folder: Path, view: View, snapshots: int) -> Path:
-    """One row an entity and snapshot; snapshots lie a whole number of days apart from January 1."""
+    """Writes one row per entity and snapshot; snapshots are whole days apart, from January 1."""
     import numpy as np
     import pyarrow as pa
 
@@ -87,7 +87,7 @@ def write_view(folder: Path, view: View, snapshots: int) -> Path:
 
 
 def write_entities(folder: Path, rows: int) -> Path:
-    """Random users, coupons and instants of the year, one row each, in no order."""
+    """Writes rows with a random user, coupon and instant of the year, unordered."""
     import numpy as np
     import pyarrow as pa
 
@@ -95,7 +95,7 @@ def write_entities(folder: Path, rows: int) -> Path:
     # Snapshots lie on even microseconds, so an odd one never ties with them.
     moments = random.integers(0, DAYS * DAY, rows) | 1
     table = pa.table(
-        {view.key: _picked(view, random.integers(0, view.entities, rows)) for view in VIEWS}
+        {view.key: _ids_at(view, random.integers(0, view.entities, rows)) for view in VIEWS}
         | {"event_timestamp": _instants(moments)}
     )
     return _write(entities_path(folder, rows), [table])
@@ -105,14 +105,14 @@ def ids_of(view: View) -> list[str]:
     return [f"{view.entity}-{number:06}" for number in range(view.entities)]
 
 
-def _picked(view: View, positions):
+def _ids_at(view: View, positions):
     import pyarrow as pa
 
     return pa.array(ids_of(view)).take(pa.array(positions))
 
 
 def _instants(since):
-    """Microseconds since the start of the year as UTC timestamps."""
+    """Converts microseconds since the start of the year to UTC timestamps."""
     import pyarrow as pa
 
     start = int(YEAR.timestamp()) * 1_000_000
@@ -120,33 +120,33 @@ def _instants(since):
 
 
 def _write(path: Path, tables) -> Path:
-    """Write tables as one file, which appears under its name only when it is whole."""
+    """Writes tables to one file, which gets its name only when complete."""
     import pyarrow.parquet as pq
 
     part = path.with_suffix(".part")
     path.parent.mkdir(parents=True, exist_ok=True)
     tables = iter(tables)
-    held = [next(tables)]
+    waiting = [next(tables)]
     # A dictionary of random floats is larger than the floats.
-    coded = [name for name in held[0].schema.names if name.endswith("_id")]
-    with pq.ParquetWriter(part, held[0].schema, use_dictionary=coded) as writer:
+    text = [name for name in waiting[0].schema.names if name.endswith("_id")]
+    with pq.ParquetWriter(part, waiting[0].schema, use_dictionary=text) as writer:
         for table in tables:
-            if sum(one.num_rows for one in held) >= ROW_GROUP:
-                _flush(writer, held)
-            held.append(table)
-        _flush(writer, held)
+            if sum(one.num_rows for one in waiting) >= ROW_GROUP:
+                _flush(writer, waiting)
+            waiting.append(table)
+        _flush(writer, waiting)
     return part.rename(path)
 
 
-def _flush(writer, held: list) -> None:
+def _flush(writer, tables: list) -> None:
     import pyarrow as pa
 
-    writer.write_table(pa.concat_tables(held).combine_chunks(), row_group_size=ROW_GROUP)
-    held.clear()
+    writer.write_table(pa.concat_tables(tables).combine_chunks(), row_group_size=ROW_GROUP)
+    tables.clear()
 
 
 def main() -> None:
-    """Write what is not there yet, and read the rest, so that the disk counts for nobody."""
+    """Writes missing files and reads existing ones, so that all are in the page cache."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--snapshots", type=int, nargs="*", default=[])
@@ -164,7 +164,7 @@ def main() -> None:
 
 
 def _read(path: Path) -> bool:
-    """Bring a file into the page cache, if there is one."""
+    """Reads a file into the page cache; returns False if it does not exist."""
     if not path.exists():
         return False
     with path.open("rb") as file:

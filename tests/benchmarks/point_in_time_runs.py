@@ -1,8 +1,8 @@
-"""One competitor in a process of its own: ``python -m tests.benchmarks.point_in_time_runs SPEC``.
+"""One competitor in its own process: ``python -m tests.benchmarks.point_in_time_runs SPEC``.
 
-SPEC is JSON that names the competitor and its work. Imports, entity rows and stores are set up
-first; then the query alone is timed, and the file ``answer`` holds its seconds, the peak of the
-process's resident memory, and a digest of what came back.
+SPEC is JSON with the fields of ``Work``. Imports, entity rows and stores are set up first; only the
+query is timed. The file ``answer`` gets its seconds, the peak resident memory of the process, and a
+digest of the result.
 """
 
 import json
@@ -19,10 +19,10 @@ from tests.benchmarks.point_in_time_data import USERS, VIEWS, entities_path
 
 @dataclass(frozen=True)
 class Work:
-    """One join: who does it, over how many entity rows and snapshots, and with what result.
+    """One join of a competitor, over ``rows`` entity rows and ``snapshots`` snapshots.
 
-    ``result`` is ``arrow``, ``pandas`` or ``file`` (Parquet on disk; then the entity rows come
-    from a file, too, instead of from a data frame).
+    ``result`` is ``arrow``, ``pandas`` or ``file`` (Parquet on disk). For ``file`` the entity rows
+    also come from a file, otherwise from a data frame.
     """
 
     competitor: str
@@ -51,7 +51,7 @@ def repository_of(work: Work) -> Path:
 
 
 def feast_sdk(work: Work) -> Callable[[], Any]:
-    """The Feast SDK on our store or on one of Feast's: only feature_store.yaml differs."""
+    """The Feast SDK with our store or one of Feast's; only feature_store.yaml differs."""
     from feast import FeatureStore
 
     from tests.benchmarks.feast_repositories import FEATURES
@@ -68,7 +68,7 @@ def feast_sdk(work: Work) -> Callable[[], Any]:
 
 
 def feast_spilling(work: Work) -> Callable[[], Any]:
-    """Feast's DuckDB store on a DuckDB that spills in time, which Feast has no setting for."""
+    """Feast's DuckDB store on a DuckDB with a memory limit; Feast has no setting for one."""
     import ibis
 
     ibis.set_backend(ibis.duckdb.connect(memory_limit=work.memory_limit))
@@ -98,12 +98,12 @@ def floor(work: Work, ordered: bool = False) -> Callable[[], Any]:
 
 
 def floor_in_order(work: Work) -> Callable[[], Any]:
-    """Bare DuckDB, sorted back into the order of the entity rows."""
+    """Bare DuckDB, with the result sorted in the order of the entity rows."""
     return floor(work, ordered=True)
 
 
 def merge_asof(work: Work) -> Callable[[], Any]:
-    """pandas: read the files, sort, one ``merge_asof`` a view, back into order."""
+    """pandas: reads the files, sorts, one ``merge_asof`` per view, restores the order."""
     import numpy as np
     import pandas as pd
 
@@ -122,7 +122,7 @@ def merge_asof(work: Work) -> Callable[[], Any]:
                 by=view.key,
                 allow_exact_matches=False,
             )
-        # merge_asof numbers its rows anew: row i is the i-th in time.
+        # merge_asof renumbers the rows: row i is the i-th in time.
         joined.index = order
         return joined.sort_index()
 
@@ -147,7 +147,7 @@ def _entity_rows(work: Work):
 
 
 def digest(work: Work, result) -> dict:
-    """What must be equal among all who did the work: rows, sums, and sums weighted by position."""
+    """Returns values that all competitors must share: rows, sums, position-weighted sums."""
     import numpy as np
     import pyarrow.compute as pc
 
@@ -181,7 +181,7 @@ def _digest_of_file(work: Work) -> dict:
 
 
 def prepare(works: list[Work]) -> None:
-    """Write and apply the repositories of Feast's stores and of ours, before anything is timed."""
+    """Writes and applies the repositories of Feast's stores and ours, before the timing."""
     from feast import FeatureStore
 
     from tests.benchmarks.feast_repositories import definitions, write_repository
@@ -212,5 +212,5 @@ def main(spec: dict) -> None:
 
 if __name__ == "__main__":
     main(json.loads(sys.argv[1]))
-    # What a library does at exit is no part of the work, and its threads may hold on.
+    # Skips the exit handlers of libraries, which are not part of the work and may block.
     os._exit(0)

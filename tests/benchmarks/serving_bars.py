@@ -1,26 +1,33 @@
-"""What the serving benchmark has to show, judged from its records.
+"""Required results of the serving benchmark, checked on its records.
 
-The bars on p50 and p99 are about one connection; with more, requests wait for each other in a
-closed loop, and throughput is what counts.
+The bars on p50 and p99 are for one connection. With more connections, requests wait for each other
+in a closed loop, so the bar is on throughput.
 """
 
 import re
 from collections.abc import Iterator, Sequence
 
 CASE = re.compile(r"(?P<n>[\d,]+) candidates, (?P<cart>.+), connections: (?P<connections>\d+)")
-NEAR = {"empty cart": 1.5, "cart of 20": 2.5}
+NEAR_FLOOR = {"empty cart": 1.5, "cart of 20": 2.5}
+"""Largest ratio of our p50 to the floor's, by cart."""
 STOCK = 30
+"""Least ratio of the stock pair's p50 to ours."""
 P99 = {100: 10.0, 1_000: 25.0}
+"""Largest p99 in ms, by number of candidates."""
 THROUGHPUT = 0.6
+"""Least ratio of our requests per second to the floor's."""
 MEGABYTES = 600
+"""Largest resident memory of a worker."""
 READY = 10.0
+"""Most seconds from start to ready, beyond the imports."""
 SWAP = 2.0
+"""Largest ratio of p99 during a swap to p99 before it."""
 FLAT = 1.05
-"""Of the memory after a tenth of a soak: what may be there at its end."""
+"""Largest ratio of the memory at the end of a soak to that after a tenth of it."""
 
 
-def judged(records: Sequence[dict]) -> list[str]:
-    """One line a bar: PASS or FAIL, the figure and the limit."""
+def verdicts(records: Sequence[dict]) -> list[str]:
+    """Returns one line per bar: PASS or FAIL, the figure and the limit."""
     bars = (_near, _throughput, _failed, _swap, _memory, _ready)
     return [line for bar in bars for line in bar(records)]
 
@@ -30,7 +37,7 @@ def _near(records: Sequence[dict]) -> Iterator[str]:
         if connections != 1:
             continue
         if row["metric"] == "p50" and n == 100 and _both(row):
-            yield _most(row, "p50", row["ours"] / row["floor"], NEAR[cart], "x the floor")
+            yield _most(row, "p50", row["ours"] / row["floor"], NEAR_FLOOR[cart], "x the floor")
             for name, value in row["peers"].items():
                 if value and cart == "empty cart":
                     words = f"x below {name}"
@@ -41,8 +48,8 @@ def _near(records: Sequence[dict]) -> Iterator[str]:
 
 def _throughput(records: Sequence[dict]) -> Iterator[str]:
     for row, n, cart, connections in _cases(records):
-        asked = row["metric"] == "rate" and n == 100 and cart == "empty cart" and connections > 1
-        if asked and _both(row):
+        is_barred = row["metric"] == "rate" and n == 100 and cart == "empty cart"
+        if is_barred and connections > 1 and _both(row):
             ratio = row["ours"] / row["floor"]
             yield _least(row, "throughput", ratio, THROUGHPUT, "x the floor's")
 
@@ -59,8 +66,8 @@ def _swap(records: Sequence[dict]) -> Iterator[str]:
     found = {row["metric"]: row for row in records if row["case"].startswith("swap")}
     if not found:
         return
-    seen = found["swaps seen"]
-    yield _least(seen, "swaps seen under load", seen["ours"], seen["floor"], "")
+    swaps = found["swaps seen"]
+    yield _least(swaps, "swaps seen under load", swaps["ours"], swaps["floor"], "")
     before, during = found["p99 before"], found["p99 during"]
     if before["ours"] and during["ours"]:
         ratio = during["ours"] / before["ours"]
@@ -93,8 +100,8 @@ def _least(row: dict, what: str, value: float, bar: float, words: str) -> str:
 
 
 def _line(row: dict, what: str, value: float, holds: bool, bar: str, words: str) -> str:
-    said = f"{value:,.2f} {words}".strip()
-    return f"{'PASS' if holds else 'FAIL'}  {row['case']}: {what} {said} (bar: {bar})"
+    figure = f"{value:,.2f} {words}".strip()
+    return f"{'PASS' if holds else 'FAIL'}  {row['case']}: {what} {figure} (bar: {bar})"
 
 
 def _both(row: dict) -> bool:

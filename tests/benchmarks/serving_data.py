@@ -1,9 +1,9 @@
-"""What the serving benchmark serves: real purchases of the Complete Journey, made-up campaigns.
+"""Data of the serving benchmark: real purchases of the Complete Journey, a synthetic campaign.
 
-The real campaigns reach a household with any number of coupons, so one is made up that reaches
-all households with exactly so many. Its coupons copy codes and scopes of real ones. Real campaigns
-that would still be open are corrected to end where the data ends; those that ended stay as they
-were. Rankers are trained on the Complete Journey alone, without anything made up.
+The real campaigns reach households with varying numbers of coupons. The synthetic campaign reaches
+every household with exactly the wanted number. Its coupons copy codes and scopes of real ones. Real
+campaigns that are still open are corrected to end with the data; ended ones stay. Rankers are
+trained on the Complete Journey alone.
 """
 
 import json
@@ -17,22 +17,22 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from feature_repo.names import RANKER_MODEL
-from tests.benchmarks.competing import CHECKOUT, say
+from tests.benchmarks.competing import CHECKOUT, progress
 
 CLIPWISE = str(Path(sys.executable).with_name("clipwise"))
 CAMPAIGN = "bench"
 CART = 20
 SEEDS = (2017, 2018)
-"""One version of the ranker each: the second is what a swap brings."""
+"""One version of the ranker per seed; a swap changes to the second."""
 
 
 class SetUpFailed(Exception):
-    """What the benchmark stands on could not be made; the message ends with what was said."""
+    """The setup of the benchmark failed; the message ends with the command's output."""
 
 
 @dataclass(frozen=True)
 class Home:
-    """A state folder with ``candidates`` coupons for everyone, and the registry beside it."""
+    """A state folder with ``candidates`` coupons for every household, and its registry."""
 
     folder: Path
     journey: Path
@@ -40,12 +40,12 @@ class Home:
 
     @property
     def work(self) -> Path:
-        """What the benchmark keeps of its own beside the state."""
+        """The folder of the benchmark's own files."""
         return self.folder / "bench"
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables of a ``clipwise`` that runs on this home, but for where Redis is."""
+        """The environment of a ``clipwise`` on this home, without the address of Redis."""
         return variables(self.folder) | {
             "MLFLOW_TRACKING_URI": registry_of(self.journey),
             "FEAST_FS_YAML_FILE_PATH": f"{CHECKOUT}/infra/feature_store.redis.yaml",
@@ -53,27 +53,27 @@ class Home:
 
 
 def variables(home: Path) -> dict[str, str]:
-    """What every process is told: its home, the same code, and no telemetry."""
+    """Returns the environment of every process: its home, this code, no telemetry."""
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1"}
     return {"CLIPWISE_HOME": str(home), "PYTHONPATH": CHECKOUT} | quiet
 
 
 def registry_of(journey: Path) -> str:
-    """The MLflow store that has the versions."""
+    """Returns the URI of the MLflow store with the versions."""
     return f"sqlite:///{journey / 'mlflow.db'}"
 
 
-def run(what: Sequence[str], environment: Mapping[str, str]) -> str:
-    """A command of the set-up to its end; gives what it printed. Raises SetUpFailed."""
-    say(" ".join(Path(word).name if word == CLIPWISE else word for word in what))
-    done = subprocess.run(what, env=os.environ | environment, capture_output=True, text=True)
+def run(command: Sequence[str], environment: Mapping[str, str]) -> str:
+    """Runs a command of the setup and returns its output. Raises SetUpFailed."""
+    progress(" ".join(Path(word).name if word == CLIPWISE else word for word in command))
+    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)
     if done.returncode:
-        raise SetUpFailed(f"{' '.join(what)} failed: {(done.stderr or done.stdout)[-2000:]}")
+        raise SetUpFailed(f"{' '.join(command)} failed: {(done.stderr or done.stdout)[-2000:]}")
     return done.stdout
 
 
 def journey(root: Path) -> Path:
-    """The Complete Journey ingested, with two versions of the ranker that may serve; made once."""
+    """Ingests the Complete Journey and trains two servable versions, unless done already."""
     home = root / "journey"
     environment = variables(home)
     if not (home / "registry.db").exists():
@@ -82,22 +82,22 @@ def journey(root: Path) -> Path:
         run([CLIPWISE, "train", "--seed", str(seed)], environment)
     kept = home / "forced.json"
     if not kept.exists():
-        # The alias ends on the first; from then on both may serve.
-        forced = {version: _promoted(version, environment) for version in ("2", "1")}
+        # The first is promoted last, so it is champion; both were promoted, so both may serve.
+        forced = {version: _promote(version, environment) for version in ("2", "1")}
         kept.write_text(json.dumps(forced))
-    say(f"champion 1, and 2 for the swap; promoted against the gate: {kept.read_text()}")
+    progress(f"champion is 1, swaps change to 2; forced against the gate: {kept.read_text()}")
     return home
 
 
 def _versions(home: Path) -> int:
-    """How many versions of the ranker are registered."""
+    """Returns the number of registered versions of the ranker."""
     if not (home / "mlflow.db").exists():
         return 0
     return len(registry_client(home).search_model_versions(f"name = '{RANKER_MODEL}'"))
 
 
 def registry_client(journey: Path):
-    """MLflow's own client of the registry, telemetry off."""
+    """Returns MLflow's client of the registry, with telemetry off."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow.tracking import MlflowClient
 
@@ -105,20 +105,20 @@ def registry_client(journey: Path):
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
-def _promoted(version: str, environment: Mapping[str, str]) -> bool:
-    """Make a version the champion; whether the gate had to be overruled."""
-    command = [CLIPWISE, "promote", "--version", version, "--reason", "to be measured"]
+def _promote(version: str, environment: Mapping[str, str]) -> bool:
+    """Makes a version the champion; returns True if it had to be forced against the gate."""
+    command = [CLIPWISE, "promote", "--version", version, "--reason", "benchmark"]
     try:
         run(command, environment)
     except SetUpFailed as refused:
-        say(str(refused))
+        progress(str(refused))
         run([*command, "--force"], environment)
         return True
     return False
 
 
 def home_of(root: Path, candidates: int) -> Home:
-    """The home in which everyone has so many candidates, ingested; made once."""
+    """Returns the ingested home with ``candidates`` coupons per household; makes it if missing."""
     home = Home(root / f"candidates-{candidates}", root / "journey", candidates)
     ready = home.work / "ingested"
     if ready.exists():
@@ -135,7 +135,7 @@ def home_of(root: Path, candidates: int) -> Home:
 
 
 def write_campaign(home: Path, folder: Path, candidates: int) -> datetime:
-    """Write the files of the made-up campaign; gives the instant at which the data ends."""
+    """Writes the files of the synthetic campaign; returns the instant at which the data ends."""
     import duckdb
     import pyarrow.parquet as pq
 
@@ -150,7 +150,12 @@ def write_campaign(home: Path, folder: Path, candidates: int) -> datetime:
         connection.register(name, lake.known(name, state))
     connection.execute("CREATE TABLE made AS " + _MADE, [candidates])
     day = timedelta(days=1)
-    times = {"until": until, "told": until - day, "plan": until - 2 * day, "end": until + 30 * day}
+    times = {
+        "until": until,
+        "launch": until - day,
+        "plan": until - 2 * day,
+        "end": until + 30 * day,
+    }
     folder.mkdir()
     for name, query in _FILES.items():
         wanted = {key: value for key, value in times.items() if f"${key}" in query}
@@ -159,7 +164,7 @@ def write_campaign(home: Path, folder: Path, candidates: int) -> datetime:
     return until
 
 
-# Real coupons with a scope, evenly over their ids; in turns if more are wanted than there are.
+# Real coupons with a scope, spread evenly over their ids; repeated if there are too few.
 _MADE = f"""
     WITH real AS (
         SELECT coupon_id, coupon_code, row_number() OVER (ORDER BY coupon_id) - 1 AS place,
@@ -175,27 +180,27 @@ _MADE = f"""
 
 _FILES = {
     "coupons": f"""
-        SELECT * REPLACE ($told AS created_timestamp, $until AS valid_to)
+        SELECT * REPLACE ($launch AS created_timestamp, $until AS valid_to)
         FROM coupons WHERE valid_to > $until
         UNION ALL BY NAME
         SELECT coupon_id, $plan AS event_timestamp, $plan AS created_timestamp, coupon_code,
             '{CAMPAIGN}' AS campaign_id, 'Type A' AS campaign_type, 'targeted' AS audience,
-            $told AS valid_from, $end AS valid_to
+            $launch AS valid_from, $end AS valid_to
         FROM made""",
     "coupon_products": """
         SELECT made.coupon_id, product_id, $plan AS event_timestamp, $plan AS created_timestamp
         FROM made JOIN coupon_products scope ON scope.coupon_id = copied""",
     "exposures": f"""
-        SELECT '{CAMPAIGN}:' || user_id AS exposure_id, $told AS event_timestamp,
-            $told AS created_timestamp, user_id, '{CAMPAIGN}' AS campaign_id
+        SELECT '{CAMPAIGN}:' || user_id AS exposure_id, $launch AS event_timestamp,
+            $launch AS created_timestamp, user_id, '{CAMPAIGN}' AS campaign_id
         FROM users""",
 }
 
 
 def write_users(home: Home) -> None:
-    """Write users.json: every household with its cart, the products that it bought last.
+    """Writes users.json: every household with a cart of its most recently bought products.
 
-    A household that never bought so many products has what it bought, again from the start.
+    A household with fewer distinct products than ``CART`` gets them repeatedly.
     """
     import duckdb
 
@@ -211,7 +216,7 @@ def write_users(home: Home) -> None:
     (home.work / "users.json").write_text(json.dumps(users))
 
 
-# In an order that neither the ids nor the purchases follow, the same every time.
+# The order is fixed, and independent of ids and purchases.
 _LAST_BOUGHT = """
     WITH ever AS (
         SELECT user_id, product_id, max(event_timestamp) AS bought,

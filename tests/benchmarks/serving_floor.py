@@ -1,12 +1,16 @@
-"""The least that a recommendation over HTTP could cost; imports nothing of Clipwise.
+"""The floor of a recommendation over HTTP: the least it could cost, without any Clipwise code.
 
-FastAPI on uvicorn as it comes (uvloop, httptools), told to log nothing. A request's body is parsed
-by orjson; one GET over redis.asyncio with hiredis brings bytes, as many as a user's stored features
-have, and nobody decodes them; one ``inplace_predict`` with the champion's own trees runs inline on
-float32 rows that lie ready, ``n`` by the model's inputs, computed from real features before; the
-ten best are sorted out by NumPy and answered by orjson in the shape of the contract. XGBoost has
-one thread. Nothing is checked, joined, ruled out, counted or logged. The environment says where
-things are: FLOOR_REDIS (port), FLOOR_MODEL, FLOOR_INPUTS (.npy, requests x n x inputs).
+FastAPI on uvicorn with its defaults (uvloop, httptools), without logs. For each request:
+
+- orjson parses the body;
+- one GET over redis.asyncio with hiredis reads as many bytes as a user's stored features have,
+  without decoding them;
+- one ``inplace_predict`` with the champion's trees, on one thread, scores float32 rows computed
+  before from real features, of shape ``n`` by the model's inputs;
+- NumPy selects the ten best, and orjson writes an answer in the shape of the contract.
+
+There are no checks, joins, rules, counters or logs. The environment variables are FLOOR_REDIS
+(port), FLOOR_MODEL and FLOOR_INPUTS (.npy, requests x n x inputs).
 """
 
 import itertools
@@ -20,7 +24,7 @@ VALID_TO = "2018-01-31T05:00:00Z"
 
 
 def create_app():
-    """The application; uvicorn calls this once a worker."""
+    """Makes the application; uvicorn calls this once per worker."""
     import numpy as np
     import orjson
     import redis.asyncio
@@ -47,14 +51,14 @@ def create_app():
 
     @app.post("/v1/recommendations")
     async def recommend(request: Request) -> Response:
-        asked = orjson.loads(await request.body())
-        if await store.get(KEY + asked["user_id"]) is None:
+        body = orjson.loads(await request.body())
+        if await store.get(KEY + body["user_id"]) is None:
             return Response(status_code=404)
         scores = booster.inplace_predict(next(matrices))
-        best = np.argsort(-scores)[: asked["k"]]
+        best = np.argsort(-scores)[: body["k"]]
         answer = {
             "request_id": uuid4().hex,
-            "user_id": asked["user_id"],
+            "user_id": body["user_id"],
             "model": {"name": "coupon_ranker", "version": "1"},
             "cold_start": False,
             "stale_features": [],

@@ -1,4 +1,4 @@
-"""Brings a home to where it can be served and measured: online on Redis, model, inputs, bodies."""
+"""Prepares a home for the benchmark: online store on Redis, model, inputs, request bodies."""
 
 import json
 import shutil
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from feature_repo.names import CHAMPION, RANKER_MODEL
-from tests.benchmarks.competing import say
+from tests.benchmarks.competing import progress
 from tests.benchmarks.serving_data import (
     CLIPWISE,
     Home,
@@ -23,19 +23,19 @@ from tests.benchmarks.serving_servers import at_redis, ours, redis_of
 
 K = 10
 MOST = 100
-"""Coupons that one request may ask for."""
+"""Most coupons that one request may ask for."""
 MATRICES = 64
 TRIES = 5
 DEGRADED_HEADER = "X-Clipwise-Degraded"
 CHECKED = 250_000
-"""Candidates, counted over the households that are asked before anything is measured."""
+"""Candidates in the decisions that are checked before the measurement."""
 CARTS = {"empty": "empty cart", "twenty": "cart of 20"}
 PLACEMENT = "home"
-"""Where all coupons may be shown: in the cart, only those that the cart could use."""
+"""A placement with all coupons; ``cart`` shows only those that the cart can use."""
 
 
 def prepared(home: Home) -> Home:
-    """The home with all that a run needs; whatever is there already is used again."""
+    """Makes the files that a run needs, except those that exist already."""
     if not (home.work / "users.json").exists():
         write_users(home)
     if not (home.work / "online.rdb").exists():
@@ -50,7 +50,7 @@ def prepared(home: Home) -> Home:
 
 
 def _bring_online(home: Home) -> None:
-    """Materialize into the home's Redis, add what the floor reads, and keep it as a file."""
+    """Materializes into the home's Redis, adds the floor's values, and saves it to a file."""
     import redis
 
     with redis_of(home) as port:
@@ -62,12 +62,12 @@ def _bring_online(home: Home) -> None:
             raise SetUpFailed(f"Expected {len(users)} users online, found {len(sizes)}.")
         for user, size in zip(users, sizes[-len(users) :], strict=True):
             store.set(KEY + user, bytes(size))
-        say(f"{len(users)} users online, {sum(sizes) // len(sizes):,} bytes each on average")
+        progress(f"{len(users)} users online, {sum(sizes) // len(sizes):,} bytes each on average")
         store.save()
 
 
 def _sizes(store) -> list[int]:
-    """Bytes of fields and values of every user's hash."""
+    """Returns the bytes of fields and values of every user's hash."""
     found = list(store.scan_iter(b"*user_id*", 5_000, "hash"))
     with store.pipeline(transaction=False) as pipe:
         for key in found:
@@ -80,7 +80,7 @@ def _users(home: Home) -> list[tuple[str, list[dict]]]:
 
 
 def _write_model(home: Home) -> None:
-    """The champion's own model file, as the registry has it."""
+    """Copies the champion's model file from the registry."""
     import mlflow.artifacts
 
     client, uri = registry_client(home.journey), registry_of(home.journey)
@@ -91,47 +91,47 @@ def _write_model(home: Home) -> None:
 
 
 def _write_bodies(home: Home) -> None:
-    """One request a household and line, for each kind of cart."""
+    """Writes one request per household and line, for each kind of cart."""
     for name in CARTS:
         with bodies(home, name).open("w") as file:
             for user, cart in _users(home):
                 lines = cart if name == "twenty" else []
-                asked = {"user_id": user, "placement": PLACEMENT, "k": K, "cart": lines}
-                file.write(json.dumps(asked) + "\n")
+                body = {"user_id": user, "placement": PLACEMENT, "k": K, "cart": lines}
+                file.write(json.dumps(body) + "\n")
 
 
 def bodies(home: Home, cart: str) -> Path:
-    """The file of request bodies with such a cart."""
+    """Returns the file of request bodies with a kind of cart."""
     return home.work / f"bodies-{cart}.jsonl"
 
 
 def _write_inputs(home: Home) -> None:
-    """Households asked once each: all have to have exactly so many candidates.
+    """Sends one request per household, checks the candidates, and writes the floor's inputs.
 
-    Every household at 100 candidates, fewer of them at more, since the log holds all ids. What it
-    says of the best 100 of some is what the floor and the stock pair score; where a matrix has more
-    rows, those again.
+    Every decision must have exactly ``candidates`` candidates. With 100 candidates all households
+    are checked; with more, fewer households, as the log stores all ids. The floor and the stock
+    pair score the logged features of the best 100 coupons, repeated if a case has more rows.
     """
     import numpy as np
 
     users = [user for user, _ in _users(home)][: max(MATRICES, CHECKED // home.candidates)]
     with redis_of(home) as port, ours(home, port, 1) as server:
-        wanted = _asked(server.port, users, MOST)
-    rows = [row for row in decided(home.folder) if row["request_id"] in wanted]
+        wanted = _request_ids(server.port, users, MOST)
+    rows = [row for row in logged_decisions(home.folder) if row["request_id"] in wanted]
     numbers = {row["candidates"] for row in rows}
     if len(rows) != len(wanted) or numbers != {home.candidates}:
         raise SetUpFailed(
             f"Expected {len(wanted)} decisions of {home.candidates} candidates each, found "
             f"{len(rows)} of {sorted(numbers)}; the log is {home.work / 'clipwise.log'}."
         )
-    say(f"each of {len(rows)} households has {home.candidates} candidates")
+    progress(f"each of {len(rows)} households has {home.candidates} candidates")
     few = [np.array(row["features"], dtype=np.float32) for row in rows[:MATRICES]]
     times = -(-home.candidates // len(few[0]))
     np.save(home.work / "inputs.npy", [np.tile(m, (times, 1))[: home.candidates] for m in few])
 
 
-def _asked(port: int, users: Sequence[str], k: int) -> set[str]:
-    """The ids of one answered request a user, none of them degraded. Raises SetUpFailed."""
+def _request_ids(port: int, users: Sequence[str], k: int) -> set[str]:
+    """Sends one request per user; returns their ids. Raises SetUpFailed if one stays degraded."""
     import httpx
 
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
@@ -141,17 +141,19 @@ def _asked(port: int, users: Sequence[str], k: int) -> set[str]:
 
 
 def _undegraded(client, body: dict) -> str:
-    # On a busy machine the store may miss its deadline now and then: that user is asked again.
+    # On a busy machine a read of the store may time out; then the request is sent again.
     for _ in range(TRIES):
         answer = client.post("/v1/recommendations", json=body).raise_for_status()
-        lacking = answer.headers.get(DEGRADED_HEADER)
-        if lacking is None:
+        degraded = answer.headers.get(DEGRADED_HEADER)
+        if degraded is None:
             return answer.json()["request_id"]
-    raise SetUpFailed(f"Expected a whole answer for {body}, got one degraded by {lacking}.")
+    raise SetUpFailed(
+        f"Expected an answer without degradation for {body}, got one with {degraded}."
+    )
 
 
-def decided(home: Path) -> Sequence[dict]:
-    """Of every decision in the log: the request, how many candidates, features of the shown."""
+def logged_decisions(home: Path) -> Sequence[dict]:
+    """Returns each decision: request id, number of candidates, features of shown coupons."""
     import duckdb
 
     files = str(home / "decisions" / "**" / "*.parquet")
@@ -160,7 +162,7 @@ def decided(home: Path) -> Sequence[dict]:
 
 
 def _write_stock(home: Home) -> None:
-    """What the stock pair is asked for, in a process that may import Feast."""
+    """Writes the names that the stock pair requests, from a process that may import Feast."""
     file = home.work / "stock.json"
     command = [sys.executable, "-m", "tests.benchmarks.serving_stock", "names", str(file)]
     run(command, variables(home.folder))

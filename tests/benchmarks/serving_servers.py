@@ -1,4 +1,4 @@
-"""Starts what the serving benchmark measures, each in processes of its own that end with it."""
+"""Starts the servers of the serving benchmark, each in its own processes, and stops them."""
 
 import http.client
 import os
@@ -18,7 +18,7 @@ from tests.benchmarks.serving_data import CLIPWISE, Home, registry_of, variables
 
 START_SECONDS = 240
 STOP_SECONDS = 20
-LOOK = 0.02
+POLL_SECONDS = 0.02
 SERVING = re.compile(r"Serving on http://[^ ]*:(\d+)")
 
 STOCK = """project: clipwise
@@ -31,40 +31,40 @@ entity_key_serialization_version: 3
 
 
 class DidNotStart(Exception):
-    """A server ended or stayed silent; the message ends with what it said."""
+    """A server ended or did not answer; the message ends with its output."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """A server that answers on ``port``: its first process, and the seconds until it was ready."""
+    """A server on ``port``: the id of its first process, and its seconds until ready."""
 
     port: int
     pid: int
     seconds: float
-    said: Path
+    output: Path
 
     def workers(self) -> list[int]:
-        """The processes that answer: the first one's children that listen, else it alone."""
+        """Returns the ids of the workers: the children, or the first process without any."""
         import psutil
 
         first = psutil.Process(self.pid)
-        children = [one for one in first.children(recursive=True) if _serves(one)]
+        children = [one for one in first.children(recursive=True) if _is_worker(one)]
         return [one.pid for one in children or [first]]
 
     def resident(self) -> list[float]:
-        """MB of resident memory of every worker."""
+        """Returns the resident memory of every worker in MB."""
         import psutil
 
         return [psutil.Process(pid).memory_info().rss / 2**20 for pid in self.workers()]
 
 
-def _serves(process) -> bool:
-    """Whether it is a worker, and not the tracker of resources that Python starts beside them."""
+def _is_worker(process) -> bool:
+    """True for a worker, False for Python's resource tracker."""
     return "resource_tracker" not in " ".join(process.cmdline())
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on."""
+    """Returns a free port of this machine."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
@@ -74,12 +74,12 @@ def free_port() -> int:
 def started(
     command: Sequence[str],
     environment: Mapping[str, str],
-    said: Path,
+    output: Path,
     ready: Callable[[Path], int | None],
 ) -> Iterator[Server]:
-    """A server from its start to its end; ``ready`` gives its port once it answers."""
+    """Starts a server and stops it at the end; ``ready`` returns its port once it answers."""
     began = time.perf_counter()
-    with said.open("wb") as file:
+    with output.open("wb") as file:
         process = subprocess.Popen(
             command,
             env=os.environ | environment,
@@ -91,16 +91,16 @@ def started(
         port = None
         while port is None:
             if process.poll() is not None or time.perf_counter() - began > START_SECONDS:
-                raise DidNotStart(f"{' '.join(command)}: {said.read_text()[-2000:]}")
-            time.sleep(LOOK)
-            port = ready(said)
-        yield Server(port, process.pid, time.perf_counter() - began, said)
+                raise DidNotStart(f"{' '.join(command)}: {output.read_text()[-2000:]}")
+            time.sleep(POLL_SECONDS)
+            port = ready(output)
+        yield Server(port, process.pid, time.perf_counter() - began, output)
     finally:
         _stop(process)
 
 
 def _stop(process: subprocess.Popen) -> None:
-    """Ask it to end, and end what is left of its own session."""
+    """Terminates a server, then kills what is left of its session."""
     process.terminate()
     try:
         process.wait(STOP_SECONDS)
@@ -112,7 +112,7 @@ def _stop(process: subprocess.Popen) -> None:
 
 
 def answers(port: int, path: str) -> bool:
-    """Whether a GET is answered with 200."""
+    """True if a GET is answered with 200."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", path)
@@ -124,25 +124,25 @@ def answers(port: int, path: str) -> bool:
 
 
 def _at(port: int, path: str) -> Callable[[Path], int | None]:
-    return lambda said: port if answers(port, path) else None
+    return lambda output: port if answers(port, path) else None
 
 
-def _listening(said: Path) -> int | None:
-    """The port that ours says it took, once it is ready there."""
-    found = SERVING.search(said.read_text(errors="replace"))
+def _listening(output: Path) -> int | None:
+    """Returns the port that our service logs, once it is ready."""
+    found = SERVING.search(output.read_text(errors="replace"))
     return int(found[1]) if found and answers(int(found[1]), "/readyz") else None
 
 
 @contextmanager
 def redis_of(home: Home) -> Iterator[int]:
-    """The home's own Redis on a free port, with what was saved in it; gives the port."""
+    """Starts the home's Redis with its saved data; yields the port."""
     import redis
 
     port = free_port()
     command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
     command += ["--dir", str(home.work), "--dbfilename", "online.rdb"]
 
-    def loaded(said: Path) -> int | None:
+    def loaded(output: Path) -> int | None:
         try:
             return port if redis.Redis(port=port).ping() else None
         except redis.RedisError:
@@ -154,7 +154,7 @@ def redis_of(home: Home) -> Iterator[int]:
 
 @contextmanager
 def ours(home: Home, redis: int, workers: int, prefix: Sequence[str] = (CLIPWISE,)):
-    """``clipwise serve --replay`` with all that it does by default, on a free port."""
+    """Starts ``clipwise serve --replay`` with its defaults, on a free port."""
     command = [*prefix, "serve", "--replay", "--port", "0"]
     command += ["--workers", str(workers)] if workers > 1 else []
     environment = home.environment | at_redis(redis)
@@ -163,13 +163,13 @@ def ours(home: Home, redis: int, workers: int, prefix: Sequence[str] = (CLIPWISE
 
 
 def at_redis(port: int) -> dict[str, str]:
-    """The variable that says where the online store is."""
+    """Returns the variable with the address of the online store."""
     return {"REDIS_CONNECTION": f"127.0.0.1:{port}"}
 
 
 @contextmanager
 def floor(home: Home, redis: int, workers: int) -> Iterator[Server]:
-    """The bare service of ``serving_floor`` on the same model, rows and Redis."""
+    """Starts the bare service of ``serving_floor`` on the same model, rows and Redis."""
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", "--factory", "--port", str(port)]
     command += ["--workers", str(workers), "--no-access-log", "--log-level", "warning"]
@@ -181,39 +181,39 @@ def floor(home: Home, redis: int, workers: int) -> Iterator[Server]:
         "FLOOR_MODEL": str(home.work / "model.ubj"),
         "FLOOR_INPUTS": str(home.work / "inputs.npy"),
     }
-    said = home.work / "floor.log"
-    with started(command, environment, said, _at(port, "/readyz")) as server:
+    output = home.work / "floor.log"
+    with started(command, environment, output, _at(port, "/readyz")) as server:
         yield server
 
 
 @contextmanager
 def feast_serve(home: Home, redis: int) -> Iterator[Server]:
-    """``feast serve`` with Feast's own Redis store on the same registry and the same Redis.
+    """Starts ``feast serve`` with Feast's Redis store, on the same registry and Redis.
 
-    Its worker would end after 1,000 requests, which is no part of what is measured.
+    By default its worker restarts after 1,000 requests; a restart is not part of the measurement.
     """
     port, repository = free_port(), home.work / "feast"
     repository.mkdir(exist_ok=True)
     (repository / "feature_store.yaml").write_text(STOCK.format(home=home.folder, port=redis))
     command = [str(Path(sys.executable).with_name("feast")), "--chdir", str(repository), "serve"]
     command += ["--port", str(port), "--no-access-log", "--max-requests", "100000000"]
-    said = home.work / "feast.log"
-    with started(command, variables(home.folder), said, _at(port, "/health")) as server:
+    output = home.work / "feast.log"
+    with started(command, variables(home.folder), output, _at(port, "/health")) as server:
         yield server
 
 
 @contextmanager
 def mlflow_serve(home: Home) -> Iterator[Server]:
-    """``mlflow models serve`` of the version that is the champion, in this environment."""
+    """Starts ``mlflow models serve`` with the champion, in this environment."""
     port = free_port()
     command = [str(Path(sys.executable).with_name("mlflow")), "models", "serve"]
     command += ["--model-uri", "models:/coupon_ranker@champion", "--env-manager", "local"]
     command += ["--port", str(port)]
     environment = variables(home.folder) | {"MLFLOW_TRACKING_URI": registry_of(home.journey)}
-    # It starts its own server by the name `uvicorn`, which has to be found.
+    # MLflow starts `uvicorn` by name, so it must be on the path.
     environment |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    said = home.work / "mlflow.log"
-    with started(command, environment, said, _at(port, "/ping")) as server:
+    output = home.work / "mlflow.log"
+    with started(command, environment, output, _at(port, "/ping")) as server:
         yield server
 
 
@@ -234,7 +234,7 @@ uvloop.run(main())
 
 @contextmanager
 def trivial(home: Home) -> Iterator[Server]:
-    """Answers at once whatever comes, with as many bytes as ten coupons: the client's ceiling."""
+    """Starts a server that answers every request at once with 2,400 bytes, as for ten coupons."""
     port = free_port()
     command = [sys.executable, "-c", TRIVIAL, str(port)]
     with started(command, {}, home.work / "trivial.log", _at(port, "/")) as server:

@@ -1,11 +1,11 @@
-"""The arithmetic that the serving benchmark's figures and verdicts stand on."""
+"""The arithmetic of the serving benchmark's figures and verdicts."""
 
 import asyncio
 from contextlib import closing, suppress
 
-from tests.benchmarks.load import Seen, answer_length, around, load, quantile, summary
+from tests.benchmarks import serving_bars
+from tests.benchmarks.load import Answers, answer_length, around_swap, load, quantile, summary
 from tests.benchmarks.measuring import record
-from tests.benchmarks.serving_bars import judged
 from tests.benchmarks.serving_runs import case_of, compared
 
 ALONE = case_of(100, "empty", 1)
@@ -17,29 +17,29 @@ def test_p99_of_a_hundred_answers_is_the_second_slowest():
     assert quantile([4.0, 1.0, 3.0, 2.0], 0.5) == 2.0
 
 
-def test_a_summary_is_in_milliseconds_and_answers_a_second():
+def test_summary_is_in_milliseconds_and_answers_per_second():
     found = summary([0.001, 0.003, 0.002], 2.0, failed=1)
 
     assert (found["p50"], found["max"], found["rate"], found["failed"]) == (2.0, 3.0, 1.5, 1)
     assert "p50" not in summary([], 2.0, failed=7)
 
 
-def test_an_answer_is_whole_when_its_body_is_there():
+def test_answer_is_complete_when_its_body_has_arrived():
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Request-ID: a\r\n\r\n"
 
     assert answer_length(head[:30]) is None
     assert answer_length(head + b"12") == len(head) + 5
 
 
-def test_each_body_is_sent_once_if_asked_so(tmp_path):
+def test_each_body_is_sent_once_with_the_option_once(tmp_path):
     bodies = [b'{"user_id":"%d"}' % number for number in range(20)]
     (tmp_path / "bodies").write_bytes(b"\n".join(bodies))
-    heard = []
+    received = []
 
     async def answer(reader, writer):
         with closing(writer), suppress(asyncio.IncompleteReadError):
             while head := await reader.readuntil(b"\r\n\r\n"):
-                heard.append(await reader.readexactly(answer_length(head) - len(head)))
+                received.append(await reader.readexactly(answer_length(head) - len(head)))
                 writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
 
     async def main():
@@ -49,21 +49,25 @@ def test_each_body_is_sent_once_if_asked_so(tmp_path):
         async with server:
             return await load(spec)
 
-    seen = asyncio.run(main())
+    answers = asyncio.run(main())
 
-    assert sorted(heard) == sorted(bodies) and len(seen.took) == len(bodies) and not seen.failed
+    assert (
+        sorted(received) == sorted(bodies)
+        and len(answers.took) == len(bodies)
+        and not answers.failed
+    )
 
 
-def test_a_swap_reaches_from_before_the_first_new_to_after_the_last_old_answer():
+def test_swap_lasts_from_before_the_first_new_to_after_the_last_old_answer():
     ended = [0.0, 1.0, 4.0, 5.0, 5.5, 6.5, 9.0]
     marked = [False, False, False, True, False, True, True]
     took = [0.001, 0.001, 0.002, 0.009, 0.002, 0.002, 0.5]
 
-    found = around(Seen(ended, took, marked))
+    found = around_swap(Answers(ended, took, marked))
 
     assert found["before"]["answers"] == 2
     assert (found["during"]["answers"], found["during"]["p99"]) == (4, 9.0)
-    assert around(Seen(ended, took, [False] * 7)) == {}
+    assert around_swap(Answers(ended, took, [False] * 7)) == {}
 
 
 def test_figures_are_medians_and_failures_are_summed():
@@ -80,10 +84,10 @@ def test_figures_are_medians_and_failures_are_summed():
 
 
 def verdicts(*records: dict) -> list[str]:
-    return [line.split()[0] for line in judged(records)]
+    return [line.split()[0] for line in serving_bars.verdicts(records)]
 
 
-def test_p50_is_held_beside_the_floor_and_the_stock_pair():
+def test_p50_is_compared_with_the_floor_and_the_stock_pair():
     assert verdicts(record(ALONE, "p50", "ms", 3.0, 2.0, {"stock": 90.0})) == ["PASS", "PASS"]
     assert verdicts(record(ALONE, "p50", "ms", 3.1, 2.0, {"stock": 90.0})) == ["FAIL", "FAIL"]
     with_cart = case_of(100, "twenty", 1)
@@ -104,7 +108,7 @@ def test_one_failed_or_degraded_answer_fails_and_so_does_a_case_without_answers(
     assert verdicts(record(ALONE, "rate", "1/s", 0.0, 100.0)) == ["FAIL"]
 
 
-def test_a_swap_that_nobody_saw_fails():
+def test_swap_that_shows_in_no_answer_fails():
     case = "swap, connections: 8"
     seen = [record(case, "swaps seen", "", 1, 2)]
     times = [record(case, "p99 before", "ms", 5.0), record(case, "p99 during", "ms", 10.0)]
@@ -112,7 +116,7 @@ def test_a_swap_that_nobody_saw_fails():
     assert verdicts(*seen, *times) == ["FAIL", "PASS"]
 
 
-def test_memory_has_a_limit_and_has_to_stay():
+def test_memory_has_a_limit_and_must_not_grow():
     case = "soak of 600 s, connections: 8"
     rows = [
         record(case, "memory after a tenth", "MB", 400.0),
@@ -122,6 +126,6 @@ def test_memory_has_a_limit_and_has_to_stay():
     assert verdicts(*rows) == ["PASS", "PASS", "FAIL"]
 
 
-def test_ready_counts_beyond_the_imports():
+def test_time_to_ready_counts_beyond_the_imports():
     assert verdicts(record("start to ready", "time", "s", 29.0, 20.0)) == ["PASS"]
     assert verdicts(record("start to ready", "time", "s", 31.0, 20.0)) == ["FAIL"]

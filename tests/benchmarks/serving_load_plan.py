@@ -1,4 +1,4 @@
-"""How long and how often the service is loaded, and what a load found."""
+"""Runs of the load generator against the service, and their results."""
 
 import json
 import os
@@ -9,17 +9,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.benchmarks.competing import CHECKOUT, say
+from tests.benchmarks.competing import CHECKOUT, progress
 from tests.benchmarks.serving_data import Home
 
 PATH = "/v1/recommendations"
-TENTH = '"rank":10'
-"""What an answer with ten coupons has."""
+TENTH_COUPON = '"rank":10'
+"""Text in every answer with ten coupons."""
 
 
 @dataclass(frozen=True)
-class Course:
-    """How long and how often is measured, and with how many workers on both sides."""
+class LoadPlan:
+    """Length and number of the measured loads, and the workers of ours and of the floor."""
 
     seconds: float
     warm: float
@@ -27,7 +27,7 @@ class Course:
     workers: int
 
     def load(self, port: int, file: Path, connections: int, **more: object) -> dict:
-        """One run of the load generator in a process of its own."""
+        """Runs the load generator once, in its own process; returns its results."""
         with self.loading(port, file, connections, **more) as process:
             return answer_of(process)
 
@@ -35,14 +35,14 @@ class Course:
     def loading(
         self, port: int, file: Path, connections: int, **more: object
     ) -> Iterator[subprocess.Popen]:
-        """The load generator while it runs."""
+        """Starts the load generator; yields its process."""
         spec = {"port": port, "path": PATH, "bodies": str(file), "connections": connections}
-        spec |= {"seconds": self.seconds, "warm": self.warm, "whole": TENTH} | more
+        spec |= {"seconds": self.seconds, "warm": self.warm, "required": TENTH_COUPON} | more
         with _process(["tests.benchmarks.load", json.dumps(spec)]) as process:
             yield process
 
     def stock(self, ports: tuple[int, int], home: Home, connections: int) -> dict:
-        """The same of the stock pair's client."""
+        """Runs the client of the stock pair once; returns its results."""
         spec = {"feast": ports[0], "mlflow": ports[1], "work": str(home.work)}
         spec |= {"connections": connections, "seconds": self.seconds, "warm": self.warm}
         with _process(["tests.benchmarks.serving_stock", "load", json.dumps(spec)]) as process:
@@ -51,7 +51,7 @@ class Course:
 
 @contextmanager
 def _process(module: Sequence[str]) -> Iterator[subprocess.Popen]:
-    """A module of ours that runs beside this one, and ends with the block at the latest."""
+    """Runs a module in another process, which ends with the block at the latest."""
     environment = os.environ | {"PYTHONPATH": CHECKOUT}
     command = [sys.executable, "-m", *module]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
@@ -63,11 +63,12 @@ def _process(module: Sequence[str]) -> Iterator[subprocess.Popen]:
 
 
 def answer_of(process: subprocess.Popen) -> dict:
-    """What a load found, once it is over. Raises CalledProcessError if it broke."""
-    said, _ = process.communicate()
+    """Waits for a load and returns its results. Raises CalledProcessError if it failed."""
+    output, _ = process.communicate()
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, process.args)
-    found = json.loads(said)
-    if found["said"]:
-        say(f"{found['failed']} failed, {found.get('degraded', 0)} degraded: {found['said']}")
+    found = json.loads(output)
+    if found["message"]:
+        counts = f"{found['failed']} failed, {found.get('degraded', 0)} degraded"
+        progress(f"{counts}: {found['message']}")
     return found
