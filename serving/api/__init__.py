@@ -1,5 +1,5 @@
-"""The HTTP API: routes, readiness and the documentation page.
+"""The HTTP API: routes, readiness and the docs page.
 
-The room that knows FastAPI; it decides nothing. Offers `create_app` and `Service` to `main` and
-`wiring`.
+This room alone knows FastAPI's routing; it decides nothing. It offers `create_app` and `Service` to
+`main` and `wiring`.
 """

@@ -1,23 +1,23 @@
-"""The HTTP door: routes of the contract, and nothing that decides."""
+"""The FastAPI application: routes of the contract, status routes, middleware and lifespan."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi_offline import FastAPIOffline
 from starlette.concurrency import run_in_threadpool
+from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
 from serving.access.admission import Admission
 from serving.access.rate_limits import RateLimiter
-from serving.api.direct_route import DirectRoute, Shortcut
+from serving.api.direct_route import DirectRoute, RouterBypass
 from serving.api.docs_page import (
     CONTRACT_PROBLEMS,
-    add_page,
+    add_docs_page,
     describe_keys,
-    ignore_range_headers,
-    problems,
+    problem_responses,
 )
 from serving.api.readiness import model_state, readiness
 from serving.api.service import Service
@@ -35,77 +35,88 @@ DEGRADED_HEADER = "X-Clipwise-Degraded"
 
 
 def create_app(service: Service) -> FastAPI:
-    """The application; its lifespan starts and stops the service's threads."""
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        service.decisions.start()
-        if service.shadow is not None:
-            service.shadow.start()
-        service.background.start()
-        await service.recommender.warm()
-        service.started()
-        prefetching = service.prefetch and asyncio.create_task(service.prefetch.run())
-        yield
-        if prefetching is not None:
-            prefetching.cancel()
-        service.background.stop()
-        await run_in_threadpool(service.recommender.close)
-        if service.shadow is not None:
-            service.shadow.close()
-        service.decisions.close()
-        if service.traces is not None:
-            service.traces.close()
-
-    # The files of the API page come from the package: it needs no network.
-    app = FastAPIOffline(
-        title="Clipwise",
-        summary="Decides which coupon to show to whom.",
-        version="1",
-        lifespan=lifespan,
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
-        # FastAPI's own holds paths as they came, queries and messages, once anything in the process
-        # sets OpenTelemetry's global providers; what is traced here is in serving.traces.
-        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
-    )
+    """Returns the application. Its lifespan starts and stops the service's threads."""
+    app = _Application(service)
     install_problems(app)
-    hot = _add_contract(app, service)
-    _add_state(app, service)
+    _add_contract_routes(app, service)
+    _add_status_routes(app, service)
     if service.webhook is not None:
-        _add_webhook(app, service.webhook)
-    add_page(app)
-    ignore_range_headers(app)
-    describe_keys(app)
-    _add_doors(app, service, hot)
+        _add_webhook_route(app, service.webhook)
+    add_docs_page(app)
     return app
 
 
-def _add_doors(app: FastAPI, service: Service, hot: DirectRoute) -> None:
-    """What is passed on the way to the routes, of which the ``hot`` one is reached at once.
+class _Application(FastAPI):
+    """FastAPI with the middleware of Clipwise outside of FastAPI's own.
 
-    It stands outside of all that is FastAPI's own, which a recommendation has no need of.
+    ``add_middleware`` would place it inside. There it would not see every answer, and a
+    recommendation would pass through layers that it does not need.
     """
-    rates, paths = RateLimiter(service.timer), {route.path for route in app.routes}
-    plain = app.build_middleware_stack
 
-    def around() -> ASGIApp:
-        doors = Admission(Shortcut(plain(), hot), service.keys, rates, service.limits)
-        return Instrumentation(doors, paths, service.metrics, service.timer, service.traces)
+    def __init__(self, service: Service) -> None:
+        super().__init__(
+            title="Clipwise",
+            summary="Decides which coupon to show to whom.",
+            version="1",
+            lifespan=lambda _: _lifespan(service),
+            docs_url=None,
+            redoc_url=None,
+            redirect_slashes=False,
+            # FastAPI's telemetry records raw paths, queries and messages as soon as any library
+            # sets OpenTelemetry's global providers. Clipwise has its own in telemetry/traces.
+            telemetry={
+                "tracing": False,
+                "metrics": False,
+                "logs": False,
+                "auto_configure": False,
+            },
+        )
+        self._service = service
 
-    app.build_middleware_stack = around
+    def build_middleware_stack(self) -> ASGIApp:
+        service = self._service
+        (direct,) = [route for route in self.routes if isinstance(route, DirectRoute)]
+        bypass = RouterBypass(super().build_middleware_stack(), direct)
+        rates = RateLimiter(service.timer)
+        admission = Admission(bypass, service.keys, rates, service.limits)
+        paths = {route.path for route in self.routes if isinstance(route, Route | Mount)}
+        return Instrumentation(admission, paths, service.metrics, service.timer, service.traces)
+
+    def openapi(self) -> dict[str, Any]:
+        document = super().openapi()
+        describe_keys(document)
+        return document
 
 
-def _add_contract(app: FastAPI, service: Service) -> DirectRoute:
-    """The routes of the contract; gives the one that must be reached fast."""
+@asynccontextmanager
+async def _lifespan(service: Service) -> AsyncIterator[None]:
+    service.decisions.start()
+    if service.shadow is not None:
+        service.shadow.start()
+    service.background.start()
+    await service.recommender.warm()
+    service.started()
+    prefetch = service.prefetch
+    prefetching = None if prefetch is None else asyncio.create_task(prefetch.run())
+    yield
+    if prefetching is not None:
+        prefetching.cancel()
+    service.background.stop()
+    await run_in_threadpool(service.recommender.close)
+    if service.shadow is not None:
+        service.shadow.close()
+    service.decisions.close()
+    if service.traces is not None:
+        service.traces.close()
 
-    async def recommend(request: RecommendationRequest) -> RecommendationAnswer:
-        answered = await service.recommender.recommend(request)
-        degraded = (*answered.degraded, *registry_trouble(service.models))
-        service.metrics.answer(answered.body, degraded)
-        # An answer is made of values that were checked: it is written out as it is.
-        body = answered.body.model_dump_json(exclude_none=True)
+
+def _add_contract_routes(app: FastAPI, service: Service) -> None:
+    async def recommend(request: RecommendationRequest) -> Response:
+        answer = await service.recommender.recommend(request)
+        degraded = (*answer.degraded, *registry_degradation(service.models))
+        service.metrics.answer(answer.body, degraded)
+        # The body is built from valid values, so FastAPI need not validate it again.
+        body = answer.body.model_dump_json(exclude_none=True)
         headers = {DEGRADED_HEADER: ", ".join(degraded)} if degraded else None
         return Response(body, media_type="application/json", headers=headers)
 
@@ -113,55 +124,53 @@ def _add_contract(app: FastAPI, service: Service) -> DirectRoute:
         "/v1/recommendations",
         recommend,
         methods=["POST"],
+        response_model=RecommendationAnswer,
         responses=CONTRACT_PROBLEMS,
-        summary="Rank the coupons that this user may see",
+        summary="Rank the coupons that a user may see",
         route_class_override=DirectRoute,
     )
-    hot = app.routes[-1]
 
-    @app.post("/v1/events", responses=CONTRACT_PROBLEMS, summary="Take in what users did")
+    @app.post("/v1/events", responses=CONTRACT_PROBLEMS, summary="Store events of users")
     def take_events(batch: EventBatch) -> EventReceipt:
         receipt = service.inbox.store(batch.events, service.clock.now())
         service.metrics.events(receipt)
         return receipt
 
-    return hot
 
-
-def registry_trouble(models: ModelSlot) -> tuple[str, ...]:
-    """What an answer lacks while the newest champion cannot be had."""
+def registry_degradation(models: ModelSlot) -> tuple[str, ...]:
+    """Returns the kind of degradation while the newest champion cannot be loaded."""
     return () if models.problem is None else (REGISTRY,)
 
 
-def _add_state(app: FastAPI, service: Service) -> None:
-    # On the event loop: these answer even while every thread waits for something.
-    @app.get("/healthz", summary="Whether the process lives")
+def _add_status_routes(app: FastAPI, service: Service) -> None:
+    # The first three run on the event loop, so they answer even while every thread is busy.
+    @app.get("/healthz", summary="Check that the process is alive")
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
     @app.get(
         "/readyz",
-        responses=problems((NotReady, "The service cannot recommend yet.")),
-        summary="Whether it can recommend, and by what",
+        responses=problem_responses((NotReady, "The service cannot recommend yet.")),
+        summary="Check that the service can recommend, and see from what",
     )
     async def ready() -> Readiness:
         return readiness(service)
 
-    @app.get("/v1/model", summary="The ranker in use")
+    @app.get("/v1/model", summary="Show the rankers in use")
     async def model() -> ModelState:
         return model_state(service)
 
-    @app.get("/metrics", response_class=Response, summary="Metrics for Prometheus")
+    @app.get("/metrics", response_class=Response, summary="Show the metrics for Prometheus")
     def metrics() -> Response:
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
-def _add_webhook(app: FastAPI, webhook: Webhook) -> None:
+def _add_webhook_route(app: FastAPI, webhook: Webhook) -> None:
     @app.post(
         "/v1/registry-webhook",
         status_code=204,
-        responses=problems((SignatureRefused, "The signature is not accepted.")),
-        summary="Look at the champion now, because the registry says that it changed",
+        responses=problem_responses((SignatureRefused, "The signature is not accepted.")),
+        summary="Load the new champion now, after a notice of the registry",
     )
     async def registry_webhook(request: Request) -> None:
         body = await request.body()

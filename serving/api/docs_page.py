@@ -1,4 +1,7 @@
-"""The API page and the document behind it: what the routes alone do not tell."""
+"""The API page at /docs, and the parts of the OpenAPI document that FastAPI cannot derive.
+
+The page's files come from the package fastapi_offline, so that it needs no network.
+"""
 
 import base64
 import hashlib
@@ -8,8 +11,8 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.staticfiles import StaticFiles
 from starlette.responses import HTMLResponse
-from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.access.admission import OPEN_FOLDER, SCOPE_BY_PATH
@@ -33,15 +36,17 @@ _REQUEST_ID = {
     "name": REQUEST_ID_HEADER.title(),
     "in": "header",
     "required": False,
-    "description": "Your name for this request, new for each: up to 128 letters, digits and . _ : "
-    "- in it. Without one, or with another, it gets one.",
+    "description": "A unique id of this request: up to 128 letters, digits and . _ : - in it. "
+    "Without a valid one the service makes one.",
     "schema": {"type": "string"},
 }
 
 
-def problems(*cases: tuple[type[ServingError] | int, str]) -> dict[int, dict[str, Any]]:
-    """The problem documents of a route: an error, or a bare status, and when it comes."""
-    found = {}
+def problem_responses(
+    *cases: tuple[type[ServingError] | int, str],
+) -> dict[int | str, dict[str, Any]]:
+    """Returns OpenAPI responses with problem documents: an error or a status, and its reason."""
+    found: dict[int | str, dict[str, Any]] = {}
     for kind, reason in cases:
         status, slug, title = (
             (kind, None, None) if isinstance(kind, int) else (kind.status, kind.slug, kind.title)
@@ -52,22 +57,24 @@ def problems(*cases: tuple[type[ServingError] | int, str]) -> dict[int, dict[str
     return found
 
 
-CONTRACT_PROBLEMS = problems(
+CONTRACT_PROBLEMS = problem_responses(
     (400, "The body could not be read."),
     (TooSlow, "The body did not arrive in time."),
     (TooLarge, "The body is too large."),
     (InvalidRequest, "The request does not follow the contract."),
     (NotReady, "The service cannot answer now; send the request again later."),
 )
-_KEY_PROBLEMS = problems(
-    (KeyRefused, "There is no API key, or one that is not known."),
+_KEY_PROBLEMS = problem_responses(
+    (KeyRefused, "The API key is missing or unknown."),
     (ScopeRefused, "The API key does not have the scope of this path."),
-    (TooMany, "The key made too many requests; Retry-After says when to come again."),
+    (TooMany, "The key made too many requests; retry after the seconds in Retry-After."),
 )
 
 
-def add_page(app: FastAPI) -> None:
-    """The page at /docs, whose files come from here and which can run no script but its own."""
+def add_docs_page(app: FastAPI) -> None:
+    """Adds the page at /docs with its files. A browser runs no script but its own."""
+    files = StaticFiles(packages=[("fastapi_offline", "static")])
+    app.mount(OPEN_FOLDER.rstrip("/"), _without_range(files), name="static-offline-docs")
     html = get_swagger_ui_html(
         openapi_url=str(app.openapi_url),
         title=app.title,
@@ -76,34 +83,30 @@ def add_page(app: FastAPI) -> None:
         swagger_favicon_url=f"{OPEN_FOLDER}favicon.png",
     ).body
     page = bytes(html).decode()
-    headers = {"content-security-policy": _policy(page)}
+    headers = {"content-security-policy": _content_security_policy(page)}
 
     @app.get("/docs", include_in_schema=False)
     def docs() -> HTMLResponse:
         return HTMLResponse(page, headers=headers)
 
 
-def ignore_range_headers(app: FastAPI) -> None:
-    """Take no notice of a wish for a part of the page's files: a bad one is answered in plain text.
+def _without_range(app: ASGIApp) -> ASGIApp:
+    """Returns the app without the header Range, so that it sends whole files.
 
-    Every other error here is a problem document.
+    Starlette answers an invalid Range in plain text; every other error is a problem document.
     """
 
-    def whole(inner: ASGIApp) -> ASGIApp:
-        async def answered(scope: Scope, receive: Receive, send: Send) -> None:
-            headers = [one for one in scope["headers"] if one[0] != b"range"]
-            await inner({**scope, "headers": headers}, receive, send)
+    async def whole(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [one for one in scope["headers"] if one[0] != b"range"]
+        await app({**scope, "headers": headers}, receive, send)
 
-        return answered
-
-    for mount in (route for route in app.routes if isinstance(route, Mount)):
-        mount.app = whole(mount.app)
+    return whole
 
 
-def _policy(page: str) -> str:
-    """The content security policy of a page with inline scripts: these, by their hash.
+def _content_security_policy(page: str) -> str:
+    """Returns a policy that allows the inline scripts of the page, by their hashes, and no other.
 
-    Swagger UI sets styles inline and draws its icons from ``data:`` addresses.
+    Swagger UI sets styles inline and draws its icons from ``data:`` URLs.
     """
     scripts = [hashlib.sha256(text.encode()).digest() for text in _INLINE_SCRIPT.findall(page)]
     hashes = " ".join(f"'sha256-{base64.b64encode(one).decode()}'" for one in scripts)
@@ -114,26 +117,16 @@ def _policy(page: str) -> str:
     )
 
 
-def describe_keys(app: FastAPI) -> None:
-    """Let the app's document say which paths ask for a key, and with which scope."""
-    plain = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        document = plain()
-        if _SCHEME not in document["components"].get("securitySchemes", {}):
-            _describe_keys(document)
-        return document
-
-    app.openapi = openapi
-
-
-def _describe_keys(document: dict[str, Any]) -> None:
+def describe_keys(document: dict[str, Any]) -> None:
+    """Adds the API keys to an OpenAPI document, once: each path's scope, and its refusals."""
+    if _SCHEME in document["components"].get("securitySchemes", {}):
+        return
     document["components"]["securitySchemes"] = {
         _SCHEME: {
             "type": "http",
             "scheme": "bearer",
-            "description": "A key that `clipwise keys add` made. A service that has none listens "
-            "on this machine alone and asks for none.",
+            "description": "A key made by `clipwise keys add`. A service without any key listens "
+            "on this machine only and needs none.",
         }
     }
     for path, scope in SCOPE_BY_PATH.items():

@@ -1,4 +1,4 @@
-"""Builds the answers of `/readyz` and `/v1/model`."""
+"""The answers of `/readyz` and `/v1/model`."""
 
 from datetime import datetime
 
@@ -12,12 +12,12 @@ from serving.schemas.status import ChallengerState, ClockState, ModelState, Read
 
 
 def readiness(service: Service) -> Readiness:
-    """What the service would answer with now. Raises NotReady if it could not answer."""
+    """Returns the parts that answers are made from. Raises NotReady if there is no index yet."""
     index = service.index.current
     if index is None:
         raise NotReady(
-            "Nothing is in the online store yet (run `clipwise materialize`), or it cannot be read "
-            "(the service's log says why)."
+            "Expected coupons in the online store, but it is empty (run `clipwise materialize`) or "
+            "cannot be read (the service's log states the reason)."
         )
     now, ranker = service.clock.now(), service.models.current
     return Readiness(
@@ -35,7 +35,7 @@ def _model_notes(models: ModelSlot) -> list[str]:
     if models.problem is not None:
         return [models.problem, *notes]
     if not models.has_champion:
-        return [f"There is no champion; ranking by the rule {models.current.name}.", *notes]
+        return [f"There is no champion; the rule {models.current.name} ranks.", *notes]
     return notes
 
 
@@ -43,13 +43,13 @@ def _state_notes(service: Service, now: datetime) -> list[str]:
     notes = []
     if service.online_is_down():
         notes.append(
-            "The online store is in trouble and is asked only now and then; meanwhile users are as "
-            "they were last read, or unknown."
+            "The circuit breaker of the online store is open, because reads fail; meanwhile users "
+            "have the features last read, or count as unknown."
         )
     if service.online_is_lost():
         notes.append(
-            "The online store lost what was materialized; meanwhile users are as they were last "
-            "read, or unknown. Run `clipwise materialize`."
+            "The online store lost its features; meanwhile users have the features last read, or "
+            "count as unknown. Run `clipwise materialize`."
         )
     stale = service.freshness.stale_features(now)
     if stale:
@@ -58,16 +58,16 @@ def _state_notes(service: Service, now: datetime) -> list[str]:
         notes.append(f"{service.decisions.dropped} decisions are missing from the log.")
     if service.decisions.problem is not None:
         notes.append(
-            f"Decisions wait in memory, as they cannot be written ({service.decisions.problem}); "
-            "make room on the disk."
+            f"Decisions wait in memory because they cannot be written "
+            f"({service.decisions.problem}); free space on the disk."
         )
     if service.shadow is not None and service.shadow.skipped:
-        notes.append(f"{service.shadow.skipped} requests were not ranked in shadow.")
+        notes.append(f"The challenger did not rank {service.shadow.skipped} requests in shadow.")
     return notes
 
 
 def model_state(service: Service) -> ModelState:
-    """The rankers in use, and why the newest champion or challenger is not among them."""
+    """Returns the rankers in use, and why the newest champion or challenger is not among them."""
     models, problem = service.models.models, service.models.problem
     return ModelState(
         name=models.champion.name,

@@ -178,7 +178,9 @@ def test_redis_is_killed_and_comes_back_under_load(service, redis):
             time.sleep(1)
             during = load.since(gone + DEADLINE / 10, back)
             assert during and all(DOWN in one.lacks for one in during), summary(during)
-            assert any("online store is in trouble" in sentence for sentence in note)
+            assert any(
+                "circuit breaker of the online store is open" in sentence for sentence in note
+            )
             assert cold.lacks[:2] == (DOWN, "cold-start-features") and cold.cold_start
             kept = [one for one in during if one.user_id in KNOWN]
             assert all("cached-features" in one.lacks for one in kept)

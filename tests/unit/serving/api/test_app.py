@@ -1,3 +1,5 @@
+"""The routes: answers, problem documents, readiness, metrics and the docs page."""
+
 import asyncio
 import json
 from dataclasses import replace
@@ -39,7 +41,7 @@ def test_answer_has_the_fields_of_the_contract_and_no_others():
     }
 
 
-def test_empty_answer_is_a_200_that_says_why():
+def test_empty_answer_is_a_200_with_the_reason():
     answer = post(service(), json=ASK | {"user_id": "nobody"})
     assert answer.status_code == 200
     assert answer.json()["recommendations"] == []
@@ -47,7 +49,7 @@ def test_empty_answer_is_a_200_that_says_why():
     assert answer.json()["cold_start"] is True
 
 
-def test_invalid_request_names_each_wrong_place_and_repeats_nothing():
+def test_invalid_request_lists_each_wrong_place_and_repeats_no_value():
     answer = post(service(), json=ASK | {"k": "secret", "user_id": None})
     document = assert_problem(answer, 422)
     assert {error["location"] for error in document["errors"]} == {"body.k", "body.user_id"}
@@ -74,7 +76,7 @@ def test_object_of_very_many_names_is_one_error(body):
     assert "at most 32 names" in document["errors"][0]["message"]
 
 
-def test_problem_names_no_more_places_than_anybody_reads():
+def test_problem_lists_at_most_a_hundred_places():
     lines = [{"product_id": "", "quantity": 0, "unit_price": -1}] * 500
     answer = post(service(limits=Limits()), json=ASK | {"cart": lines})
     assert len(assert_problem(answer, 422)["errors"]) == MAX_ERRORS
@@ -85,7 +87,7 @@ def test_body_that_is_not_utf8_is_a_problem():
     assert_problem(post(service(), content=b'{"user_id": "\xff"}', headers=headers), 400)
 
 
-def test_as_of_before_the_watermark_is_a_problem_that_names_it():
+def test_as_of_before_the_watermark_is_a_problem_that_states_the_watermark():
     answer = post(service(), json=ASK | {"as_of": "2017-01-01T00:00:00Z"})
     document = assert_problem(answer, 422)
     assert "2017-12-01T00:00:00Z" in document["detail"]
@@ -96,25 +98,25 @@ def test_unknown_path_is_a_problem():
     assert_problem(get(service(), "/v2/recommendations"), 404)
 
 
-def test_wrong_method_is_a_problem_that_names_the_right_one():
+def test_wrong_method_is_a_problem_with_the_right_one_in_allow():
     answer = get(service(), "/v1/recommendations")
     assert_problem(answer, 405)
     assert answer.headers["allow"] == "POST"
 
 
 @pytest.mark.parametrize("part", ["bytes=0-9", "bytes=99999999-", "junk"])
-def test_files_of_the_page_are_given_whole(part):
+def test_files_of_the_docs_page_are_sent_whole(part):
     path = "/static-offline-docs/swagger-ui.css"
-    wish = ("GET", path, {"headers": {"range": part}})
-    whole, asked = call(service(), ("GET", path, {}), wish)
-    assert asked.status_code == 200 and asked.content == whole.content
+    ranged = ("GET", path, {"headers": {"range": part}})
+    whole, answer = call(service(), ("GET", path, {}), ranged)
+    assert answer.status_code == 200 and answer.content == whole.content
 
 
-def test_announced_body_above_the_limit_is_refused():
+def test_body_with_a_declared_length_above_the_limit_is_refused():
     assert_problem(post(service(), content=b"x" * 2_001), 413)
 
 
-def test_unannounced_body_above_the_limit_is_refused():
+def test_body_of_undeclared_length_above_the_limit_is_refused():
     async def pieces():
         for _ in range(3):
             yield b"x" * 1_000
@@ -130,19 +132,19 @@ def test_failure_inside_is_a_problem_without_its_cause():
 
 def test_service_without_materialized_features_is_not_ready_but_alive():
     empty = FakeOnline(until=None)
-    ready, alive, asked = call(
+    ready, alive, recommended = call(
         service(empty),
         ("GET", "/readyz", {}),
         ("GET", "/healthz", {}),
         ("POST", "/v1/recommendations", {"json": ASK}),
     )
     assert "clipwise materialize" in assert_problem(ready, 503)["detail"]
-    assert_problem(asked, 503)
-    assert asked.headers["retry-after"] == "1"
+    assert_problem(recommended, 503)
+    assert recommended.headers["retry-after"] == "1"
     assert alive.json() == {"status": "ok"}
 
 
-def test_readiness_says_that_the_rule_ranks():
+def test_readiness_notes_that_the_rule_ranks():
     answer = get(service(), "/readyz")
     assert answer.status_code == 200
     assert answer.json() == {
@@ -151,19 +153,19 @@ def test_readiness_says_that_the_rule_ranks():
         "coupons": 2,
         "clock": {"now": "2017-12-01T00:00:00Z", "replay": True},
         "online_watermark": "2017-12-01T00:00:00Z",
-        "notes": ["There is no champion; ranking by the rule own_spend."],
+        "notes": ["There is no champion; the rule own_spend ranks."],
     }
 
 
-def test_readiness_and_model_page_say_why_a_challenger_or_a_file_is_missing():
+def test_readiness_and_model_page_state_why_a_challenger_or_a_file_is_missing():
     registry = FakeRegistry("7", {"7": FakeRanker("7"), "8": ModelError("8 is torn.")}, 0, "8")
     parts = service(registry=registry, experiment=Experiment("spring", 0.1, 0.5))
     parts.decisions.problem = "No space left on device"
     ready, model = call(parts, ("GET", "/readyz", {}), ("GET", "/v1/model", {}))
     assert ready.json()["notes"] == [
         "8 is torn.",
-        "Decisions wait in memory, as they cannot be written (No space left on device); make room "
-        "on the disk.",
+        "Decisions wait in memory because they cannot be written (No space left on device); free "
+        "space on the disk.",
     ]
     assert model.json()["challenger"] == {
         "model": None,
@@ -174,26 +176,26 @@ def test_readiness_and_model_page_say_why_a_challenger_or_a_file_is_missing():
     }
 
 
-def test_model_page_shows_the_champion_before_and_the_challenger():
+def test_model_page_shows_the_previous_champion_and_the_challenger():
     rankers = {version: FakeRanker(version) for version in "789"}
     registry = FakeRegistry("7", rankers, 0, "9")
     parts = service(registry=registry, experiment=Experiment(shadow_share=0.5))
     parts.models.refresh()
     registry.champion = "8"
-    said = get(parts, "/v1/model").json()
-    assert (said["version"], said["previous"]["version"]) == ("8", "7")
-    assert said["challenger"]["model"]["version"] == "9" and said["problem"] is None
+    state = get(parts, "/v1/model").json()
+    assert (state["version"], state["previous"]["version"]) == ("8", "7")
+    assert state["challenger"]["model"]["version"] == "9" and state["problem"] is None
 
 
-def test_readiness_says_which_features_are_stale():
+def test_readiness_lists_stale_features():
     stale = FakeOnline(stale=("user_stats",))
     assert "user_stats" in get(service(stale), "/readyz").json()["notes"][1]
 
 
-def test_model_page_says_what_ranks_and_how():
-    said = get(service(), "/v1/model").json()
-    policies = said.pop("policies")
-    assert said == {
+def test_model_page_shows_the_ranker_and_the_policies():
+    state = get(service(), "/v1/model").json()
+    policies = state.pop("policies")
+    assert state == {
         "name": "own_spend",
         "version": "rule-1",
         "is_champion": False,
@@ -206,7 +208,7 @@ def test_model_page_says_what_ranks_and_how():
     assert policies["home"] == {"kind": "deterministic", "department_limit": None}
 
 
-def test_events_are_handed_over_with_the_instant_of_their_arrival():
+def test_events_reach_the_inbox_with_their_instant_of_arrival():
     inbox = FakeInbox()
     answer = post(service(inbox=inbox), "/v1/events", json={"events": [{"event_id": "1"}]})
     assert answer.json() == {"accepted": 1, "duplicate": 0, "rejected": 0, "rejections": []}
@@ -230,11 +232,11 @@ def test_metrics_count_requests_by_route_and_show_nothing_of_the_user():
     assert 'clipwise_request_seconds_count{route="/v1/recommendations",status="200"} 1.0' in lines
     assert 'clipwise_candidates_removed_total{rule="expired"} 1.0' in lines
     assert 'clipwise_model_info{name="own_spend",version="rule-1"} 1.0' in lines
-    # Behind the last space stands a measured value, in which any digits may occur.
+    # The measured value after the last space may contain any digits.
     assert not any("900" in line.rsplit(" ", 1)[0] for line in lines)
 
 
-def test_a_request_is_one_log_line_without_the_user(caplog):
+def test_request_is_one_log_line_without_the_user(caplog):
     caplog.set_level("INFO")
     caplog.handler.setFormatter(JsonLines())
     post(service(), path="/v1/recommendations?user_id=900", json=ASK)
@@ -265,7 +267,7 @@ def test_openapi_shows_the_contract_with_examples_and_problem_documents():
     assert "HTTPValidationError" not in json.dumps(document)
 
 
-def test_log_and_refresh_run_while_the_app_does():
+def test_decision_log_runs_during_the_lifespan():
     parts = service()
     seen = []
 
@@ -283,7 +285,7 @@ def test_registry_webhook_does_not_exist_without_a_secret():
     assert answer.status_code == 404 and answer.headers["content-type"] == PROBLEM_JSON
 
 
-def test_signed_notice_of_the_registry_swaps_the_champion_in_at_once():
+def test_signed_notice_of_the_registry_loads_the_champion_at_once():
     registry = FakeRegistry()
     running = service(registry=registry)
     running = replace(running, webhook=Webhook("s3cret", running.models.refresh, lambda: 1000.0))

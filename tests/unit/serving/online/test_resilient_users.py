@@ -74,7 +74,7 @@ def test_store_that_came_back_empty_is_reported_and_requests_are_still_answered(
         ({"user_id": None, "version": None}, COLD),
     ]
     notes = call(service(online_is_lost=lambda: presence.is_lost), ("GET", "/readyz", {}))[0].json()
-    assert any("lost what was materialized" in note for note in notes["notes"])
+    assert any("lost its features" in note for note in notes["notes"])
     stored["valid_to_timestamp"] = [1]
     presence.check()
     assert read(users, "a")[0][1] == ()
