@@ -1,4 +1,4 @@
-"""Hand-written stand-ins for what surrounds a recommender: a user reader, a ranker, a log."""
+"""Fakes of a recommender's parts (users, ranker, registry, log, ledger), and their data."""
 
 import pickle
 from collections.abc import Mapping, Sequence
@@ -21,8 +21,8 @@ from serving.ledger.ledger import Claim, Redemption, Usage
 WATERMARK = datetime(2017, 12, 1, tzinfo=UTC)
 
 
-class _Asked(dict):
-    """Notes every column that is asked for, and gives one unknown value for it."""
+class _ReadColumns(dict):
+    """Columns with one unknown value each, added when they are first read."""
 
     def __missing__(self, name: str) -> list:
         self[name] = [None]
@@ -30,7 +30,7 @@ class _Asked(dict):
 
 
 def _names() -> tuple[list[str], list[str]]:
-    coupons, users = _Asked(coupon_id=["c"]), _Asked()
+    coupons, users = _ReadColumns(coupon_id=["c"]), _ReadColumns()
     ranker_inputs(users, coupons_from_columns(coupons), np.array([0]), np.array([0]))
     return list(users), list(coupons)
 
@@ -38,14 +38,14 @@ def _names() -> tuple[list[str], list[str]]:
 USER_NAMES, COUPON_NAMES = _names()
 
 
-def user(**known: Any) -> dict[str, Any]:
-    """A user of whom nothing is known but what is given."""
+def user(**features: Any) -> dict[str, Any]:
+    """Returns a user with the given features; all others are None."""
     others = ("campaign_ids", "redeemed_coupon_ids", "redeemed_coupon_counts")
-    return dict.fromkeys((*USER_NAMES, *others)) | known
+    return dict.fromkeys((*USER_NAMES, *others)) | features
 
 
-def buyer(bought: Mapping[str, int], **known: Any) -> dict[str, Any]:
-    """A user who bought so many of each product."""
+def buyer(bought: Mapping[str, int], **features: Any) -> dict[str, Any]:
+    """Returns a user who bought these quantities, by product id."""
     when = microseconds(WATERMARK - timedelta(days=10))
     history = {
         "history_product_ids": list(bought),
@@ -56,17 +56,17 @@ def buyer(bought: Mapping[str, int], **known: Any) -> dict[str, Any]:
         "history_product_amounts": [100 * count for count in bought.values()],
         "history_reference_timestamp": when,
     }
-    return user(**history, purchase_count_all=sum(bought.values()), **known)
+    return user(**history, purchase_count_all=sum(bought.values()), **features)
 
 
-def entity(known: Mapping[str, Any]) -> Entity:
-    """A user as a reader gives it."""
-    fields = {name: (place, pickle.loads) for place, name in enumerate(known)}
-    return Entity(fields, [pickle.dumps(value) for value in known.values()])
+def entity(features: Mapping[str, Any]) -> Entity:
+    """Returns a user in the form of the online reader."""
+    fields = {name: (place, pickle.loads) for place, name in enumerate(features)}
+    return Entity(fields, [pickle.dumps(value) for value in features.values()])
 
 
-def coupon(coupon_id: str, campaign_id: str, products: tuple[str, ...] = (), **known: Any) -> dict:
-    """A coupon valid from ten days before to ten days after the watermark, for its audience."""
+def coupon(coupon_id: str, campaign_id: str, products: tuple[str, ...] = (), **fields: Any) -> dict:
+    """Returns a targeted coupon, valid from ten days before to ten days after the watermark."""
     return dict.fromkeys(COUPON_NAMES) | {
         "coupon_id": coupon_id,
         "coupon_code": coupon_id.upper(),
@@ -77,7 +77,7 @@ def coupon(coupon_id: str, campaign_id: str, products: tuple[str, ...] = (), **k
         "scope_product_ids": list(products),
         "valid_from_timestamp": microseconds(WATERMARK - timedelta(days=10)),
         "valid_to_timestamp": microseconds(WATERMARK + timedelta(days=10)),
-        **known,
+        **fields,
     }
 
 
@@ -88,7 +88,7 @@ def columns_of(*coupons: dict) -> dict[str, list]:
 def index_of(
     *coupons: dict, terms: Mapping[str, dict] = {}, products: Mapping[str, dict] = {}
 ) -> CandidateIndex:
-    """An index of these coupons, with terms by coupon id and by product id."""
+    """Builds an index of coupons, with terms by coupon id and by product id."""
     given = TermColumns(
         terms_columns("coupon_id", COUPON_TERMS, terms),
         terms_columns("product_id", PRODUCT_TERMS, products),
@@ -97,10 +97,10 @@ def index_of(
 
 
 def terms_columns(key: str, table: Table, terms: Mapping[str, dict]) -> dict[str, list]:
-    """Terms by id as columns, null where nothing is said."""
+    """Returns terms by id as columns, None where a term is not stated."""
     names = [name for name in table.column_names if name != key]
-    known = {name: [one.get(name) for one in terms.values()] for name in names}
-    return {key: list(terms)} | known
+    columns = {name: [one.get(name) for one in terms.values()] for name in names}
+    return {key: list(terms)} | columns
 
 
 @dataclass
@@ -121,7 +121,7 @@ class FakeOnline:
         return user()
 
     def cached(self, user_id: str) -> None:
-        """Nobody is."""
+        """Returns None: no user is cached."""
 
     async def read(self, user_id: str) -> tuple[dict[str, Any], tuple[str, ...]]:
         return await self.user(user_id), ()
@@ -155,7 +155,7 @@ class FakeLog:
 
 @dataclass
 class FakeRanker:
-    """Scores a candidate by its place among the candidates."""
+    """Scores a candidate by its position among the candidates."""
 
     version: str = "7"
     name: str = "coupon_ranker"
@@ -166,7 +166,7 @@ class FakeRanker:
 
 @dataclass
 class FakeRegistry:
-    """Two aliases and the rankers behind them; an error in place of any of it is raised."""
+    """Two aliases and their rankers; an error in place of a version or ranker is raised."""
 
     champion: str | ModelError | None = None
     rankers: Mapping[str, FakeRanker | ModelError] = field(default_factory=dict)
@@ -190,42 +190,42 @@ def _or_raise(value: Any) -> Any:
 
 @dataclass
 class FakeLedger:
-    """Knows what it is told, fails the claims it is told to, and keeps what it is given."""
+    """Returns a fixed usage, refuses the given claims, and records its calls."""
 
-    known: Usage = field(default_factory=Usage)
+    stored: Usage = field(default_factory=Usage)
     refused: Mapping[str, str] = field(default_factory=dict)
     broken: bool = False
-    asked: list[tuple] = field(default_factory=list)
+    reads: list[tuple] = field(default_factory=list)
     claims: list[list[Claim]] = field(default_factory=list)
     redeemed: dict[str, Redemption] = field(default_factory=dict)
     name: str = "first"
 
     def usage(self, user_id: str, since: int, until: int) -> Usage:
-        self._work()
-        self.asked.append((user_id, since, until))
-        return self.known
+        self._require_working()
+        self.reads.append((user_id, since, until))
+        return self.stored
 
     def claim(self, user_id: str, claims: Sequence[Claim], at: int) -> dict[str, str]:
-        self._work()
+        self._require_working()
         self.claims.append(list(claims))
         ids = {claim.coupon_id for claim in claims}
         return {one: rule for one, rule in self.refused.items() if one in ids}
 
     def redeem(self, redemptions: Sequence[Redemption], corrects: bool = True) -> None:
-        self._work()
+        self._require_working()
         for one in redemptions:
             if corrects or one.redemption_id not in self.redeemed:
                 self.redeemed[one.redemption_id] = one
 
     def identity(self) -> str:
-        self._work()
+        self._require_working()
         return self.name
 
     def empty(self) -> None:
-        """Lose everything, as a Redis that starts anew does."""
+        """Loses all redemptions, as a Redis that restarts without persistence does."""
         self.redeemed.clear()
         self.name += "'"
 
-    def _work(self) -> None:
+    def _require_working(self) -> None:
         if self.broken:
             raise StorageFailed("The ledger could not be used.")

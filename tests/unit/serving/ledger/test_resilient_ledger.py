@@ -16,8 +16,8 @@ def test_failed_ledger_gets_no_request_for_a_pause():
     for call in (lambda: ledger.usage("b", 0, 1), lambda: ledger.claim("b", [], 0)):
         with pytest.raises(StorageFailed, match="tried again after a pause"):
             call()
-    assert behind.asked == behind.claims == []
+    assert behind.reads == behind.claims == []
     ledger.redeem([])
     assert ledger.identity() == behind.name
     now[0] = 1.0
-    assert ledger.usage("b", 0, 1) == behind.known and ledger.claim("b", [], 0) == {}
+    assert ledger.usage("b", 0, 1) == behind.stored and ledger.claim("b", [], 0) == {}

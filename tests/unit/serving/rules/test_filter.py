@@ -173,7 +173,7 @@ def test_frequency_cap_counts_the_impressions_within_its_period():
     index = index_of(coupon("a", "1"), terms=terms)
     ledger = used(seen=[("a", NOW - DAY), ("a", NOW - 1)])
     assert filtered(index, ledger=ledger)[0] == ["a"]
-    assert ledger.asked == [("900", NOW - DAY, NOW)]
+    assert ledger.reads == [("900", NOW - DAY, NOW)]
     ledger = used(seen=[("a", NOW - DAY + 1), ("a", NOW)])
     assert filtered(index, ledger=ledger) == ([], {"frequency_cap": 1})
 
@@ -185,7 +185,7 @@ def test_event_in_the_future_of_a_clock_that_was_set_back_counts_within_one_peri
         near, far = used(**{known: [("a", NOW + DAY - 1)]}), used(**{known: [("a", NOW + DAY)]})
         assert filtered(index, ledger=near, until=END_OF_TIME) == ([], {rule: 1})
         assert filtered(index, ledger=far, until=END_OF_TIME) == (["a"], {})
-        assert far.asked == [("900", NOW - DAY, END_OF_TIME)]
+        assert far.reads == [("900", NOW - DAY, END_OF_TIME)]
 
 
 def budgeted(**terms) -> CandidateIndex:
