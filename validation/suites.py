@@ -123,8 +123,8 @@ def _value_expectations(column: Column) -> Iterator:
     if column.several:
         words = ", ".join(column.allowed)
         meta = _meta("allowed_values", name, f"{name} must be words of {words}, {came}")
-        one = f"({'|'.join(column.allowed)})"
-        regex = f"^{one}( {one})*$"
+        one = f"(?:{'|'.join(column.allowed)})"
+        regex = f"^{one}(?: {one})*$"
         yield gxe.ExpectColumnValuesToMatchRegex(column=name, regex=regex, meta=meta)
     elif column.allowed is not None:
         allowed = list(column.allowed)
