@@ -1,5 +1,5 @@
 """Access to the service: API keys, their scopes and their request rates.
 
 It refuses a request before a route sees it. It imports `errors`, `http` and `feature_repo.files`,
-and knows no coupon.
+and contains nothing about coupons.
 """

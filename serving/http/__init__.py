@@ -1,4 +1,4 @@
 """HTTP below the routes: sockets, workers, limits and problem documents.
 
-It knows no coupon and no API key. It imports `errors`, `runtime` and `telemetry`.
+It contains nothing about coupons or API keys. It imports `errors`, `runtime` and `telemetry`.
 """

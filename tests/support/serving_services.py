@@ -1,4 +1,4 @@
-"""A whole service of stand-ins, and how a test calls it."""
+"""A complete service of fakes, and calls of it."""
 
 import asyncio
 from datetime import datetime
@@ -103,7 +103,7 @@ def service(
 
 
 def call(service: Service, *requests: tuple) -> list[httpx.Response]:
-    """The answers of a running service; a request is (method, path, keywords of httpx)."""
+    """Starts a service and returns its answers; a request is (method, path, httpx keywords)."""
 
     async def run() -> list[httpx.Response]:
         app = create_app(service)

@@ -1,3 +1,5 @@
+"""Background tasks: repeated, logged once a failure, and abandoned if they hang."""
+
 import threading
 import time
 
@@ -51,11 +53,11 @@ def test_failure_that_stays_the_same_is_logged_once(caplog):
     assert [record.args[0].args[0] for record in caplog.records] == ["one", "two"]
 
 
-def test_task_that_hangs_holds_up_neither_the_start_nor_the_end(caplog):
-    free, begun = threading.Event(), time.monotonic()
+def test_task_that_hangs_delays_neither_the_start_nor_the_stop(caplog):
+    free, start = threading.Event(), time.monotonic()
     background = Background(60, free.wait, timeout=0.05)
     background.start()
     background.stop()
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - start < 5
     assert "hangs" in caplog.text
     free.set()

@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import logging
+import threading
 import time
 
 from serving.telemetry.logs import JsonLines, NonBlockingLines, begin_request, current_request_id
@@ -34,15 +35,15 @@ def test_failure_outside_a_request_keeps_its_message():
 
 
 class _Blocked(io.StringIO):
-    """A stream whose writes block until ``is_free``."""
+    """A stream whose writes block until ``free`` is set."""
 
     def __init__(self):
         super().__init__()
-        self.is_free = False
+        self.writing, self.free = threading.Event(), threading.Event()
 
     def write(self, text: str) -> int:
-        while not self.is_free:
-            time.sleep(0.01)
+        self.writing.set()
+        self.free.wait(10)
         return super().write(text)
 
 
@@ -51,11 +52,11 @@ def test_log_without_a_reader_drops_lines_and_delays_nothing():
     handler = NonBlockingLines(stream, capacity=10, seconds=0.01)
     record = logging.LogRecord("x", logging.INFO, "", 0, "line", (), None)
     handler.emit(record)
-    time.sleep(0.1)
+    assert stream.writing.wait(5)
     start = time.perf_counter()
     for _ in range(15):
         handler.emit(record)
     assert time.perf_counter() - start < 1
-    stream.is_free = True
+    stream.free.set()
     handler.close()
     assert handler.dropped == 5 and stream.getvalue().count("line") == 11
