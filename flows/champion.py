@@ -10,7 +10,9 @@ from serving.errors import AuditFailed, ModelError, NotPassed
 from serving.models.audit import FORCED, PROMOTE, ROLLBACK, AuditLog, previous_champion
 from serving.models.mlflow_registry import MlflowRegistry, load_checked_ranker, load_ranker
 from serving.models.registered_version import RegisteredVersion, require_passed, require_servable
-from training.registry.mlflow_runs import Tracking
+from training.registry.mlflow_store import MlflowStore
+from training.registry.run_reader import require_version
+from training.registry.run_writer import record_forced, set_champion
 
 log = logging.getLogger(__name__)
 
@@ -19,9 +21,9 @@ class PromotionRefused(Exception):
     """A version may not become champion. The message has the reason and the remedy."""
 
 
-def tracking(home: Path) -> Tracking:
+def tracking(home: Path) -> MlflowStore:
     """Returns the MLflow store of a state folder."""
-    return Tracking(tracking_uri(home), home / "mlartifacts")
+    return MlflowStore(tracking_uri(home), home / "mlartifacts")
 
 
 def registry(home: Path) -> MlflowRegistry:
@@ -58,7 +60,7 @@ def promote(home: Path, version: str, reason: str, actor: str, force: bool = Fal
     with its SHA-256. Raises PromotionRefused.
     """
     _require_reason(reason)
-    tracking(home).require(version)
+    require_version(tracking(home), version)
     registered = _loadable(home, version)
     overruled = _gate_objection(registered)
     _require_golden(registered)
@@ -67,8 +69,8 @@ def promote(home: Path, version: str, reason: str, actor: str, force: bool = Fal
     with audit_log(home).record_change(version, actor, reason, FORCED if overruled else PROMOTE):
         if overruled:
             record = _force_record(registered, reason, actor, overruled)
-            tracking(home).force(version, record)
-        tracking(home).crown(version, reason, actor)
+            record_forced(tracking(home), version, record)
+        set_champion(tracking(home), version, reason, actor)
     return overruled
 
 
@@ -95,7 +97,7 @@ def rollback(home: Path, reason: str, actor: str) -> str:
             f"The previous champion cannot be served any more: {error}"
         ) from error
     with changes.record_change(version, actor, reason, ROLLBACK):
-        tracking(home).crown(version, reason, actor)
+        set_champion(tracking(home), version, reason, actor)
     return version
 
 

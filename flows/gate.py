@@ -26,8 +26,10 @@ from training.evaluation.compare import (
 )
 from training.evaluation.reloaded import changed_scores, median_latency
 from training.evaluation.slices import slices
-from training.registry.promotion_gate import Decision, Gate, Measured, decide
-from training.registry.records import Judgment
+from training.registry.promotion_gate import Decision, Gate, Measurements, decide
+from training.registry.records import GateRecord
+from training.registry.run_reader import read_origin, read_predictions
+from training.registry.run_writer import record_gate
 
 GATE = Gate()
 """The requirements for every version."""
@@ -51,7 +53,7 @@ def repeat_gate(version: str) -> GateResult:
     model that it was compared with before.
     """
     home = prepare_environment()
-    origin = tracking(home).origin(version)
+    origin = read_origin(tracking(home), version)
     data = load_experiment_data(home, origin.lake_version, origin.test_start, origin.seed)
     expected = as_task(logged_scores)(home, version, data.test)
     return as_task(apply_gate)(home, version, data, expected)
@@ -62,7 +64,7 @@ def logged_scores(home: Path, version: str, test: RankingFrame) -> np.ndarray:
 
     All scores are NaN if the run logged scores of other pairs.
     """
-    scores = scores_of(tracking(home).predictions(version), test)
+    scores = scores_of(read_predictions(tracking(home), version), test)
     return scores.get(RANKER, np.full(len(test), np.nan))
 
 
@@ -80,8 +82,8 @@ def apply_gate(
     decision = decide(gate, measured)
     artifact = _artifact(registered, data, opponent, gate, measured, decision)
     written = write_report(home, registered, data, found, measured.slices, decision, scores)
-    judgment = Judgment(found.table, decision, artifact, (written.page,), written.figures)
-    tracking(home).judge(version, judgment)
+    record = GateRecord(found.table, decision, artifact, (written.page,), written.figures)
+    record_gate(tracking(home), version, record)
     return GateResult(version, found, decision, written.page)
 
 
@@ -91,7 +93,7 @@ def measure(
     data: ExperimentData,
     expected: np.ndarray,
     opponent: str | None,
-) -> tuple[Evaluation, Measured, dict[str, np.ndarray]]:
+) -> tuple[Evaluation, Measurements, dict[str, np.ndarray]]:
     """Measures everything that the gate decides on, with the model that would serve.
 
     Also returns the test scores of that model, of the plain rules, and of the champion.
@@ -104,7 +106,7 @@ def measure(
     found = evaluate(test, scores, data.rules, champion)
     best = found.against_rule.other
     replaced = (best, data.rules[best]) if champion is None else (CHAMPION, champion)
-    measured = Measured(
+    measured = Measurements(
         metric=PRIMARY,
         against_rule=found.against_rule,
         against_champion=found.against_champion,
@@ -134,7 +136,7 @@ def _artifact(
     data: ExperimentData,
     opponent: str | None,
     gate: Gate,
-    measured: Measured,
+    measured: Measurements,
     decision: Decision,
 ) -> dict[str, Any]:
     """Builds gate.json: the decision, its inputs, and the SHA-256 of the model file."""

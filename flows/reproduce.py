@@ -12,6 +12,7 @@ from flows.experiment_data import ExperimentData, load_experiment_data
 from flows.runtime import as_task, git_commit, prepare_environment, report_progress
 from training.models.ranker import RankerConfig, fit, model_bytes
 from training.registry.records import Origin
+from training.registry.run_reader import read_origin
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Reproduced:
 def reproduce(version: str) -> Reproduced:
     """Trains a version again on its lake version, split and seed, with the code in use."""
     home = prepare_environment()
-    origin = tracking(home).origin(version)
+    origin = read_origin(tracking(home), version)
     data = load_experiment_data(home, origin.lake_version, origin.test_start, origin.seed)
     return as_task(train_again)(home, version, origin, data, RankerConfig(seed=origin.seed))
 

@@ -19,9 +19,15 @@ from training.data.purchase_matrix import purchases_before
 from training.evaluation.compare import RANKER, Evaluation, predictions_table
 from training.models.ranker import RankerConfig, fit, predict
 from training.registry.golden_rows import write_golden_rows
-from training.registry.mlflow_runs import LEARNING, PREDICTIONS
 from training.registry.promotion_gate import Decision
-from training.registry.records import Learning, Lineage, TrainingRun
+from training.registry.records import (
+    LEARNING_FILE,
+    PREDICTIONS_FILE,
+    LearningRecord,
+    Lineage,
+    TrainingRun,
+)
+from training.registry.run_writer import log_run
 from training.studies.contenders import Baselines, score_baselines
 from training.studies.learning_curve import learning_curve
 
@@ -60,7 +66,7 @@ def retrain(
         partial(predict, model), data.test.inputs, _reports(home) / GOLDEN_FILE
     )
     run = TrainingRun(params, _lineage(data.state), (predictions, learning, golden))
-    version = as_task(tracking(home).log)(model, run)
+    version = as_task(log_run)(tracking(home), model, run)
     result = as_task(apply_gate)(home, version, data, scores)
     return Retrained(version, result.evaluation, result.decision, predictions, result.report)
 
@@ -95,8 +101,8 @@ def write_learning(
         scores,
         lambda done, total: report_progress("learning curve", done, total),
     )
-    file = _reports(home) / LEARNING
-    file.write_text(Learning(curve, baselines.left_out).to_json())
+    file = _reports(home) / LEARNING_FILE
+    file.write_text(LearningRecord(curve, baselines.left_out).to_json())
     return file
 
 
@@ -107,7 +113,7 @@ def write_predictions(
     import pyarrow.parquet as pq
 
     by_model = {RANKER: scores, **data.rules} | dict(baselines.scores if baselines else {})
-    file = _reports(home) / PREDICTIONS
+    file = _reports(home) / PREDICTIONS_FILE
     pq.write_table(predictions_table(data.test, by_model), file, compression="zstd")
     return file
 

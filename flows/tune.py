@@ -15,6 +15,7 @@ from flows.experiment_data import dataset
 from flows.runtime import as_task, git_commit, prepare_environment, report_progress
 from training.models.ranker import RankerConfig
 from training.registry.records import Lineage
+from training.registry.run_writer import search_run
 from training.studies.backtest import folds
 from training.studies.hyperparameters import TRIALS, Attempt, search
 
@@ -46,7 +47,7 @@ def tune(
     tested = as_task(folds)(frame, microseconds(instant(first)))
     budget = {"first": first, "until": until, "trials": trials, "seed": seed}
     lineage = Lineage(state.number, state.watermark, RANKER_SERVICE, git_commit())
-    with tracking(home).searching(budget, lineage) as log_attempt:
+    with search_run(tracking(home), budget, lineage) as log_attempt:
 
         def report_attempt(attempt: Attempt) -> None:
             log_attempt(attempt)

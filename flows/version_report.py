@@ -27,9 +27,9 @@ from training.evaluation.compare import (
 from training.evaluation.fairness import gaps
 from training.evaluation.slices import slices
 from training.models.ranker import importance
-from training.registry.mlflow_runs import FIGURES
 from training.registry.promotion_gate import Decision
-from training.registry.records import Origin
+from training.registry.records import FIGURES_FOLDER, Origin
+from training.registry.run_reader import read_learning, read_origin, read_predictions
 from training.report.assembly import (
     feature_table,
     measured_calibration,
@@ -83,8 +83,8 @@ def contents(
     from feature_repo.views.services import input_lineage
 
     test, store = data.test, tracking(home)
-    origin = store.origin(registered.version)
-    logged = scores_of(store.predictions(registered.version), test)
+    origin = read_origin(store, registered.version)
+    logged = scores_of(read_predictions(store, registered.version), test)
     ranker, seed = load_ranker(registered), origin.seed
     opponent = CHAMPION if CHAMPION in scores else evaluation.against_rule.other
     ours, theirs = scores[RANKER], scores[opponent]
@@ -109,7 +109,7 @@ def contents(
         influence=effects,
         examples=worked_examples(test, ours, ranker.explain, covered, seed),
         features=feature_table(lineage, effects.strength, gains, origin.settings.get("rising", "")),
-        learning=store.learning(registered.version),
+        learning=read_learning(store, registered.version),
     )
 
 
@@ -129,12 +129,12 @@ def _facts(registered: RegisteredVersion, data: ExperimentData, origin: Origin) 
 
 def _write(folder: Path, report: Report) -> Written:
     rendered = render(report)
-    (folder / FIGURES).mkdir(parents=True, exist_ok=True)
+    (folder / FIGURES_FOLDER).mkdir(parents=True, exist_ok=True)
     page = folder / "training_report.html"
     page.write_text(rendered.html, encoding="utf-8")
     figures = []
     for picture in rendered.pictures:
-        file = folder / FIGURES / f"{picture.name}.svg"
+        file = folder / FIGURES_FOLDER / f"{picture.name}.svg"
         file.write_text(picture.alone(), encoding="utf-8")
         figures.append(file)
     return Written(page, figures)

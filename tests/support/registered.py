@@ -12,17 +12,18 @@ from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
 from serving.models.mlflow_registry import MlflowRegistry
 from training.models.ranker import predict
 from training.registry.golden_rows import write_golden_rows
-from training.registry.mlflow_runs import Tracking
+from training.registry.mlflow_store import MlflowStore
 from training.registry.promotion_gate import Check, Decision
-from training.registry.records import Judgment, Lineage, TrainingRun
+from training.registry.records import GateRecord, Lineage, TrainingRun
+from training.registry.run_writer import log_run, record_gate
 
 PASSED = Decision((Check("rule", True, "It is better."),), "no_champion")
 FAILED = Decision((Check("rule", False, "It is worse."),), "worse")
 LINEAGE = Lineage(1, datetime(2018, 1, 1, tzinfo=UTC), "coupon_ranker_v1", None)
 
 
-def store(home: Path) -> Tracking:
-    return Tracking(f"sqlite:///{home / 'mlflow.db'}", home / "mlartifacts")
+def store(home: Path) -> MlflowStore:
+    return MlflowStore(f"sqlite:///{home / 'mlflow.db'}", home / "mlartifacts")
 
 
 def client(home: Path):
@@ -44,15 +45,15 @@ def fitted(seed: int = 7):
 
 def registered(home: Path, decision: Decision | None = PASSED, seed: int = 7) -> str:
     """A version with the gate's decision, or one whose training ended before the gate."""
-    tracking, model = store(home), fitted(seed)
+    model = fitted(seed)
     rows = np.random.default_rng(seed).random((9, len(RANKER_INPUTS)), dtype=np.float32)
     golden = write_golden_rows(partial(predict, model), rows, home / GOLDEN_FILE)
-    version = tracking.log(model, TrainingRun({}, LINEAGE, (golden,)))
+    version = log_run(store(home), model, TrainingRun({}, LINEAGE, (golden,)))
     if decision is not None:
-        found = MlflowRegistry(tracking.uri).read(version)
+        found = MlflowRegistry(store(home).uri).read(version)
         gate = "passed" if decision.passed else "failed"
         artifact = {"version": version, "sha256": found.sha256, "gate": gate}
-        tracking.judge(version, Judgment({}, decision, artifact))
+        record_gate(store(home), version, GateRecord({}, decision, artifact))
     return version
 
 

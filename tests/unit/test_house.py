@@ -163,10 +163,10 @@ SEAMS = {
         "serving/online/",
         "flows/materialize.py",
     },
-    "mlflow": {"training/registry/mlflow_runs.py", "serving/models/mlflow_registry.py"},
+    "mlflow": {"training/registry/", "serving/models/mlflow_registry.py"},
     "xgboost": {
         "training/models/ranker.py",
-        "training/registry/mlflow_runs.py",
+        "training/registry/run_writer.py",
         "serving/models/",
     },
     "optuna": {"training/studies/hyperparameters.py"},

@@ -1,4 +1,4 @@
-"""The gate: whether a new ranker is good enough to be shown to a reviewer. A pure decision."""
+"""The promotion gate: decides from measurements whether a new ranker is safe to promote."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ BETTER, NOT_WORSE, WORSE, NO_CHAMPION = "better", "not_worse", "worse", "no_cham
 
 @dataclass(frozen=True)
 class Gate:
-    """What a ranker has to reach, fixed before it is measured.
+    """The requirements of the gate, fixed before a ranker is measured.
 
-    ``metric`` is the primary metric, in which everything is compared by the paired 95% interval of
-    the difference. ``champion_margin`` is the loss to the champion that the interval has to rule
-    out. ``least_groups`` and ``least_slice_groups`` are the test groups with a redeemed coupon
-    below which an interval says little. ``latency_budget`` is in milliseconds for 100 candidates.
+    Models are compared in ``metric`` by the paired 95% interval of the difference. A loss of
+    ``champion_margin`` to the champion must lie below the interval. ``least_groups`` and
+    ``least_slice_groups`` are the fewest test groups with a redeemed coupon, of all groups and of a
+    slice. ``latency_budget`` is in milliseconds for 100 candidates.
     """
 
     metric: str = PRIMARY
@@ -26,13 +26,13 @@ class Gate:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What was measured of a registered version, all that the gate decides on.
+class Measurements:
+    """All measurements of a registered version that the gate decides on.
 
-    ``slices`` are beside what the version would replace: the champion, or the best plain rule
-    while there is none. ``frame_problem`` is why the training frame is invalid, or None.
-    ``differing`` of ``pairs`` test pairs have another score by the re-loaded model than the run
-    gave them. ``latency`` is the median time of scoring 100 candidates, in milliseconds.
+    ``slices`` compare it with its opponent: the champion, or the best plain rule without one.
+    ``frame_problem`` is None for a valid training frame. ``differing`` of ``pairs`` test pairs have
+    another score from the reloaded model than from the run. ``latency`` is the median time of
+    scoring 100 candidates, in milliseconds.
     """
 
     metric: str
@@ -47,7 +47,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Check:
-    """One thing the gate looked at, whether it held, and a sentence with the figures."""
+    """One requirement, its outcome, and a sentence with the numbers."""
 
     name: str
     held: bool
@@ -56,30 +56,30 @@ class Check:
 
 @dataclass(frozen=True)
 class Decision:
-    """What the gate looked at, and how the ranker stands to the champion."""
+    """The checks of the gate, and the verdict on the ranker against the champion."""
 
     checks: tuple[Check, ...]
     verdict: str
 
     @property
     def passed(self) -> bool:
-        """Whether the version is safe to promote: every check held."""
+        """True if every check held, so that the version is safe to promote."""
         return all(check.held for check in self.checks)
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """A sentence for every check."""
+        """The reasons of all checks, one or two sentences each."""
         return tuple(check.reason for check in self.checks)
 
 
-def decide(gate: Gate, measured: Measured) -> Decision:
-    """Hold what was measured against the gate; a version passes if every check holds.
+def decide(gate: Gate, measured: Measurements) -> Decision:
+    """Checks the measurements against the gate; a version passes if every check holds.
 
-    Raises ValueError if another metric was measured than the gate names.
+    Raises ValueError if the measured metric is not the gate's.
     """
     if measured.metric != gate.metric:
         raise ValueError(
-            f"Expected {gate.metric}, which the gate names, got {measured.metric}: measure that."
+            f"Expected measurements of {gate.metric}, got {measured.metric}: measure {gate.metric}."
         )
     checks = (
         _enough(gate, measured.against_rule),
@@ -106,8 +106,8 @@ def _enough(gate: Gate, measured: Comparison) -> Check:
     return Check(
         "enough groups",
         held,
-        f"{measured.groups} test groups with a redeemed coupon are "
-        f"{'enough' if held else 'too few'}: at least {gate.least_groups} are needed.",
+        f"The test has {measured.groups} groups with a redeemed coupon, which is "
+        f"{'enough' if held else 'too few'}: the gate needs at least {gate.least_groups}.",
     )
 
 
@@ -127,49 +127,63 @@ def _above(name: str, gate: Gate, measured: Comparison, bound: float) -> Check:
     return Check(
         name,
         held,
-        f"{gate.metric} is {measured.ranker_value:.4f}, of {measured.other} "
-        f"{measured.other_value:.4f}: a difference of {measured.difference:+.4f}, with 95% "
-        f"confidence from {measured.low:+.4f} to {measured.high:+.4f}; the lower bound is "
+        f"{gate.metric} of this version is {measured.ranker_value:.4f}, of {_other(measured)} "
+        f"{measured.other_value:.4f}. The difference is {measured.difference:+.4f}, with a 95% "
+        f"interval from {measured.low:+.4f} to {measured.high:+.4f}. The lower bound is "
         f"{'above' if held else 'not above'} {bound:+.4f}.",
     )
 
 
 def _slices(gate: Gate, slices: Sequence[SliceComparison]) -> Check:
-    """No slice falls: none of enough groups has an interval that lies below zero."""
+    """Fails if a slice with enough groups has an interval that lies below zero."""
     judged = [one for one in slices if one.groups >= gate.least_slice_groups]
-    fallen = [one for one in judged if one.against.high < 0]
-    said = [f"Of {len(judged)} slices with at least {gate.least_slice_groups} groups "]
-    said += ["none falls" if not fallen else f"{len(fallen)} fall: {_fallen(fallen)}"]
-    small = [f"{_named(one)} ({one.groups})" for one in slices if one not in judged]
-    said += [f"; not judged, for too few groups: {', '.join(small)}"] if small else []
-    return Check("no slice falls", not fallen, f"{''.join(said)}.")
-
-
-def _fallen(slices: Sequence[SliceComparison]) -> str:
-    return ", ".join(
-        f"{_named(one)} ({one.against.difference:+.4f} to {one.against.other}, at most "
-        f"{one.against.high:+.4f}, {one.groups} groups)"
-        for one in slices
+    worse = [
+        f"{_name(one)} ({against.difference:+.4f} against {_other(against)}, interval up to "
+        f"{against.high:+.4f}, {one.groups} groups)"
+        for one in judged
+        for against in [one.against]
+        if against is not None and against.high < 0
+    ]
+    count = f"{len(worse) or 'none'} {'are' if len(worse) > 1 else 'is'} worse with 95% confidence"
+    reason = (
+        f"Of the slices with at least {gate.least_slice_groups} groups ({len(judged)}), {count}"
     )
+    reason += f": {', '.join(worse)}." if worse else "."
+    small = [f"{_name(one)} ({one.groups})" for one in slices if one not in judged]
+    if small:
+        reason += f" Not judged, because they have too few groups: {', '.join(small)}."
+    return Check("no slice is worse", not worse, reason)
 
 
-def _named(one: SliceComparison) -> str:
+def _name(one: SliceComparison) -> str:
     return f"{one.slicing} {one.part}"
 
 
+def _other(measured: Comparison) -> str:
+    return measured.other.replace("_", " ")
+
+
 def _frame(problem: str | None) -> Check:
-    reason = "The training frame is valid." if problem is None else f"Invalid frame: {problem}"
+    reason = (
+        "The training frame is valid."
+        if problem is None
+        else f"The training frame is not valid. {problem}"
+    )
     return Check("valid training frame", problem is None, reason)
 
 
-def _reloaded(measured: Measured) -> Check:
-    held = measured.pairs > 0 and measured.differing == 0
+def _reloaded(measured: Measurements) -> Check:
+    name, pairs = "reloaded model gives the same scores", f"{measured.pairs:,} test pairs"
+    if measured.pairs == 0:
+        return Check(name, False, "The model loaded from the registry has scored no test pair.")
+    if measured.differing == 0:
+        reason = f"The model loaded from the registry gives all {pairs} the scores of its run."
+        return Check(name, True, reason)
     return Check(
-        "re-loaded model scores alike",
-        held,
-        f"The model, loaded again from the registry, scores {measured.differing:,} of "
-        f"{measured.pairs:,} test pairs other than its run did; "
-        f"{'as it should be' if held else 'all have to agree bit for bit'}.",
+        name,
+        False,
+        f"The model loaded from the registry gives {measured.differing:,} of {pairs} another "
+        "score than its run did. All scores must agree bit for bit.",
     )
 
 
@@ -178,6 +192,6 @@ def _fast(gate: Gate, latency: float) -> Check:
     return Check(
         "fast enough",
         held,
-        f"100 candidates are scored in {latency:.2f} ms (median), "
+        f"Scoring 100 candidates takes {latency:.2f} ms (median), which is "
         f"{'within' if held else 'over'} the budget of {gate.latency_budget:g} ms.",
     )

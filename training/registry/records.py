@@ -1,4 +1,4 @@
-"""What is kept of a training run and of the version that it registered."""
+"""The records of a training run and of its registered version."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,10 +11,17 @@ from feature_repo.names import SERVICE_TAG
 from training.registry.promotion_gate import Decision
 from training.studies.learning_curve import Point
 
+PREDICTIONS_FILE = "predictions.parquet"
+"""The artifact of a run with every model's scores of the test pairs."""
+LEARNING_FILE = "learning.json"
+"""The artifact of a run with its ``LearningRecord``."""
+FIGURES_FOLDER = "figures"
+"""The folder of the report's figures among the artifacts."""
+
 
 @dataclass(frozen=True)
 class Lineage:
-    """What a model was made from; ``git_commit`` is None outside a checkout."""
+    """The data and code that a model was made from; ``git_commit`` is None outside a checkout."""
 
     lake_version: int
     watermark: datetime
@@ -22,7 +29,7 @@ class Lineage:
     git_commit: str | None
 
     def tags(self) -> dict[str, str]:
-        """The lineage as MLflow tags; Feast's own link reads ``feast.feature_service``."""
+        """Returns the lineage as MLflow tags; Feast reads ``feast.feature_service``."""
         tags = {
             "lake_version": str(self.lake_version),
             "watermark": self.watermark.isoformat(),
@@ -34,7 +41,7 @@ class Lineage:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What is kept of a run before the gate: settings, lineage and files."""
+    """The record of a run before the gate: settings, lineage and files."""
 
     params: Mapping[str, Any]
     lineage: Lineage
@@ -42,29 +49,33 @@ class TrainingRun:
 
 
 @dataclass(frozen=True)
-class Learning:
-    """What only training can measure, kept for every later look at the version: the learning
-    curve, and why a baseline could not learn. What the others scored is with the predictions."""
+class LearningRecord:
+    """Results that only a training run can measure, kept for later reports of its version.
+
+    ``left_out`` maps each baseline that could not be fitted to the reason. The scores of the others
+    are in the predictions.
+    """
 
     curve: Sequence[Point]
     left_out: Mapping[str, str]
 
     def to_json(self) -> str:
+        """Serializes the record to JSON."""
         return json.dumps(asdict(self), indent=1)
 
     @classmethod
-    def from_json(cls, text: str) -> "Learning":
-        """What ``to_json`` wrote. Raises ValueError, KeyError or TypeError for other text."""
+    def from_json(cls, text: str) -> "LearningRecord":
+        """Reads the text of ``to_json``. Raises ValueError, KeyError or TypeError for others."""
         raw = json.loads(text)
         return cls(tuple(Point(**point) for point in raw["curve"]), raw["left_out"])
 
 
 @dataclass(frozen=True)
-class Judgment:
-    """What the gate adds to a version: metrics of every model, decision, artifact and files.
+class GateRecord:
+    """The gate's record of a version: metrics of every model, decision, artifact and files.
 
-    ``artifact`` is what the decision was made on, as plain data for JSON. ``figures`` are files
-    that stand in a folder of that name.
+    ``artifact`` has the measurements behind the decision, as plain data for JSON. ``figures`` are
+    files for the folder ``FIGURES_FOLDER``.
     """
 
     table: Mapping[str, Mapping[str, float]]
@@ -76,7 +87,7 @@ class Judgment:
 
 @dataclass(frozen=True)
 class Origin:
-    """What a version was made of, to measure or to make it again; ``settings`` are its ranker's."""
+    """The data and ranker settings of a version, to measure it or to train it again."""
 
     lake_version: int
     test_start: str

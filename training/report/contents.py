@@ -9,7 +9,7 @@ from training.data.frame import RankingFrame, groups
 from training.evaluation.compare import Evaluation, LeaderboardEntry, SliceComparison
 from training.evaluation.fairness import Gap
 from training.registry.promotion_gate import Decision
-from training.registry.records import Learning
+from training.registry.records import LearningRecord
 from training.studies.influence import Influence
 
 LIMITS: tuple[str, ...] = (
@@ -111,7 +111,7 @@ class Report:
     influence: Influence
     examples: Sequence[WorkedExample]
     features: Sequence[Feature]
-    learning: Learning | None
+    learning: LearningRecord | None
     limits: Sequence[str] = LIMITS
 
 

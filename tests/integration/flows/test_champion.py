@@ -21,7 +21,7 @@ from tests.support.registered import (
     tag,
     tamper,
 )
-from training.registry.mlflow_runs import TrackingError
+from training.registry.mlflow_store import TrackingError
 
 
 @pytest.fixture(scope="module")

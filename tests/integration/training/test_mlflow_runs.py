@@ -1,4 +1,4 @@
-"""The tracking against a real MLflow store of its own."""
+"""Writing and reading runs with a real MLflow store."""
 
 import json
 import os
@@ -17,12 +17,14 @@ from feature_repo.names import CHALLENGER, RANKER_MODEL
 from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
 from serving.models.mlflow_registry import MlflowRegistry, load_ranker
 from training.models.ranker import RankerConfig
-from training.registry.mlflow_runs import Tracking, TrackingError
+from training.registry.mlflow_store import MlflowStore, TrackingError
 from training.registry.promotion_gate import Check, Decision
-from training.registry.records import Judgment, Lineage, Origin, TrainingRun
+from training.registry.records import GateRecord, Lineage, Origin, TrainingRun
+from training.registry.run_reader import read_origin, read_predictions, require_version
+from training.registry.run_writer import log_run, record_gate, search_run, set_champion
 from training.studies.hyperparameters import Attempt
 
-# Warnings of MLflow's own import and of its libraries are not ours to mend.
+# MLflow and its libraries warn at import; this project cannot fix those warnings.
 pytestmark = pytest.mark.filterwarnings("default")
 
 LINEAGE = Lineage(3, datetime(2018, 1, 1, tzinfo=UTC), "coupon_ranker_v1", "abc123")
@@ -49,29 +51,29 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def store(home, model):
-    """Version 1 passed the gate, version 2 did not, and version 3 never came to it."""
-    tracking = Tracking(f"sqlite:///{home / 'mlflow.db'}", home / "mlartifacts")
+    """Version 1 passed the gate, version 2 failed, and version 3 has no decision."""
+    tracking = MlflowStore(f"sqlite:///{home / 'mlflow.db'}", home / "mlartifacts")
     report, scores = home / "report.html", home / "predictions.parquet"
     report.write_text("<html></html>")
     pq.write_table(pa.table({"score": [0.5, 0.25]}), scores)
-    versions = [tracking.log(model, TrainingRun(PARAMS, LINEAGE, (scores,))) for _ in range(3)]
+    versions = [log_run(tracking, model, TrainingRun(PARAMS, LINEAGE, (scores,))) for _ in range(3)]
     for version, decision in zip(versions, (PASSED, FAILED), strict=False):
-        tracking.judge(version, Judgment(TABLE, decision, {"version": version}, (report,)))
+        record_gate(tracking, version, GateRecord(TABLE, decision, {"version": version}, (report,)))
     return tracking, versions
 
 
-def _client(tracking: Tracking):
+def _client(tracking: MlflowStore):
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=tracking.uri, registry_uri=tracking.uri)
 
 
-def _run(tracking: Tracking, version: str):
+def _run(tracking: MlflowStore, version: str):
     client = _client(tracking)
     return client.get_run(client.get_model_version(RANKER_MODEL, version).run_id)
 
 
-def test_run_keeps_params_metrics_and_lineage(store):
+def test_run_has_params_metrics_and_lineage(store):
     tracking, (version, *_) = store
     data = _run(tracking, version).data
     assert data.params == {name: str(value) for name, value in PARAMS.items()}
@@ -81,7 +83,7 @@ def test_run_keeps_params_metrics_and_lineage(store):
     assert data.tags["lake_version"] == "3"
 
 
-def test_run_keeps_the_report_and_the_gate_as_files(store):
+def test_run_has_the_report_and_the_gate_as_files(store):
     tracking, (version, *_) = store
     folder = Path(_run(tracking, version).info.artifact_uri.removeprefix("file://"))
     assert (folder / "report.html").exists()
@@ -89,7 +91,7 @@ def test_run_keeps_the_report_and_the_gate_as_files(store):
     assert folder.is_relative_to(tracking.artifact_root)
 
 
-def test_version_carries_both_answers_and_their_reason(store):
+def test_version_has_gate_verdict_and_reason_as_tags(store):
     tracking, versions = store
     first, second, third = (
         _client(tracking).get_model_version(RANKER_MODEL, v).tags for v in versions
@@ -107,12 +109,12 @@ def test_only_the_version_that_passed_is_challenger(store):
     assert str(aliases[CHALLENGER]) == first
 
 
-def test_challenger_that_fails_the_repeated_gate_is_challenger_no_more(store):
+def test_challenger_that_fails_the_repeated_gate_loses_the_alias(store):
     tracking, (first, *_) = store
-    tracking.judge(first, Judgment(TABLE, FAILED, {"version": first, "again": True}))
+    record_gate(tracking, first, GateRecord(TABLE, FAILED, {"version": first, "again": True}))
     assert not _client(tracking).get_registered_model(RANKER_MODEL).aliases
     assert _client(tracking).get_model_version(RANKER_MODEL, first).tags["gate"] == "failed"
-    tracking.judge(first, Judgment(TABLE, PASSED, {"version": first}))
+    record_gate(tracking, first, GateRecord(TABLE, PASSED, {"version": first}))
     assert CHALLENGER in _client(tracking).get_registered_model(RANKER_MODEL).aliases
 
 
@@ -123,21 +125,21 @@ def test_version_in_the_registry_scores_as_the_logged_model(store, model):
     np.testing.assert_array_equal(loaded.inplace_predict(rows), model.inplace_predict(rows))
 
 
-def test_version_knows_what_it_was_measured_on(store):
+def test_origin_of_a_version_has_its_data_and_settings(store):
     tracking, (version, *_) = store
     settings = {name: str(value) for name, value in PARAMS.items() if name != "test_start"}
     commit = LINEAGE.git_commit
-    assert tracking.origin(version) == Origin(3, PARAMS["test_start"], 7, commit, settings)
-    assert tracking.predictions(version)["score"].to_pylist() == [0.5, 0.25]
+    assert read_origin(tracking, version) == Origin(3, PARAMS["test_start"], 7, commit, settings)
+    assert read_predictions(tracking, version)["score"].to_pylist() == [0.5, 0.25]
 
 
-def test_search_keeps_every_attempt_in_a_run_below_its_own(store):
+def test_search_logs_every_attempt_in_a_nested_run(store):
     tracking, _ = store
     attempts = [
         Attempt(0, RankerConfig(), (0.25, 0.75), 0.5, False),
         Attempt(1, RankerConfig(max_depth=2), (0.125,), 0.125, True),
     ]
-    with tracking.searching({"trials": 2}, LINEAGE) as keep:
+    with search_run(tracking, {"trials": 2}, LINEAGE) as keep:
         for attempt in attempts:
             keep(attempt)
     client = _client(tracking)
@@ -153,24 +155,24 @@ def test_search_keeps_every_attempt_in_a_run_below_its_own(store):
     assert [(one.step, one.value) for one in steps] == [(0, 0.25), (1, 0.75)]
 
 
-def test_crown_keeps_the_reason_and_who_decided(store):
+def test_champion_has_the_reason_and_the_person_as_tags(store):
     tracking, (version, *_) = store
-    tracking.crown(version, "demo", "ada")
+    set_champion(tracking, version, "demo", "ada")
     client = _client(tracking)
     assert str(client.get_registered_model(RANKER_MODEL).aliases["champion"]) == version
     tags = client.get_model_version(RANKER_MODEL, version).tags
     assert (tags["promotion_reason"], tags["promoted_by"]) == ("demo", "ada")
 
 
-def test_unknown_version_says_which_there_are(store):
+def test_error_for_an_unknown_version_lists_all_versions(store):
     tracking, _ = store
-    for asked in (tracking.require, tracking.origin, tracking.predictions):
+    for read in (require_version, read_origin, read_predictions):
         with pytest.raises(TrackingError, match="has no version 99: it has 1, 2, 3"):
-            asked("99")
+            read(tracking, "99")
 
 
-def test_version_of_another_maker_cannot_be_measured_again(store, model):
+def test_version_without_a_training_run_has_no_origin(store, model):
     tracking, _ = store
-    version = tracking.log(model, TrainingRun({}, LINEAGE))
+    version = log_run(tracking, model, TrainingRun({}, LINEAGE))
     with pytest.raises(TrackingError, match="lake_version, test_start and seed, got none"):
-        tracking.origin(version)
+        read_origin(tracking, version)

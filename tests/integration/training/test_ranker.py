@@ -12,7 +12,7 @@ from training.evaluation import group_metrics
 from training.evaluation.compare import evaluate, predictions_table
 from training.models.baselines import rule_scores
 from training.models.ranker import RankerConfig, RankerError, fit, importance, informative, predict
-from training.registry.promotion_gate import Gate, Measured, decide
+from training.registry.promotion_gate import Gate, Measurements, decide
 
 CONFIG = RankerConfig(
     n_estimators=40, learning_rate=0.3, min_child_weight=0.1, reg_lambda=1.0, nthread=1
@@ -39,7 +39,7 @@ def _shuffled(frame):
 
 def _measured(found):
     """Measurements of a version without any other fault."""
-    return Measured("ndcg@10", found.against_rule, None, (), None, 0, len(TEST), 1.0)
+    return Measurements("ndcg@10", found.against_rule, None, (), None, 0, len(TEST), 1.0)
 
 
 def test_ranker_learns_a_planted_signal_and_passes_the_gate(model):

@@ -12,7 +12,7 @@ from training.data.purchase_matrix import PurchaseMatrix
 from training.evaluation.compare import RANKER
 from training.models.baselines import PLAIN_RULES
 from training.models.ranker import RankerConfig, fit, predict
-from training.registry.records import Learning
+from training.registry.records import LearningRecord
 from training.studies.backtest import Fold
 from training.studies.contenders import REFRESHES, contenders, score_baselines
 from training.studies.learning_curve import DRAWS, SHARES, learning_curve
@@ -115,5 +115,5 @@ def test_share_without_an_order_to_learn_has_no_value():
 
 
 def test_learning_is_unchanged_by_json(curve):
-    kept = Learning(curve, {"content": "no words"})
-    assert Learning.from_json(kept.to_json()) == kept
+    kept = LearningRecord(curve, {"content": "no words"})
+    assert LearningRecord.from_json(kept.to_json()) == kept

@@ -1,16 +1,16 @@
-"""The gate: what passes, what fails, and that every reason has its figures."""
+"""The promotion gate: every requirement, its limits, and the sentence with its numbers."""
 
 from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
 from training.evaluation.compare import Comparison, SliceComparison
-from training.registry.promotion_gate import Gate, Measured, decide
+from training.registry.promotion_gate import Gate, Measurements, decide
 
 BETTER = Comparison("own_purchases", 0.52, 0.50, 0.02, 0.005, 0.035, 297, 200)
 LEVEL = Comparison("champion", 0.52, 0.52, 0.0, 0.0, 0.0, 297, 200)
 SLICE = SliceComparison("history", "cold", 80, replace(BETTER, low=-0.01, groups=80))
-GOOD = Measured("ndcg@10", BETTER, None, (SLICE,), None, 0, 5000, 1.2)
+GOOD = Measurements("ndcg@10", BETTER, None, (SLICE,), None, 0, 5000, 1.2)
 
 
 def _slice(groups=80, low=-0.05, high=0.02):
@@ -18,7 +18,7 @@ def _slice(groups=80, low=-0.05, high=0.02):
 
 
 def _fails_alone(name, **changes):
-    """The reason of the one check that does not hold."""
+    """Asserts that only this check fails, and returns its reason."""
     decision = decide(Gate(), replace(GOOD, **changes))
     assert not decision.passed
     failed = [check for check in decision.checks if not check.held]
@@ -26,79 +26,86 @@ def _fails_alone(name, **changes):
     return failed[0].reason
 
 
-def test_ranker_surely_better_than_the_rule_passes_while_there_is_no_champion():
+def test_ranker_better_than_the_rule_passes_without_a_champion():
     decision = decide(Gate(), GOOD)
     assert (decision.passed, decision.verdict) == (True, "no_champion")
 
 
-def test_gate_cannot_be_changed_once_it_is_stated():
+def test_gate_is_immutable():
     with pytest.raises(FrozenInstanceError):
         Gate().champion_margin = 1.0
 
 
-def test_primary_metric_is_named_in_advance_and_no_other_is_judged():
-    with pytest.raises(ValueError, match="Expected ndcg@10.*got mrr"):
+def test_measurements_of_another_metric_are_refused():
+    with pytest.raises(ValueError, match="Expected measurements of ndcg@10, got mrr"):
         decide(Gate(), replace(GOOD, metric="mrr"))
 
 
-def test_too_few_groups_fail_however_good_the_ranker_is():
+def test_too_few_groups_fail_even_for_a_good_ranker():
     few = replace(BETTER, difference=0.4, low=0.3, groups=99)
     assert _fails_alone("enough groups", against_rule=few) == (
-        "99 test groups with a redeemed coupon are too few: at least 100 are needed."
+        "The test has 99 groups with a redeemed coupon, which is too few: the gate needs at least "
+        "100."
     )
 
 
 @pytest.mark.parametrize("low", [0.0, -0.0001, -0.2])
-def test_ranker_that_may_be_level_with_the_rule_fails_though_its_mean_is_above(low):
+def test_ranker_whose_interval_includes_the_rule_fails_with_a_higher_mean(low):
     reason = _fails_alone("better than the best plain rule", against_rule=replace(BETTER, low=low))
-    assert f"from {low:+.4f} to +0.0350; the lower bound is not above +0.0000" in reason
+    assert f"from {low:+.4f} to +0.0350. The lower bound is not above +0.0000." in reason
 
 
-def test_ranker_that_may_lose_the_margin_to_the_champion_fails():
+def test_ranker_whose_interval_includes_the_margin_to_the_champion_fails():
     worse = replace(LEVEL, difference=-0.004, low=-0.01, high=0.012)
     assert _fails_alone("no worse than the champion", against_champion=worse).endswith(
-        "a difference of -0.0040, with 95% confidence from -0.0100 to +0.0120; the lower bound is "
-        "not above -0.0100."
+        "The difference is -0.0040, with a 95% interval from -0.0100 to +0.0120. The lower bound "
+        "is not above -0.0100."
     )
 
 
-def test_slice_that_surely_falls_fails_the_gate_and_is_named():
-    reason = _fails_alone("no slice falls", slices=(SLICE, _slice(low=-0.2, high=-0.0001)))
-    assert "1 fall: history cold (+0.0200 to own_purchases, at most -0.0001, 80 groups)" in reason
+def test_slice_that_is_worse_fails_the_gate_and_is_named():
+    reason = _fails_alone("no slice is worse", slices=(SLICE, _slice(low=-0.2, high=-0.0001)))
+    assert reason == (
+        "Of the slices with at least 30 groups (2), 1 is worse with 95% confidence: history cold "
+        "(+0.0200 against own purchases, interval up to -0.0001, 80 groups)."
+    )
 
 
-def test_slice_whose_interval_reaches_zero_does_not_fall():
+def test_slice_whose_interval_reaches_zero_passes():
     assert decide(Gate(), replace(GOOD, slices=(_slice(low=-0.2, high=0.0),))).passed
 
 
-def test_slice_of_too_few_groups_is_named_as_not_judged_even_if_it_falls():
+def test_slice_with_too_few_groups_is_named_as_not_judged():
     small = _slice(groups=29, low=-0.2, high=-0.1)
     empty = SliceComparison("age", "unknown", 0, None)
     decision = decide(Gate(), replace(GOOD, slices=(SLICE, small, empty)))
     assert decision.passed
-    (said,) = (check.reason for check in decision.checks if check.name == "no slice falls")
-    assert said == (
-        "Of 1 slices with at least 30 groups none falls; not judged, for too few groups: "
-        "history cold (29), age unknown (0)."
+    (reason,) = (check.reason for check in decision.checks if check.name == "no slice is worse")
+    assert reason == (
+        "Of the slices with at least 30 groups (1), none is worse with 95% confidence. Not judged, "
+        "because they have too few groups: history cold (29), age unknown (0)."
     )
     assert not decide(Gate(least_slice_groups=29), replace(GOOD, slices=(small,))).passed
 
 
 def test_invalid_training_frame_fails_with_its_problem():
     reason = _fails_alone("valid training frame", frame_problem="Expected pairs, got none.")
-    assert reason == "Invalid frame: Expected pairs, got none."
+    assert reason == "The training frame is not valid. Expected pairs, got none."
 
 
-def test_one_pair_that_the_re_loaded_model_scores_otherwise_fails():
-    assert "1 of 5,000 test pairs" in _fails_alone("re-loaded model scores alike", differing=1)
+def test_one_pair_with_another_score_from_the_reloaded_model_fails():
+    reason = _fails_alone("reloaded model gives the same scores", differing=1)
+    assert "gives 1 of 5,000 test pairs another score" in reason
 
 
-def test_re_loaded_model_that_scored_nothing_fails():
-    _fails_alone("re-loaded model scores alike", pairs=0)
+def test_reloaded_model_that_scored_no_pair_fails():
+    assert "has scored no test pair" in _fails_alone(
+        "reloaded model gives the same scores", pairs=0
+    )
 
 
 def test_model_over_the_latency_budget_fails():
-    assert "10.01 ms (median), over" in _fails_alone("fast enough", latency=10.01)
+    assert "10.01 ms (median), which is over" in _fails_alone("fast enough", latency=10.01)
     assert decide(Gate(), replace(GOOD, latency=10.0)).passed
     assert not decide(Gate(latency_budget=1.0), GOOD).passed
 
@@ -113,7 +120,7 @@ def test_model_over_the_latency_budget_fails():
         (-0.3, "worse", False),
     ],
 )
-def test_verdict_goes_by_the_lower_bound_against_the_champion(low, verdict, passed):
+def test_verdict_depends_on_the_lower_bound_against_the_champion(low, verdict, passed):
     decision = decide(Gate(), replace(GOOD, against_champion=replace(LEVEL, low=low, high=0.02)))
     assert (decision.verdict, decision.passed) == (verdict, passed)
 
@@ -129,7 +136,7 @@ def test_version_better_than_the_champion_fails_if_it_is_not_safe():
     assert (decision.passed, decision.verdict) == (False, "better")
 
 
-def test_gate_gives_a_sentence_for_everything_it_looked_at():
+def test_every_check_has_its_own_reason():
     reasons = decide(Gate(), GOOD).reasons
     assert len(reasons) == len(set(reasons)) == 7
     assert all(reason.endswith(".") for reason in reasons)

@@ -17,7 +17,7 @@ from training.evaluation.compare import Comparison, Evaluation, LeaderboardEntry
 from training.evaluation.fairness import Gap
 from training.evaluation.group_metrics import all_metrics, ranked
 from training.registry.promotion_gate import Check, Decision
-from training.registry.records import Learning
+from training.registry.records import LearningRecord
 from training.report.contents import (
     Calibration,
     ExampleCoupon,
@@ -133,7 +133,7 @@ def _report(passed=True) -> Report:
                     "own_purchases", True, 0.75, 0.5),
             Feature("age_min", "user_demographics", "age_min, in years.", "household", False, 0, 0),
         ],
-        learning=Learning(
+        learning=LearningRecord(
             (Point(0.125, 0, 10, 30, 0.2), Point(1.0, 0, 80, 240, 0.25)),
             {"content": "empty vocabulary"},
         ),
