@@ -6,6 +6,7 @@ from feast import FeatureStore
 from feast.infra.registry.file import FileRegistryStore
 from feast.repo_config import RegistryConfig
 
+from feature_repo.feast_internals import registry_file
 from feature_repo.home import resolve_home
 
 
@@ -13,15 +14,16 @@ class HomeRegistryStore(FileRegistryStore):
     """Feast's registry file; its configured ``path`` is ``${CLIPWISE_HOME}/<name>``."""
 
     def __init__(self, registry_config: RegistryConfig, repo_path: Path):
-        super().__init__(registry_config, repo_path)
         configured, name = registry_config.path.rsplit("/", 1)
-        self._filepath = resolve_home(configured, repo_path) / name
-        self._filepath.parent.mkdir(parents=True, exist_ok=True)
+        self._file = resolve_home(configured, repo_path) / name
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        absolute = registry_config.model_copy(update={"path": str(self._file)})
+        super().__init__(absolute, repo_path)
 
     def file_version(self) -> tuple[int, ...] | None:
         """Returns inode, time of change and size, which differ after each write; None: no file."""
         try:
-            found = self._filepath.stat()
+            found = self._file.stat()
         except FileNotFoundError:
             return None
         return found.st_ino, found.st_mtime_ns, found.st_size
@@ -32,5 +34,5 @@ def registry_version(store: FeatureStore) -> tuple[int, ...] | None:
 
     A caller must treat a registry without a version as changed.
     """
-    file = getattr(store.registry, "_registry_store", None)
+    file = registry_file(store)
     return file.file_version() if isinstance(file, HomeRegistryStore) else None
