@@ -1,9 +1,11 @@
-"""The entity rows of a query: a data frame or SQL, read with their instants in UTC microseconds."""
+"""Entity rows of a query: a data frame or SQL, with instants as UTC microseconds."""
+
+from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -12,12 +14,15 @@ from feast.infra.offline_stores.offline_utils import infer_event_timestamp_from_
 
 from feature_repo.offline.errors import PointInTimeError, duckdb_errors
 
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
 
 @dataclass(frozen=True)
 class EntityRows:
-    """Rows to answer, one each: ``table`` holds a frame's rows, else ``sql`` gives them.
+    """Entity rows of a query: ``table`` has the rows of a data frame, else ``sql`` selects them.
 
-    ``columns`` come back as they came; ``time`` is the one that holds the instants.
+    The result has ``columns`` unchanged. ``time`` is the column of the instants.
     """
 
     columns: tuple[str, ...]
@@ -27,13 +32,13 @@ class EntityRows:
 
     @property
     def count(self) -> int | None:
-        """How many there are, where that is known beforehand."""
+        """Number of rows; None for SQL, which has not run yet."""
         return None if self.table is None else self.table.num_rows
 
-    def blocks(self, connection: Any, size: int) -> Iterator[pa.Table]:
-        """The rows in their order, at most ``size`` at once, at least one block; SQL is streamed.
+    def blocks(self, connection: DuckDBPyConnection, size: int) -> Iterator[pa.Table]:
+        """Yields the rows in their order, at most ``size`` at once and at least one block.
 
-        Instants are instants even where they came as text, as in Feast.
+        SQL is streamed. As in Feast, instants given as text become instants.
         """
         if self.table is not None:
             starts = range(0, max(self.table.num_rows, 1), size)
@@ -41,37 +46,39 @@ class EntityRows:
             return
         with duckdb_errors("The SQL for the entity rows"):
             reader = connection.sql(self.sql).to_arrow_reader(size)
-            parts = _gathered(reader, size)
+            parts = _gather(reader, size)
             first = next(parts, None)
         yield self._timed(reader.schema.empty_table() if first is None else first)
         del first
         yield from map(self._timed, parts)
 
-    def land(self, connection: Any, block: pa.Table, before: int, strict: bool) -> None:
-        """Make ``entities`` of a block on a connection: its columns, ``_row`` from 0 and ``_at``.
+    def register(
+        self, connection: DuckDBPyConnection, block: pa.Table, before: int, strict: bool
+    ) -> None:
+        """Registers a block as ``entities``: its columns, ``_row`` from 0 and ``_at``.
 
-        A ``_at`` between two microseconds is moved so that it sees the same rows.
-        Raises PointInTimeError if a row has no instant; ``before`` counts the rows of earlier ones.
+        A ``_at`` between two microseconds is rounded so that it sees the same rows. ``before`` is
+        the number of rows in earlier blocks. Raises PointInTimeError if a row has no instant.
         """
         moments = instants(block, self.time, strict)
         if moments.null_count:
             row = before + moments.is_null().index(True).as_py()
             raise PointInTimeError(
                 f"Expected an instant in {self.time} of every entity row, but row {row} (from 0) "
-                "has none; give it one or leave the row out."
+                "has none; add one or leave the row out."
             )
         rows = block.append_column("_row", pa.array(np.arange(block.num_rows)))
         connection.register("entities", rows.append_column("_at", moments))
 
-    def span(self, connection: Any) -> tuple[datetime | None, datetime | None]:
-        """The earliest and the latest instant, UTC."""
+    def span(self, connection: DuckDBPyConnection) -> tuple[datetime | None, datetime | None]:
+        """Returns the earliest and the latest instant, UTC; None if there are no rows."""
         if self.table is not None:
             connection.register("spanned", pa.table({"at": instants(self.table, self.time, False)}))
             source, column = "spanned", '"at"'
         else:
             source, column = f"({self.sql})", f'CAST("{self.time}" AS TIMESTAMPTZ)'
         [ends] = connection.execute(f"SELECT min({column}), max({column}) FROM {source}").fetchall()
-        return ends
+        return ends[0], ends[1]
 
     def _timed(self, block: pa.Table) -> pa.Table:
         if pa.types.is_timestamp(block.schema.field(self.time).type):
@@ -80,9 +87,10 @@ class EntityRows:
         return block.set_column(self.columns.index(self.time), self.time, moments)
 
 
-def _gathered(reader: pa.RecordBatchReader, size: int) -> Iterator[pa.Table]:
-    """Tables of at most ``size`` rows, each of as many batches as that takes: they are smaller."""
-    parts, rows = [], 0
+def _gather(reader: pa.RecordBatchReader, size: int) -> Iterator[pa.Table]:
+    """Yields tables of at most ``size`` rows, each of several batches of the reader."""
+    parts: list[pa.RecordBatch] = []
+    rows = 0
     for batch in reader:
         if parts and rows + batch.num_rows > size:
             yield pa.Table.from_batches(parts)
@@ -94,14 +102,17 @@ def _gathered(reader: pa.RecordBatchReader, size: int) -> Iterator[pa.Table]:
 
 
 def instants(block: pa.Table, time: str, strict: bool) -> pa.Array:
-    """A column's instants in UTC microseconds; those in between go up if ``strict``, else down.
+    """Returns a column's instants in UTC microseconds.
 
-    Raises PointInTimeError for what is no instant.
+    Nanoseconds are rounded up if ``strict``, else down. Raises PointInTimeError for a value that
+    is no instant.
     """
     column = block[time]
-    text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
     try:
-        moments = pd.to_datetime(column.to_pandas(), utc=True, format="ISO8601" if text else None)
+        moments = pd.to_datetime(
+            column.to_pandas(), utc=True, format="ISO8601" if is_text else None
+        )
     except (ValueError, TypeError) as error:
         raise PointInTimeError(
             f"Expected instants in the column {time} of the entity rows, got {error}."
@@ -111,8 +122,8 @@ def instants(block: pa.Table, time: str, strict: bool) -> pa.Array:
     return pa.array(moments.astype("datetime64[us, UTC]"), pa.timestamp("us", "UTC"))
 
 
-def entity_rows(entity_df: pd.DataFrame | str | None, connection: Any) -> EntityRows:
-    """The entity rows of a data frame, or of a SQL query that DuckDB answers.
+def entity_rows(entity_df: pd.DataFrame | str | None, connection: DuckDBPyConnection) -> EntityRows:
+    """Reads entity rows from a data frame, or from a SQL query that DuckDB runs.
 
     Raises PointInTimeError if there are none, or if the columns cannot be read.
     """
@@ -123,7 +134,7 @@ def entity_rows(entity_df: pd.DataFrame | str | None, connection: Any) -> Entity
     if isinstance(entity_df, str):
         with duckdb_errors("The SQL for the entity rows"):
             sample = connection.sql(f"SELECT * FROM ({entity_df}) LIMIT 0").df()
-        return EntityRows(*_named(sample), sql=entity_df)
+        return EntityRows(*_columns_and_time(sample), sql=entity_df)
     try:
         table = pa.Table.from_pandas(entity_df, preserve_index=False)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
@@ -131,18 +142,18 @@ def entity_rows(entity_df: pd.DataFrame | str | None, connection: Any) -> Entity
             f"Expected one type in each column of the entity rows, but {'; '.join(error.args)}; "
             "convert that column first."
         ) from error
-    return EntityRows(*_named(entity_df), table=table.replace_schema_metadata(None))
+    return EntityRows(*_columns_and_time(entity_df), table=table.replace_schema_metadata(None))
 
 
-def _named(frame: pd.DataFrame) -> tuple[tuple[str, ...], str]:
+def _columns_and_time(frame: pd.DataFrame) -> tuple[tuple[str, ...], str]:
     schema = dict(zip(frame.columns, frame.dtypes, strict=True))
     return tuple(frame.columns), infer_event_timestamp_from_entity_df(schema)
 
 
-def refuse_other_ids(schema: pa.Schema, keys: Sequence[str]) -> None:
-    """Refuse ids of the lake that are neither text nor whole numbers. Raises PointInTimeError.
+def refuse_unfit_ids(schema: pa.Schema, keys: Sequence[str]) -> None:
+    """Raises PointInTimeError for ids of the lake that are neither text nor whole numbers.
 
-    The lake's ids are text; those of a whole number have one spelling, others do not.
+    The lake's ids are text. A whole number has one spelling; a number of another type does not.
     """
     for key in keys:
         kind = schema.field(key).type

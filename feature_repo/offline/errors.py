@@ -9,16 +9,16 @@ from feature_repo.lake.state import LakeError
 
 
 class PointInTimeError(Exception):
-    """A query cannot be answered as of an instant; the message says what to do."""
+    """A query that cannot be answered as of an instant; the message names the remedy."""
 
 
 class BeyondWatermark(LakeError, ClickException):
-    """An instant that the lake does not know yet; the feast command prints it as one sentence."""
+    """An instant after the lake's watermark; the feast command prints it as one sentence."""
 
 
 @contextmanager
 def duckdb_errors(subject: str) -> Iterator[None]:
-    """Raises PointInTimeError, naming the subject, for what DuckDB cannot do."""
+    """Turns DuckDB's errors into PointInTimeError, with the subject in the message."""
     import duckdb
 
     try:

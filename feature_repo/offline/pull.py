@@ -1,22 +1,22 @@
-"""Pulls a source's rows, the newest an entity or all of them."""
+"""Pulls a source's rows: the newest of each entity, or all of them."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pyarrow as pa
-from feast.data_source import DataSource
 from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
+from feast.infra.offline_stores.file_source import FileSource
 from feast.repo_config import RepoConfig
 
 from feature_repo.offline.errors import BeyondWatermark
 from feature_repo.offline.lake_session import lake_state
-from feature_repo.offline.query import Query, in_lake, instant_of, learned_of, newest_of_ties
+from feature_repo.offline.query import Query, instant_of, is_in_lake, learned_of, newest_of_ties
 from feature_repo.publication.queries import ASSEMBLED
 
 
 def pull(
     config: RepoConfig,
-    source: DataSource,
+    source: FileSource,
     columns: Sequence[str],
     timestamp_field: str,
     start: datetime | None,
@@ -24,51 +24,51 @@ def pull(
     keys: Sequence[str],
     newest: bool,
 ) -> pa.Table:
-    """The rows of a source in ``[start, end)``, or the ``newest`` of each key, in their order.
+    """Returns the rows of a source in ``[start, end)``, or the ``newest`` of each key, by key.
 
-    In one piece, because Feast's engine writes the first piece of a table alone.
+    The table is in one chunk, because Feast's engine writes only the first chunk.
     """
     with Query.open(config, [source]) as query:
         where = f" WHERE {_within(query, source, timestamp_field, start, end)}"
         happened = f'{instant_of(timestamp_field)} AS "{timestamp_field}"'
         rows = f"SELECT * REPLACE ({happened}) FROM {query.rows(source)}{where}"
-        name = query.view(source)
+        name = query.view_name(source)
         if newest:
             rows = _newest(query, source, rows, timestamp_field, keys, columns)
         if name in ASSEMBLED:
-            wanted = f'SELECT user_id, epoch_us(event_timestamp) AS "at" FROM ({rows})'
-            rows = f"SELECT * FROM {query.assembled(name, wanted, 'pulled')}"
-        picked = ", ".join(f'"{column}"' for column in dict.fromkeys(columns))
+            requested = f'SELECT user_id, epoch_us(event_timestamp) AS "at" FROM ({rows})'
+            rows = f"SELECT * FROM {query.assemble(name, requested, 'pulled')}"
+        selected = ", ".join(f'"{column}"' for column in dict.fromkeys(columns))
         if not keys:
-            picked += f", '{DUMMY_ENTITY_VAL}' AS \"{DUMMY_ENTITY_ID}\""
-        # Neighbors are written faster, by SQLite above all.
+            selected += f", '{DUMMY_ENTITY_VAL}' AS \"{DUMMY_ENTITY_ID}\""
+        # Online stores write neighboring keys faster, SQLite above all.
         order = ", ".join(f'"{key}"' for key in keys)
-        sql = f"SELECT {picked} FROM ({rows}){f' ORDER BY {order}' if order else ''}"
+        sql = f"SELECT {selected} FROM ({rows}){f' ORDER BY {order}' if order else ''}"
         return query.connection.sql(sql).to_arrow_table().combine_chunks()
 
 
 def _newest(
     query: Query,
-    source: DataSource,
+    source: FileSource,
     rows: str,
     timestamp_field: str,
     keys: Sequence[str],
     columns: Sequence[str],
 ) -> str:
-    """The newest of ``rows`` for each key, found by keys and instants alone."""
-    make = query.connection.execute
+    """Returns SQL for the newest of ``rows`` of each key, found by keys and instants alone."""
     instants = [timestamp_field, *filter(None, [source.created_timestamp_column])]
     narrow = ", ".join(f'"{name}"' for name in (*keys, *instants))
     by = ", ".join(f'"{key}"' for key in keys)
     order = [instant_of(timestamp_field)]
     order += [learned_of(source)] if source.created_timestamp_column else []
-    make(
+    query.connection.execute(
         f"CREATE TEMP TABLE newest AS SELECT {narrow} FROM ({rows}) QUALIFY row_number() OVER "
         f"({f'PARTITION BY {by} ' if keys else ''}ORDER BY {' DESC, '.join(order)} DESC) = 1"
     )
     same = " AND ".join(f'f."{n}" IS NOT DISTINCT FROM m."{n}"' for n in (*keys, *instants))
     found = f"SELECT f.* FROM ({rows}) f JOIN newest m ON {same}"
-    if not query.finds(f"SELECT 1 FROM ({found}) HAVING count(*) > (SELECT count(*) FROM newest)"):
+    ties = f"SELECT 1 FROM ({found}) HAVING count(*) > (SELECT count(*) FROM newest)"
+    if not query.has_rows(ties):
         return found
     values = [name for name in columns if name not in (*keys, *instants)]
     return found + newest_of_ties(", ".join(f'f."{k}"' for k in keys) or "1", source, values)
@@ -76,18 +76,18 @@ def _newest(
 
 def _within(
     query: Query,
-    source: DataSource,
+    source: FileSource,
     timestamp_field: str,
     start: datetime | None,
     end: datetime | None,
 ) -> str:
-    """The rows to read in ``[start, end)``, as SQL; by Feast's contract the end is within.
+    """Returns a SQL condition for ``[start, end)``; Feast's contract includes the end.
 
-    Rows of the lake end at its watermark in any case.
+    Without an end, rows of the lake end at its watermark.
     """
-    if in_lake(source) and end is None:
+    if is_in_lake(source) and end is None:
         end = lake_state(query.config)[1].watermark
-    since = _known_since(query, source, timestamp_field)
+    since = _visible_since(query, source, timestamp_field)
     bounds = [(">=", start), ("<" if query.strict else "<=", end)]
     limits = [
         f"{since} {sign} TIMESTAMPTZ '{_aware(at).isoformat()}'"
@@ -97,11 +97,11 @@ def _within(
     return " AND ".join(limits) or "true"
 
 
-def _known_since(query: Query, source: DataSource, timestamp_field: str) -> str:
-    """When a row of a source is first read, which decides to which span it belongs."""
+def _visible_since(query: Query, source: FileSource, timestamp_field: str) -> str:
+    """Returns SQL for the first instant at which a row is read; it decides the row's span."""
     happened = instant_of(timestamp_field)
     learned = source.created_timestamp_column
-    if in_lake(source) or not learned or not query.respect_created:
+    if is_in_lake(source) or not learned or not query.respect_created:
         return happened
     return f"greatest({happened}, {instant_of(learned)})"
 
@@ -110,9 +110,9 @@ def _aware(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-def refuse_the_future(config: RepoConfig, source: DataSource, end: datetime | None) -> None:
-    """Raises LakeError for an end beyond the lake's watermark: what lies there is not known yet."""
-    if end is None or not in_lake(source):
+def refuse_beyond_watermark(config: RepoConfig, source: FileSource, end: datetime | None) -> None:
+    """Raises BeyondWatermark for an end after the lake's watermark: its rows are incomplete."""
+    if end is None or not is_in_lake(source):
         return
     watermark = lake_state(config)[1].watermark
     if _aware(end) > watermark:

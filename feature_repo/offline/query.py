@@ -1,46 +1,60 @@
-"""Reading Feast sources on DuckDB: the lake's published views in one state, or plain files."""
+"""Feast sources on DuckDB: the lake's published views in one state, or plain files."""
+
+from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeGuard, cast
 
 from feast.data_format import DeltaFormat
 from feast.data_source import DataSource
+from feast.feature_view import FeatureView
 from feast.infra.offline_stores.file_source import FileSource
 from feast.repo_config import RepoConfig
 
 from feature_repo.lake.duckdb_files import file_list, parquet
-from feature_repo.offline.lake_session import connected, lake_state, quoted, state_folder
-from feature_repo.offline.spill import LIBRARIES, bytes_of, spill_folder
+from feature_repo.offline.lake_session import escaped, lake_state, open_session, spill_root
+from feature_repo.offline.spill import LIBRARY_BYTES, parse_size, spill_folder
 from feature_repo.publication.publish import published
 from feature_repo.publication.queries import assembling_query
 from feature_repo.views import LAKE
 
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
-def in_lake(source: DataSource) -> bool:
-    """Whether a source names a view that the lake publishes."""
+
+def is_in_lake(source: DataSource | None) -> TypeGuard[FileSource]:
+    """True if a source names a view that the lake publishes."""
     return isinstance(source, FileSource) and source.path.startswith(LAKE)
 
 
+def file_source(view: FeatureView) -> FileSource:
+    """Returns the source of a view; Feast's DuckDB store lets no other kind pass."""
+    return cast(FileSource, view.batch_source)
+
+
 def instant_of(column: str, relation: str = "") -> str:
-    """A timestamp column as an instant; pandas writes nanoseconds, which do not compare."""
+    """Returns SQL for a timestamp column as TIMESTAMPTZ.
+
+    pandas writes nanoseconds, which DuckDB does not compare with instants.
+    """
     return f'CAST({relation}{"." if relation else ""}"{column}" AS TIMESTAMPTZ)'
 
 
 def learned_of(source: FileSource, relation: str = "") -> str:
-    """When a row was learned: when it happened, where its source does not say."""
+    """Returns SQL for the instant at which a row was learned; null there means the event's."""
     happened = instant_of(source.timestamp_field, relation)
     return f"coalesce({instant_of(source.created_timestamp_column, relation)}, {happened})"
 
 
 def newest_of_ties(key: str, source: FileSource, columns: Sequence[str]) -> str:
-    """A clause that keeps one row ``f`` a key, of those with one instant: the one learned last.
+    """Returns a clause that keeps one row ``f`` a key among those of one instant.
 
-    Then the values decide, greatest first in the order of the view's columns, so that the answer
-    does not depend on the order in which rows were written.
+    Keeps the row learned last. Then the values decide, greatest first in the order of the view's
+    columns, so that the result does not depend on the order in which rows were written.
     """
     learned = [learned_of(source, "f")] if source.created_timestamp_column else []
     values = [f'f."{column}"' for column in columns]
@@ -50,13 +64,13 @@ def newest_of_ties(key: str, source: FileSource, columns: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Query:
-    """One retrieval: a connection, and one state of the lake for all that it reads.
+    """One retrieval: a connection, and one state of the lake for all its reads.
 
-    ``memory`` is what it may take in bytes beside Python and its libraries: two fifths
-    of it are DuckDB's, which spills what is more.
+    ``folder`` has the published views of that state; None if no source is in the lake. ``memory``
+    is in bytes, beside Python and its libraries. DuckDB has two fifths of it and spills the rest.
     """
 
-    connection: Any
+    connection: DuckDBPyConnection
     config: RepoConfig
     folder: Path | None
     memory: int
@@ -71,37 +85,45 @@ class Query:
         config: RepoConfig,
         sources: Sequence[DataSource],
         respect_created: bool | None = None,
-    ) -> Iterator["Query"]:
-        """A query over these sources, with the lake's state of this moment or the pinned one."""
+    ) -> Iterator[Query]:
+        """Opens a query over these sources, on the lake's current state or the pinned one."""
         settings = config.offline_store
-        memory = bytes_of(settings.memory_limit) - LIBRARIES
-        with spill_folder(state_folder(config)) as spill, connected(config, spill) as connection:
+        memory = parse_size(settings.memory_limit) - LIBRARY_BYTES
+        with spill_folder(spill_root(config)) as spill, open_session(config, spill) as connection:
             connection.execute(f"SET memory_limit = '{memory * 2 // 5}B'")
             threads = settings.threads or os.cpu_count() or 1
             connection.execute(f"SET threads = {threads}")
-            folder = published(*lake_state(config)) if any(map(in_lake, sources)) else None
+            folder = published(*lake_state(config)) if any(map(is_in_lake, sources)) else None
             respect = settings.respect_created if respect_created is None else respect_created
             yield cls(connection, config, folder, memory, threads, settings.strict, respect)
 
     def rows(self, source: FileSource) -> str:
-        """A DuckDB relation with the rows of a source."""
+        """Returns a DuckDB relation with the rows of a source."""
         files = self._files(source)
-        # Folder names are columns only where a person laid them out.
+        # Only paths written by a user may have partition columns in their folder names.
         return f"read_parquet({files}{', hive_partitioning = false' if files[0] == '[' else ''})"
 
     def _files(self, source: FileSource) -> str:
-        if in_lake(source):
-            return file_list([str(self.folder / f"{self.view(source)}.parquet")])
+        if is_in_lake(source):
+            return file_list([self._published(f"{self.view_name(source)}.parquet")])
         uri = FileSource.get_uri_for_file_path(self.config.repo_path, source.path)
         if isinstance(source.file_format, DeltaFormat):
             from deltalake import DeltaTable
 
             return file_list(DeltaTable(uri).file_uris())
-        return f"'{quoted(f'{uri}/**/*.parquet' if Path(uri).is_dir() else uri)}'"
+        return f"'{escaped(f'{uri}/**/*.parquet' if Path(uri).is_dir() else uri)}'"
 
-    def bytes_a_row(self, source: FileSource, columns: Iterable[str]) -> float:
-        """About how much a row takes in memory in these columns, from the files' own figures."""
-        names = ", ".join(f"'{quoted(column)}'" for column in columns) or "NULL"
+    def _published(self, name: str) -> str:
+        if self.folder is None:
+            raise ValueError(
+                f"Expected a query over the lake to read {name}, got one over files alone; open "
+                "the query with every source that it reads."
+            )
+        return str(self.folder / name)
+
+    def bytes_per_row(self, source: FileSource, columns: Iterable[str]) -> float:
+        """Estimates the bytes of a row in these columns, from the files' own metadata."""
+        names = ", ".join(f"'{escaped(column)}'" for column in columns) or "NULL"
         files = self._files(source)
         [(size, rows)] = self.connection.execute(
             "SELECT (SELECT coalesce(sum(total_uncompressed_size), 0) FROM "
@@ -110,23 +132,27 @@ class Query:
         ).fetchall()
         return size / max(rows, 1)
 
-    def finds(self, sql: str) -> bool:
-        """Whether a query has a row."""
+    def has_rows(self, sql: str) -> bool:
+        """True if a SQL query has a row."""
         return bool(self.connection.execute(f"{sql} LIMIT 1").fetchall())
 
-    def view(self, source: FileSource) -> str:
-        """The name of the published view, empty for a source outside the lake."""
-        return source.path.removeprefix(LAKE) if in_lake(source) else ""
+    def view_name(self, source: DataSource) -> str:
+        """Returns the name of the published view; empty for a source outside the lake."""
+        return source.path.removeprefix(LAKE) if is_in_lake(source) else ""
 
-    def assembled(self, name: str, wanted: str, alias: str) -> str:
-        """A temporary table with the wanted rows (user_id, at) of an assembled view; its name."""
-        entries = parquet([str(self.folder / f"{name}.entries.parquet")])
-        make = self.connection.execute
-        make(f"CREATE OR REPLACE TEMP TABLE wanted_{alias} AS {wanted}")
-        make(f"CREATE OR REPLACE TEMP VIEW entries_{alias} AS SELECT * FROM {entries}")
-        rows = assembling_query(name, f"wanted_{alias}", f"entries_{alias}")
+    def assemble(self, name: str, requested: str, alias: str) -> str:
+        """Creates a temporary table with the requested rows of an assembled view.
+
+        ``requested`` is a relation with user_id and ``at`` in microseconds. Returns the name of
+        the table.
+        """
+        entries = parquet([self._published(f"{name}.entries.parquet")])
+        execute = self.connection.execute
+        execute(f"CREATE OR REPLACE TEMP TABLE requested_{alias} AS {requested}")
+        execute(f"CREATE OR REPLACE TEMP VIEW entries_{alias} AS SELECT * FROM {entries}")
+        rows = assembling_query(name, f"requested_{alias}", f"entries_{alias}")
         instant = 'make_timestamptz("at")'
-        make(
+        execute(
             f'CREATE OR REPLACE TEMP TABLE assembled_{alias} AS SELECT * EXCLUDE ("at"), '
             f"{instant} AS event_timestamp, {instant} AS created_timestamp FROM ({rows})"
         )

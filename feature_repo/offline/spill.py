@@ -1,4 +1,4 @@
-"""How much memory a query may take, and where it writes what does not fit."""
+"""Memory limit of a query, and the folder for what does not fit."""
 
 import os
 import re
@@ -8,33 +8,40 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-LIBRARIES = 400_000_000
-"""What Python, Feast and the libraries below them take in bytes before any query."""
+LIBRARY_BYTES = 400_000_000
+"""Bytes that Python, Feast and their libraries take before any query."""
 
-LEAST = 500_000_000
-"""Below this a query has nothing left to work with."""
+LEAST_BYTES = 500_000_000
+"""The smallest limit that leaves a query enough memory to work."""
 
 _UNITS = {"B": 0, "KB": 1, "MB": 2, "GB": 3, "TB": 4}
 
 
-def bytes_of(text: str) -> int:
-    """A size such as 4GB in bytes, in steps of 1,000. Raises ValueError for other text."""
+def parse_size(text: str) -> int:
+    """Parses a size such as 4GB into bytes; units are powers of 1,000.
+
+    Raises ValueError for other text and for less than ``LEAST_BYTES``.
+
+    >>> parse_size("1.5GB")
+    1500000000
+    """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?B)\s*", text.upper())
     size = int(float(match[1]) * 1000 ** _UNITS[match[2]]) if match else 0
-    if size < LEAST:
+    if size < LEAST_BYTES:
         raise ValueError(f"Expected a size of memory such as 4GB, at least 500MB, got {text!r}.")
     return size
 
 
 @contextmanager
 def spill_folder(root: Path) -> Iterator[Path]:
-    """A folder of one query's own below ``root``: DuckDB makes it when needed, and it goes after.
+    """Yields one query's own folder below ``root`` and removes it afterwards.
 
-    Two queries cannot share one, since DuckDB names its files alike in each.
+    DuckDB creates the folder when it needs it. Two queries cannot share one, since DuckDB gives
+    its files the same names in each.
     """
-    # DuckDB makes the folder itself, but none above it.
+    # DuckDB creates the folder itself, but no parent of it.
     root.mkdir(parents=True, exist_ok=True)
-    _drop_orphans(root)
+    _remove_orphans(root)
     folder = root / f"clipwise-spill-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     try:
         yield folder
@@ -42,8 +49,8 @@ def spill_folder(root: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _drop_orphans(root: Path) -> None:
-    """Remove what queries that were killed left behind."""
+def _remove_orphans(root: Path) -> None:
+    """Removes the folders of queries whose process was killed."""
     for folder in root.glob("clipwise-spill-*-*"):
         try:
             os.kill(int(folder.name.split("-")[2]), 0)

@@ -1,16 +1,16 @@
-"""A Feast offline store whose join reads features as of an instant, exactly and without loss.
+"""A Feast offline store with an exact point-in-time join.
 
-Every entity row comes back once and in order, with what happened and was learned strictly before
-its timestamp. The join is DuckDB's as-of join: its cost grows with the sizes of both tables, not
-with entity rows times snapshots. A source ``lake://<view>`` is resolved to what the lake
-publishes, in one state for a whole query; other file sources are read as Feast would.
+Each entity row comes back once and in order, with the rows that happened and were learned strictly
+before its timestamp. The join is DuckDB's as-of join: its cost grows with the sizes of both
+tables, not with entity rows times snapshots. A source ``lake://<view>`` is resolved to the lake's
+published views, in one state for a whole query. Other file sources are read as Feast reads them.
 """
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pandas as pd
 import pyarrow as pa
@@ -18,36 +18,36 @@ from feast.data_format import ParquetFormat
 from feast.data_source import DataSource
 from feast.errors import SavedDatasetLocationAlreadyExists
 from feast.feature_view import FeatureView
-from feast.infra.offline_stores.duckdb import (
-    DuckDBOfflineStore,
-    DuckDBOfflineStoreConfig,
-    _write_data_source,
-)
+from feast.infra.offline_stores.duckdb import DuckDBOfflineStore, DuckDBOfflineStoreConfig
 from feast.infra.offline_stores.file_source import FileSource
 from feast.infra.offline_stores.offline_store import RetrievalJob, RetrievalMetadata
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import RepoConfig
+from feast.saved_dataset import SavedDatasetStorage
 from pydantic import field_validator
 
-from feature_repo.offline.as_of_join import Plan, join, plan_of
+from feature_repo.feast_internals import write_data_source
+from feature_repo.offline.as_of_join import join
 from feature_repo.offline.entity_rows import EntityRows, entity_rows
 from feature_repo.offline.errors import PointInTimeError
-from feature_repo.offline.lake_session import connected
-from feature_repo.offline.pull import pull, refuse_the_future
-from feature_repo.offline.query import Query, in_lake
-from feature_repo.offline.spill import bytes_of
+from feature_repo.offline.join_plan import Plan, plan_of
+from feature_repo.offline.lake_session import open_session
+from feature_repo.offline.pull import pull, refuse_beyond_watermark
+from feature_repo.offline.query import Query, is_in_lake
+from feature_repo.offline.spill import parse_size
 
 log = logging.getLogger(__name__)
 
 
 class PointInTimeOfflineStoreConfig(DuckDBOfflineStoreConfig):
-    """``home`` is Clipwise's state folder, ``lake_version`` a pinned state (default: current).
+    """Settings of the offline store.
 
-    ``strict`` reads what lies strictly before the entity timestamp (Feast: at or before it);
-    ``respect_created`` leaves out what was learned later (Feast: only if a query asks for it).
-    ``memory_limit`` is what the process may take, a result in memory aside; ``threads`` are
-    DuckDB's, by default one a core. ``progress`` shows in a terminal how far a long query is.
+    ``home`` is Clipwise's state folder, ``lake_version`` a pinned state (default: the current one).
+    ``strict`` reads rows strictly before the entity timestamp (Feast: at or before it).
+    ``respect_created`` leaves out rows learned later (Feast: only if a query requests it).
+    ``memory_limit`` is the limit of the process, without a result in memory. ``threads`` are
+    DuckDB's (default: one a core). ``progress`` shows the progress of a long query in a terminal.
     """
 
     type: Literal["feature_repo.point_in_time.PointInTimeOfflineStore"] = (
@@ -63,13 +63,13 @@ class PointInTimeOfflineStoreConfig(DuckDBOfflineStoreConfig):
 
     @field_validator("memory_limit")
     @classmethod
-    def _is_a_size(cls, value: str) -> str:
-        bytes_of(value)
+    def _check_size(cls, value: str) -> str:
+        parse_size(value)
         return value
 
 
 class PointInTimeJob(RetrievalJob):
-    """A query that runs when its result is asked for; ``parts`` gives the result piece by piece."""
+    """A query that runs when its result is read; ``parts`` yields the result part by part."""
 
     def __init__(
         self,
@@ -102,72 +102,84 @@ class PointInTimeJob(RetrievalJob):
 
     @property
     def metadata(self) -> RetrievalMetadata | None:
-        return self._metadata and self._metadata()
+        return self._metadata() if self._metadata else None
 
     def to_parquet(self, path: str | Path) -> None:
-        """Write the result to a new Parquet file, a part at a time, so that it need not fit memory.
+        """Writes the result to a new Parquet file, part by part, so that it need not fit memory.
 
-        Raises PointInTimeError if there is something at the path.
+        Raises PointInTimeError if the path exists.
         """
         target = Path(path)
         if target.exists():
-            raise PointInTimeError(f"There is something at {target} already; name another file.")
+            raise PointInTimeError(f"{target} exists already; name another file.")
         self._write(target)
 
-    def persist(self, storage, allow_overwrite: bool = False, timeout: int | None = None) -> None:
-        """Write the result to a saved data set's storage, as Feast's DuckDB store does."""
-        source = storage.to_data_source()
+    def persist(
+        self,
+        storage: SavedDatasetStorage,
+        allow_overwrite: bool = False,
+        timeout: int | None = None,
+    ) -> None:
+        """Writes the result to a saved data set's storage, as Feast's DuckDB store does.
+
+        Raises SavedDatasetLocationAlreadyExists if the file exists and may not be overwritten.
+        """
+        source = cast(FileSource, storage.to_data_source())
         target = Path(FileSource.get_uri_for_file_path(self._repo_path, source.path))
-        single = target.suffix == ".parquet" and not target.is_dir()
-        if not single or not isinstance(source.file_format, ParquetFormat | None):
+        is_single_file = target.suffix == ".parquet" and not target.is_dir()
+        if not is_single_file or not isinstance(source.file_format, ParquetFormat | None):
             import ibis
 
             table = ibis.memtable(self.to_arrow())
-            _write_data_source(table, source, self._repo_path, "overwrite", allow_overwrite)
+            write_data_source(table, source, self._repo_path, "overwrite", allow_overwrite)
             return
         if target.exists() and not allow_overwrite:
             raise SavedDatasetLocationAlreadyExists(location=source.path)
         self._write(target)
 
     def _write(self, target: Path) -> None:
-        """The file appears when it is whole."""
+        """Writes a draft and renames it, so that the file is complete once it exists."""
         from pyarrow.parquet import ParquetWriter
 
         draft = target.with_name(f".{target.name}.draft")
-        # Features that are computed on demand are of the whole result.
+        # On-demand features are computed from the whole result at once.
         parts = iter([self.to_arrow()]) if self._on_demand else self._parts()
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             first = next(parts)
+            dictionary = _dictionary_columns(first.schema)
             with ParquetWriter(
-                draft, first.schema, compression="zstd", use_dictionary=_repeating(first.schema)
+                draft, first.schema, compression="zstd", use_dictionary=dictionary
             ) as writer:
                 writer.write_table(first)
                 del first
                 for part in parts:
                     writer.write_table(part)
-                    # Else it would be there while the next one is made.
+                    # Free this part before the next one is computed.
                     del part
             draft.rename(target)
         finally:
             draft.unlink(missing_ok=True)
 
 
-def _repeating(schema: pa.Schema) -> list[str]:
-    """Columns that may repeat values: to look for it among floats takes longer than to write."""
-    return [field.name for field in schema if not _floats(field.type)]
+def _dictionary_columns(schema: pa.Schema) -> list[str]:
+    """Returns the columns that may repeat values.
+
+    For floats the search for repeats takes longer than the write.
+    """
+    return [field.name for field in schema if not _holds_floats(field.type)]
 
 
-def _floats(kind: pa.DataType) -> bool:
-    return pa.types.is_floating(kind) or (pa.types.is_list(kind) and _floats(kind.value_type))
+def _holds_floats(kind: pa.DataType) -> bool:
+    return pa.types.is_floating(kind) or (pa.types.is_list(kind) and _holds_floats(kind.value_type))
 
 
 class PointInTimeOfflineStore(DuckDBOfflineStore):
     """Feast's DuckDB store with an exact as-of join, over the lake or any file source."""
 
     def validate_data_source(self, config: RepoConfig, data_source: DataSource) -> None:
-        """A logical lake view needs no file at ``apply``; everything else is Feast's to check."""
-        if not in_lake(data_source):
+        """Leaves every source but the lake's views to Feast; those need no file at ``apply``."""
+        if not is_in_lake(data_source):
             super().validate_data_source(config, data_source)
 
     @staticmethod
@@ -179,14 +191,19 @@ class PointInTimeOfflineStore(DuckDBOfflineStore):
         registry: BaseRegistry,
         project: str,
         full_feature_names: bool = False,
+        filter_by_created_timestamp: bool = False,
         **kwargs: Any,
     ) -> RetrievalJob:
-        respect_created = kwargs.get("filter_by_created_timestamp") or None
-        rows = entity_rows(entity_df, connected(config, sql=isinstance(entity_df, str)))
+        """Plans the join of the views' features to the entity rows; the job runs it.
+
+        Raises PointInTimeError for entity rows or columns that cannot be joined.
+        """
+        session = open_session(config, sql=isinstance(entity_df, str))
+        rows = entity_rows(entity_df, session)
         plans = [plan_of(view, feature_refs, full_feature_names, rows) for view in feature_views]
         on_demand = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
         return PointInTimeJob(
-            lambda: _answered(config, rows, plans, respect_created),
+            lambda: _joined_parts(config, rows, plans, filter_by_created_timestamp or None),
             str(config.repo_path),
             on_demand,
             full_feature_names,
@@ -205,13 +222,23 @@ class PointInTimeOfflineStore(DuckDBOfflineStore):
         end_date: datetime,
         **kwargs: Any,
     ) -> RetrievalJob:
+        """Pulls the newest row of every key before the end. Raises BeyondWatermark for a late end.
+
+        The start counts only for a source outside the lake.
+        """
         columns = [*join_key_columns, *feature_name_columns, timestamp_field]
         columns += [created_timestamp_column] if created_timestamp_column else []
-        # What was learned late changes rows before the last materialization, so the newest row of
-        # every entity counts; the start does only for what is not in the lake.
-        start = None if in_lake(data_source) else start_date
-        return _pulling(
-            config, data_source, columns, timestamp_field, start, end_date, join_key_columns, True
+        # In the lake, rows learned late change rows from before the last materialization.
+        start = None if is_in_lake(data_source) else start_date
+        return _pull_job(
+            config,
+            data_source,
+            columns,
+            timestamp_field,
+            start,
+            end_date,
+            join_key_columns,
+            newest=True,
         )
 
     @staticmethod
@@ -226,9 +253,10 @@ class PointInTimeOfflineStore(DuckDBOfflineStore):
         end_date: datetime | None = None,
         **kwargs: Any,
     ) -> RetrievalJob:
+        """Pulls all rows in ``[start, end)``. Raises BeyondWatermark for a late end."""
         columns = [*join_key_columns, *feature_name_columns, timestamp_field]
         columns += [created_timestamp_column] if created_timestamp_column else []
-        return _pulling(
+        return _pull_job(
             config,
             data_source,
             columns,
@@ -240,25 +268,25 @@ class PointInTimeOfflineStore(DuckDBOfflineStore):
         )
 
 
-def _answered(
+def _joined_parts(
     config: RepoConfig, rows: EntityRows, plans: Sequence[Plan], respect_created: bool | None
 ) -> Iterator[pa.Table]:
-    """The result, part by part; how far it has come is shown in a terminal if that takes long."""
+    """Yields the result part by part; a long query shows its progress in a terminal."""
     from tqdm import tqdm
 
-    # None: nothing is drawn where nobody looks at a terminal.
+    # None: tqdm draws only if the output is a terminal.
     hidden = None if config.offline_store.progress else True
     bar = tqdm(total=rows.count, unit=" rows", unit_scale=True, delay=2, disable=hidden)
 
     sources = [plan.source for plan in plans]
     with bar, Query.open(config, sources, respect_created) as query:
-        entities = connected(config, sql=bool(rows.sql))
+        entities = open_session(config, sql=bool(rows.sql))
         entities.execute(f"SET memory_limit = '{query.memory // 6}B'")
         yield from join(query, entities, rows, plans, bar.update)
 
 
 def _metadata(config: RepoConfig, feature_refs: list[str], rows: EntityRows) -> RetrievalMetadata:
-    earliest, latest = rows.span(connected(config, sql=bool(rows.sql)))
+    earliest, latest = rows.span(open_session(config, sql=bool(rows.sql)))
     return RetrievalMetadata(
         features=feature_refs,
         keys=[name for name in rows.columns if name != rows.time],
@@ -267,11 +295,19 @@ def _metadata(config: RepoConfig, feature_refs: list[str], rows: EntityRows) -> 
     )
 
 
-def _pulling(
-    config: RepoConfig, source: DataSource, columns, timestamp_field, start, end, keys, newest: bool
+def _pull_job(
+    config: RepoConfig,
+    data_source: DataSource,
+    columns: Sequence[str],
+    timestamp_field: str,
+    start: datetime | None,
+    end: datetime | None,
+    keys: Sequence[str],
+    newest: bool,
 ) -> PointInTimeJob:
-    """A job that pulls a source's rows; an end beyond the watermark is refused at once."""
-    refuse_the_future(config, source, end)
+    """Returns a job that pulls a source's rows; refuses an end after the watermark at once."""
+    source = cast(FileSource, data_source)
+    refuse_beyond_watermark(config, source, end)
     return PointInTimeJob(
         lambda: iter([pull(config, source, columns, timestamp_field, start, end, keys, newest)]),
         str(config.repo_path),
