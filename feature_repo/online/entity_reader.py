@@ -1,8 +1,8 @@
-"""Reads what is stored of one entity in one round trip, with lists as arrays.
+"""Reads the stored features of one entity in one round trip, with lists as arrays.
 
-Feast answers a request view by view and makes a Python object of every value of a list. A service
-that reads one user a request asks for the same features each time: here the keys are laid out once,
-and bytes become values when somebody asks for them. The stored bytes are Feast's.
+Feast reads view by view and creates a Python object for every value of a list. A service that
+reads one user a request reads the same features each time. So the keys are laid out once here, and
+bytes are decoded when a feature is used. The stored bytes are Feast's.
 """
 
 import asyncio
@@ -13,63 +13,44 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
 
-import hiredis
-import numpy as np
 from feast import FeatureStore
 from feast.feature_view import FeatureView
-from feast.infra.online_stores.helpers import _mmh3, compute_versioned_name
+from feast.infra.online_stores.helpers import compute_versioned_name
 from feast.infra.online_stores.redis import RedisType
-from feast.infra.online_stores.sqlite import _quote_id
-from feast.protos.feast.types.Value_pb2 import Value
-from feast.type_map import feast_value_type_to_python_type
-from feast.value_type import ValueType
+from feast.repo_config import RepoConfig
 
+from feature_repo.feast_internals import feature_field, redis_address, redis_client_async
+from feature_repo.online.format.decoding import decoder_of
 from feature_repo.online.format.entity import Decode, Entity
 from feature_repo.online.format.entity_keys import EntityKeys
-from feature_repo.online.format.redis_hash import RedisLine
-from feature_repo.online.format.tables import table_of
+from feature_repo.online.redis.connection import PipelinedRedis, packed
 from feature_repo.online.redis.store import GuardedRedisOnlineStore
+from feature_repo.online.sqlite.guard import quoted, table_of
 from feature_repo.online.sqlite.store import GuardedSqliteOnlineStore
 
 NEVER_STALE = timedelta(days=3_650)
-"""Rows of a view with a ttl from here on are read without a look at their age."""
-
-_SCALARS = {
-    ValueType.STRING: "string_val",
-    ValueType.INT32: "int32_val",
-    ValueType.INT64: "int64_val",
-    ValueType.FLOAT: "float_val",
-    ValueType.DOUBLE: "double_val",
-    ValueType.BOOL: "bool_val",
-}
-_NUMBERS = {
-    ValueType.INT32_LIST: "int32_list_val",
-    ValueType.INT64_LIST: "int64_list_val",
-    ValueType.FLOAT_LIST: "float_list_val",
-    ValueType.DOUBLE_LIST: "double_list_val",
-}
-_TEXTS = {ValueType.STRING_LIST: "string_list_val"}
+"""Shortest ttl of a view whose rows are read without a check of their age."""
 
 _LOGIN = {"username", "password", "db", "socket_timeout"}
-"""Settings that one line of questions knows; with others, such as TLS, Feast's client connects."""
+"""Settings that our own connection supports; with others, such as TLS, Feast's client connects."""
 
 
 class EntityReader(Protocol):
     """Reads the features of one entity by its id."""
 
     async def read(self, entity_id: str) -> Mapping[str, Any]:
-        """Every feature by name, None for one that is not known.
+        """Returns every feature by name, None for a missing one.
 
-        May raise what the store's client raises when the store is down.
+        Raises the errors of the store's client if the store is down.
         """
 
     async def close(self) -> None:
-        """Give back what the reader holds."""
+        """Closes the reader's connections."""
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """A feature that is read: its view, its name, and how its bytes become a value."""
+class StoredFeature:
+    """A feature to read: its view, its name, and the function that decodes its bytes."""
 
     view: FeatureView
     name: str
@@ -79,83 +60,87 @@ class Wanted:
 def entity_reader(
     store: FeatureStore, join_key: str, features: Mapping[str, Sequence[str]]
 ) -> EntityReader:
-    """The quickest reader for a store's online side; ``features`` are names by view.
+    """Returns the fastest reader for a store; ``features`` are names by view.
 
-    The views have the one join key, of type String. A store of another kind than ours, or a view
-    whose rows can become too old, is read through Feast.
+    The views have this one join key, of type String. Stores other than ours, and views whose rows
+    can expire, are read through Feast.
     """
-    online = store._get_provider().online_store
+    online = store.provider.online_store
     views = {name: store.get_feature_view(name) for name in features}
-    wanted = [
-        Wanted(views[name], feature, _decoder(views[name], feature))
+    stored = [
+        StoredFeature(views[name], feature, decoder_of(views[name], feature))
         for name, names in features.items()
         for feature in names
     ]
-    plain = all(not view.ttl or view.ttl >= NEVER_STALE for view in views.values())
-    if plain and isinstance(online, GuardedRedisOnlineStore):
-        return RedisReader(store, online, join_key, wanted)
-    if plain and isinstance(online, GuardedSqliteOnlineStore):
-        return SqliteReader(store, online, join_key, wanted)
-    return FeastReader(store, join_key, wanted)
+    never_expire = all(not view.ttl or view.ttl >= NEVER_STALE for view in views.values())
+    if never_expire and isinstance(online, GuardedRedisOnlineStore):
+        return RedisReader(store, online, join_key, stored)
+    if never_expire and isinstance(online, GuardedSqliteOnlineStore):
+        return SqliteReader(store, online, join_key, stored)
+    return FeastReader(store, join_key, stored)
 
 
 class RedisReader:
-    """One HMGET an entity; it belongs to the event loop that first reads with it."""
+    """Reads an entity with one HMGET; belongs to the event loop that first uses it."""
 
     def __init__(
         self,
         store: FeatureStore,
         online: GuardedRedisOnlineStore,
         join_key: str,
-        wanted: Sequence[Wanted],
+        features: Sequence[StoredFeature],
     ) -> None:
         self._key = EntityKeys(store, join_key)
         self._project = store.project.encode()
-        versioned = store.config.registry.enable_online_feature_view_versioning
-        self._stored = [
-            _mmh3(f"{compute_versioned_name(one.view, versioned)}:{one.name}") for one in wanted
+        is_versioned = store.config.registry.enable_online_feature_view_versioning
+        fields = [
+            feature_field(compute_versioned_name(one.view, is_versioned), one.name)
+            for one in features
         ]
-        self._fields = {one.name: (place, one.decode) for place, one in enumerate(wanted)}
-        self._questions = _questions(store.config.online_store, online, self._stored)
+        self._fields = {one.name: (place, one.decode) for place, one in enumerate(features)}
+        self._hashes = _hash_reader(store.config, online, fields)
 
     async def read(self, entity_id: str) -> Entity:
-        found = await self._questions.ask(self._key(entity_id) + self._project)
+        """Returns the stored features; bytes are decoded when they are used."""
+        found = await self._hashes.read(self._key(entity_id) + self._project)
         return Entity(self._fields, found)
 
     async def close(self) -> None:
-        await self._questions.close()
+        """Closes the connection to Redis."""
+        await self._hashes.close()
 
 
-class _Hmget:
-    """HMGET of the same fields over a line of questions: the command is packed but for its key."""
+class _PipelinedHashes:
+    """HMGET of the same fields on a pipelined connection; only the key is packed each time."""
 
-    def __init__(self, line: RedisLine, fields: Sequence[bytes]) -> None:
-        self._line = line
-        packed = hiredis.pack_command(("HMGET", "", *fields))
-        self._before, _, self._after = packed.partition(b"$0\r\n\r\n")
+    def __init__(self, redis: PipelinedRedis, fields: Sequence[bytes]) -> None:
+        self._redis = redis
+        command = packed("HMGET", "", *fields)
+        self._before, _, self._after = command.partition(b"$0\r\n\r\n")
 
-    async def ask(self, key: bytes) -> list[bytes | None]:
+    async def read(self, key: bytes) -> list[bytes | None]:
         length = b"$%d\r\n" % len(key)
-        return await self._line.ask(b"".join((self._before, length, key, b"\r\n", self._after)))
+        command = b"".join((self._before, length, key, b"\r\n", self._after))
+        return await self._redis.execute(command)
 
     async def close(self) -> None:
-        await self._line.close()
+        await self._redis.close()
 
 
-class _FeastHmget:
-    """The same over the client that Feast makes: for a cluster, a sentinel, or TLS."""
+class _FeastHashes:
+    """HMGET of the same fields on Feast's own client: for a cluster, a sentinel, or TLS."""
 
     def __init__(
-        self, config: Any, online: GuardedRedisOnlineStore, fields: Sequence[bytes]
+        self, config: RepoConfig, online: GuardedRedisOnlineStore, fields: Sequence[bytes]
     ) -> None:
         self._config = config
         self._online = online
         self._fields = fields
         self._client: Any = None
 
-    async def ask(self, key: bytes) -> list[bytes | None]:
+    async def read(self, key: bytes) -> list[bytes | None]:
         if self._client is None:
-            self._client = await self._online._get_client_async(self._config)
+            self._client = await redis_client_async(self._online, self._config)
         return await self._client.hmget(key, self._fields)
 
     async def close(self) -> None:
@@ -164,40 +149,43 @@ class _FeastHmget:
             self._client = None
 
 
-def _questions(
-    config: Any, online: GuardedRedisOnlineStore, fields: Sequence[bytes]
-) -> _Hmget | _FeastHmget:
-    nodes, settings = online._parse_connection_string(config.connection_string)
-    if config.redis_type != RedisType.redis or len(nodes) != 1 or not settings.keys() <= _LOGIN:
-        return _FeastHmget(config, online, fields)
-    return _Hmget(RedisLine(nodes[0]["host"], int(nodes[0]["port"]), settings), fields)
+def _hash_reader(
+    config: RepoConfig, online: GuardedRedisOnlineStore, fields: Sequence[bytes]
+) -> _PipelinedHashes | _FeastHashes:
+    settings = config.online_store
+    nodes, login = redis_address(online, settings.connection_string)
+    if settings.redis_type != RedisType.redis or len(nodes) != 1 or not login.keys() <= _LOGIN:
+        return _FeastHashes(config, online, fields)
+    redis = PipelinedRedis(nodes[0]["host"], int(nodes[0]["port"]), login)
+    return _PipelinedHashes(redis, fields)
 
 
 class SqliteReader:
-    """One query an entity, in a thread, since the file may make it wait."""
+    """Reads an entity with one query, in a thread, since reading a file can block."""
 
     def __init__(
         self,
         store: FeatureStore,
         online: GuardedSqliteOnlineStore,
         join_key: str,
-        wanted: Sequence[Wanted],
+        features: Sequence[StoredFeature],
     ) -> None:
         self._key = EntityKeys(store, join_key)
-        self._path = online._get_db_path(store.config)
-        tables = list(dict.fromkeys(table_of(store.config, one.view) for one in wanted))
+        self._path = online.database(store.config)
+        tables = list(dict.fromkeys(table_of(store.config, one.view) for one in features))
         self._places = {
             (tables.index(table_of(store.config, one.view)), one.name): place
-            for place, one in enumerate(wanted)
+            for place, one in enumerate(features)
         }
-        self._fields = {one.name: (place, one.decode) for place, one in enumerate(wanted)}
+        self._fields = {one.name: (place, one.decode) for place, one in enumerate(features)}
         self._query = " UNION ALL ".join(
-            f"SELECT {number}, feature_name, value FROM {_quote_id(table)} WHERE entity_key = ?1"
+            f"SELECT {number}, feature_name, value FROM {quoted(table)} WHERE entity_key = ?1"
             for number, table in enumerate(tables)
         )
-        self._held = threading.local()
+        self._threads = threading.local()
 
     async def read(self, entity_id: str) -> Entity:
+        """Returns the stored features; bytes are decoded when they are used."""
         return await asyncio.to_thread(self._read, self._key(entity_id))
 
     def _read(self, key: bytes) -> Entity:
@@ -209,24 +197,27 @@ class SqliteReader:
         return Entity(self._fields, found)
 
     def _connection(self) -> sqlite3.Connection:
-        if not hasattr(self._held, "connection"):
+        if not hasattr(self._threads, "connection"):
             address = f"file:{self._path}?mode=ro"
-            self._held.connection = sqlite3.connect(address, uri=True)
-        return self._held.connection
+            self._threads.connection = sqlite3.connect(address, uri=True)
+        return self._threads.connection
 
     async def close(self) -> None:
-        """Connections end with their threads."""
+        """Does nothing: each connection is closed with its thread."""
 
 
 class FeastReader:
-    """Feast's own way, in a thread."""
+    """Reads an entity through Feast, in a thread."""
 
-    def __init__(self, store: FeatureStore, join_key: str, wanted: Sequence[Wanted]) -> None:
+    def __init__(
+        self, store: FeatureStore, join_key: str, features: Sequence[StoredFeature]
+    ) -> None:
         self._store = store
         self._join_key = join_key
-        self._features = [f"{one.view.name}:{one.name}" for one in wanted]
+        self._features = [f"{one.view.name}:{one.name}" for one in features]
 
     async def read(self, entity_id: str) -> Mapping[str, Any]:
+        """Returns every feature by name, None for a missing one."""
         return await asyncio.to_thread(self._read, entity_id)
 
     def _read(self, entity_id: str) -> Mapping[str, Any]:
@@ -235,40 +226,4 @@ class FeastReader:
         return {name: values[0] for name, values in found.items() if name != self._join_key}
 
     async def close(self) -> None:
-        """Feast holds what it opened."""
-
-
-def _decoder(view: FeatureView, feature: str) -> Decode:
-    kind = next(one.dtype.to_value_type() for one in view.features if one.name == feature)
-    if kind in _SCALARS:
-        return _scalar(_SCALARS[kind])
-    if kind in _NUMBERS:
-        return _numbers(_NUMBERS[kind])
-    if kind in _TEXTS:
-        return _texts(_TEXTS[kind])
-    return lambda data: feast_value_type_to_python_type(Value.FromString(data))
-
-
-def _scalar(field: str) -> Decode:
-    def decode(data: bytes) -> Any:
-        value = Value.FromString(data)
-        # A value of nothing, as Feast writes a null that it was given as an object.
-        return getattr(value, field) if value.HasField(field) else None
-
-    return decode
-
-
-def _numbers(field: str) -> Decode:
-    def decode(data: bytes) -> np.ndarray | None:
-        value = Value.FromString(data)
-        return np.array(getattr(value, field).val) if value.HasField(field) else None
-
-    return decode
-
-
-def _texts(field: str) -> Decode:
-    def decode(data: bytes) -> list[str] | None:
-        value = Value.FromString(data)
-        return getattr(value, field).val[:] if value.HasField(field) else None
-
-    return decode
+        """Does nothing: the connections are Feast's."""

@@ -123,7 +123,7 @@ class ResilientUsers:
         if user is None or self._is_lost():
             return None
         cached = self._cache.get(user_id)
-        return cached if isinstance(cached, Entity) and cached.is_as(user) else user
+        return cached if isinstance(cached, Entity) and cached.has_same_bytes(user) else user
 
     def _evict(self) -> None:
         if len(self._cache) > self._settings.cached_users:

@@ -1,20 +1,18 @@
-"""Arrow columns as the bytes that Feast stores: one pass over a column, not one object a value.
+"""Encodes Arrow columns as the bytes that Feast stores, one pass a column.
 
-Feast makes a protobuf object of every value before it is written. Here the bytes of a whole
-column are laid out at once; they are the same bytes. A type without a fast way goes through
-Feast's own conversion. One thing differs: Feast reads a column of integers that has nulls as
-floating point and rounds beyond 2**53, and these bytes hold the integers as they are.
+Feast creates a protobuf object for every value. Here the bytes of a whole column are laid out at
+once, and they are the same bytes. A type without a fast way goes through Feast's own conversion.
+There is one difference: Feast reads integers with nulls as floating point and rounds beyond
+2**53. These bytes hold the integers unchanged.
 """
 
-import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.types as kinds
-from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.infra.online_stores.helpers import extract_text_and_num
-from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.type_map import NULL_TIMESTAMP_INT_VALUE, python_values_to_proto_values
 from feast.value_type import ValueType
@@ -31,7 +29,7 @@ from feature_repo.online.format.wire_format import (
 )
 
 _BYTES, _STRING, _INT32, _INT64, _DOUBLE, _FLOAT, _BOOL, _TIME = range(1, 9)
-"""Numbers of the fields of Feast's ``Value``; the list of a type is ten further."""
+"""Field numbers of Feast's ``Value``; the list of a type has the same number plus ten."""
 
 _FIELDS = {
     ValueType.BYTES: _BYTES,
@@ -51,38 +49,21 @@ _LISTS = {
     if f"{kind.name}_LIST" in ValueType.__members__
 }
 
-_KEY_TYPES = {ValueType.STRING: "string", ValueType.INT64: "int64"}
 _INT32_RANGE = range(-(2**31), 2**31)
 
 
 def encode_values(column: pa.Array, kind: ValueType) -> Sequence[bytes]:
-    """The serialized Feast ``Value`` of every entry of a column; empty bytes for a null."""
-    column = _plain(column)
+    """Returns the serialized Feast ``Value`` of each row; empty bytes for a null."""
+    column = simplified(column)
     if kind in _FIELDS and (encoded := _scalars(column, _FIELDS[kind])) is not None:
         return encoded
     if kind in _LISTS and (encoded := _lists(column, _LISTS[kind])) is not None:
         return encoded
-    return [value.SerializeToString() for value in _by_feast(column, kind)]
-
-
-def encode_keys(columns: Mapping[str, pa.Array], types: Mapping[str, ValueType], version: int):
-    """The serialized Feast entity key of every row, as a list of bytes.
-
-    ``columns`` are the join keys by name. Raises ValueError for a null, which is no key.
-    """
-    plain = {name: _plain(columns[name]) for name in sorted(types)}
-    if version < 3 or not all(_is_plain_key(plain[name], types[name]) for name in plain):
-        return _keys_by_feast(plain, types, version)
-    names = [name.encode() for name in plain]
-    head = struct.pack("<I", len(names)) + b"".join(
-        struct.pack("<II", ValueType.STRING.value, len(name)) + name for name in names
-    )
-    parts = [_key_part(column, types[name]) for name, column in plain.items()]
-    return [head + b"".join(row) for row in zip(*parts, strict=True)]
+    return [value.SerializeToString() for value in feast_values(column, kind)]
 
 
 def encode_instants(microseconds: np.ndarray) -> list[bytes]:
-    """The serialized protobuf ``Timestamp`` of instants in int64 microseconds since 1970, UTC."""
+    """Returns serialized protobuf ``Timestamp`` values of int64 microseconds since 1970, UTC."""
     seconds, rest = np.divmod(microseconds, 1_000_000)
     parts = []
     for head, numbers in ((b"\x08", seconds), (b"\x10", rest * 1000)):
@@ -91,15 +72,15 @@ def encode_instants(microseconds: np.ndarray) -> list[bytes]:
     return [first + second for first, second in zip(*parts, strict=True)]
 
 
-def instants(column: pa.Array) -> np.ndarray:
-    """The instants of a column in int64 microseconds since 1970, UTC; a null is the least int64."""
-    found = _plain(column).to_numpy(zero_copy_only=False)
+def column_microseconds(column: pa.Array) -> np.ndarray:
+    """Returns instants as int64 microseconds since 1970, UTC; a null is the least int64."""
+    found = simplified(column).to_numpy(zero_copy_only=False)
     return found.astype("datetime64[us]").astype(np.int64)
 
 
 def texts(column: pa.Array, kind: ValueType) -> list[str | None]:
-    """What Feast's SQLite store writes as text beside the value; None where it writes none."""
-    column = _plain(column)
+    """Returns the texts that Feast's SQLite store keeps beside values; None where it has none."""
+    column = simplified(column)
     if kind == ValueType.STRING and kinds.is_string(column.type):
         return column.to_pylist()
     if kind in (ValueType.INT32, ValueType.INT64) and kinds.is_integer(column.type):
@@ -108,20 +89,20 @@ def texts(column: pa.Array, kind: ValueType) -> list[str | None]:
         return _as_text(_nan_is_null(column))
     if kind in _LISTS or kind in (ValueType.BYTES, ValueType.UNIX_TIMESTAMP):
         return [None] * len(column)
-    return [extract_text_and_num(value, False)[0] for value in _by_feast(column, kind)]
+    return [extract_text_and_num(value, False)[0] for value in feast_values(column, kind)]
 
 
-def _as_text(values: Iterable) -> list[str | None]:
+def _as_text(values: Iterable[Any]) -> list[str | None]:
     return [None if value is None else str(value) for value in values]
 
 
-def _nan_is_null(column: pa.Array) -> list[float | None]:
+def _nan_is_null(column: pa.Array) -> Sequence[float | None]:
     found = column.to_numpy(zero_copy_only=False)
     return _replaced(found.tolist(), np.isnan(found), None)
 
 
-def _plain(column: pa.Array) -> pa.Array:
-    """A column in one piece and in the simplest type that holds the same values."""
+def simplified(column: pa.Array) -> pa.Array:
+    """Returns a column in one chunk and in the simplest type that holds the same values."""
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
     if kinds.is_dictionary(column.type):
@@ -135,17 +116,18 @@ def _plain(column: pa.Array) -> pa.Array:
     return column
 
 
-def _by_feast(column: pa.Array, kind: ValueType) -> list[Value]:
+def feast_values(column: pa.Array, kind: ValueType) -> list[Value]:
+    """Converts a column to Feast's ``Value`` objects by Feast's own code."""
     return python_values_to_proto_values(column.to_numpy(zero_copy_only=False), kind)
 
 
 def _scalars(column: pa.Array, field: int) -> Sequence[bytes] | None:
-    """The encoded values of a scalar column, or None if only Feast knows how."""
+    """Encodes a scalar column; returns None if only Feast can."""
     type_ = column.type
     if field in (_DOUBLE, _FLOAT) and _is_float(type_, field):
         found = column.to_numpy(zero_copy_only=False)
-        encoded = fixed(field_head(field, 1 if field == _DOUBLE else 5), _floats(found, field))
-        return _replaced(encoded, np.isnan(found), b"")
+        floats = fixed(field_head(field, 1 if field == _DOUBLE else 5), _floats(found, field))
+        return _replaced(floats, np.isnan(found), b"")
     if field in (_STRING, _BYTES) and (kinds.is_string(type_) or kinds.is_binary(type_)):
         if kinds.is_string(type_) != (field == _STRING):
             return None
@@ -155,17 +137,17 @@ def _scalars(column: pa.Array, field: int) -> Sequence[bytes] | None:
     if numbers is None:
         return None
     encoded = tagged(field_head(field, 0), numbers)
-    # A null instant is stored as one: Feast writes its mark for "no time".
+    # Feast stores a null instant as a value too: its sentinel for "no time".
     return encoded if field == _TIME else _replaced(encoded, _nulls(column), b"")
 
 
 def _lists(column: pa.Array, field: int) -> Sequence[bytes] | None:
-    """The encoded values of a list column, or None if only Feast knows how."""
+    """Encodes a list column; returns None if only Feast can."""
     if not kinds.is_list(column.type):
         return None
     offsets = column.offsets.to_numpy()
-    entries = _plain(column.values)
-    if (block := _even(column, entries, field)) is not None:
+    entries = simplified(column.values)
+    if (block := _equal_lengths(column, entries, field)) is not None:
         return block
     packed = _packed(entries, field - 10)
     if packed is None:
@@ -174,13 +156,13 @@ def _lists(column: pa.Array, field: int) -> Sequence[bytes] | None:
     edges = np.concatenate([[0], ends])[offsets]
     inner = cut(buffer, edges[:-1], edges[1:])
     if not repeated:
-        # Numbers stand in one packed field, which is left out where there are none.
+        # Numbers share one packed field, which is absent in an empty list.
         inner = [entry and one for entry, one in zip(inner, sized(b"\n", inner), strict=True)]
     return _replaced(sized(field_head(field, 2), inner), _nulls(column), b"")
 
 
-def _even(column: pa.Array, entries: pa.Array, field: int) -> Block | None:
-    """Lists of floats that all have the same length, vectors above all, in one piece."""
+def _equal_lengths(column: pa.Array, entries: pa.Array, field: int) -> Block | None:
+    """Encodes float lists of one length, such as vectors, in one block; None for other lists."""
     offsets = column.offsets.to_numpy()
     length = int(offsets[1] - offsets[0]) if len(column) else 0
     floats = kinds.is_float64(entries.type) or kinds.is_float32(entries.type)
@@ -196,7 +178,10 @@ def _even(column: pa.Array, entries: pa.Array, field: int) -> Block | None:
 
 
 def _packed(entries: pa.Array, field: int) -> tuple[bytes, np.ndarray, bool] | None:
-    """The entries of all lists as one buffer, where each ends, and whether each is a field."""
+    """Encodes the entries of all lists; returns None if only Feast can.
+
+    Returns one buffer, the end of each entry, and true if each entry is a field of its own.
+    """
     type_ = entries.type
     if field in (_DOUBLE, _FLOAT) and (kinds.is_float64(type_) or kinds.is_float32(type_)):
         found = _floats(entries.to_numpy(zero_copy_only=False), field)
@@ -214,11 +199,14 @@ def _packed(entries: pa.Array, field: int) -> tuple[bytes, np.ndarray, bool] | N
 
 
 def _listed_numbers(entries: pa.Array, field: int) -> np.ndarray | None:
-    """The whole numbers of lists; Feast's rules for nulls and instants differ inside a list."""
+    """Returns the entries of lists as int64; None if they do not fit their field.
+
+    Feast's rules for nulls and instants differ inside a list.
+    """
     if field == _TIME:
         if not kinds.is_timestamp(entries.type) or entries.type.unit == "ns":
             return None
-        found = instants(entries)
+        found = column_microseconds(entries)
         whole = np.where(found < 0, -(-found // 1_000_000), found // 1_000_000)
         return np.where(_nulls(entries), NULL_TIMESTAMP_INT_VALUE, whole)
     if field != _BOOL and entries.null_count:
@@ -227,7 +215,7 @@ def _listed_numbers(entries: pa.Array, field: int) -> np.ndarray | None:
 
 
 def _numbers(column: pa.Array, field: int) -> np.ndarray | None:
-    """A column as int64, 0 for null; None if it does not hold what its field wants."""
+    """Returns a column as int64 with 0 for null; None if its type does not fit the field."""
     type_ = column.type
     if field == _TIME and kinds.is_timestamp(type_):
         found = column.to_numpy(zero_copy_only=False)
@@ -237,11 +225,11 @@ def _numbers(column: pa.Array, field: int) -> np.ndarray | None:
     if field not in (_INT32, _INT64) or not kinds.is_integer(type_) or type_ == pa.uint64():
         return None
     numbers = column.fill_null(0).cast(pa.int64()).to_numpy()
-    narrow = field == _INT64 or not len(numbers) or _in_range(numbers)
-    return numbers if narrow else None
+    fits = field == _INT64 or not len(numbers) or _is_int32(numbers)
+    return numbers if fits else None
 
 
-def _in_range(numbers: np.ndarray) -> bool:
+def _is_int32(numbers: np.ndarray) -> bool:
     return int(numbers.min()) in _INT32_RANGE and int(numbers.max()) in _INT32_RANGE
 
 
@@ -258,32 +246,10 @@ def _nulls(column: pa.Array) -> np.ndarray:
     return column.is_null().to_numpy(zero_copy_only=False)
 
 
-def _replaced(values: Sequence, where: np.ndarray, by) -> Sequence:
+def _replaced(values: Sequence[Any], where: np.ndarray, by: Any) -> Sequence[Any]:
     if not where.any():
         return values
-    values = list(values)
+    replaced = list(values)
     for row in np.flatnonzero(where):
-        values[row] = by
-    return values
-
-
-def _is_plain_key(column: pa.Array, kind: ValueType) -> bool:
-    return column.null_count == 0 and str(column.type) == _KEY_TYPES.get(kind)
-
-
-def _key_part(column: pa.Array, kind: ValueType) -> Sequence[bytes]:
-    """Type, length and bytes of a join key, for every row."""
-    if kind == ValueType.INT64:
-        head = struct.pack("<II", kind.value, 8)
-        numbers = column.to_numpy().astype("<i8")
-        return fixed(head, numbers)
-    found = column.cast(pa.binary()).to_pylist()
-    return [struct.pack("<II", kind.value, len(value)) + value for value in found]
-
-
-def _keys_by_feast(columns: Mapping, types: Mapping, version: int) -> list[bytes]:
-    values = {name: _by_feast(column, types[name]) for name, column in columns.items()}
-    return [
-        serialize_entity_key(EntityKey(join_keys=list(values), entity_values=row), version)
-        for row in zip(*values.values(), strict=True)
-    ]
+        replaced[row] = by
+    return replaced

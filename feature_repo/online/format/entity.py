@@ -1,4 +1,4 @@
-"""What is stored of one entity: bytes as they were read, values once somebody asks for them."""
+"""Stored features of one entity: kept as bytes, decoded when they are read."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -7,18 +7,18 @@ import numpy as np
 
 Decode = Callable[[Any], Any]
 Fields = Mapping[str, tuple[int, Decode]]
-"""Where each feature stands among what was read, and what makes a value of it."""
+"""Position of each feature among the stored values, and the function that decodes it."""
 
-_SHORT = 64
-"""Bytes up to which the list that was made of them is kept."""
+_CACHED_BYTES = 64
+"""Longest stored value whose decoded list is cached."""
 
 
 class Entity(Mapping[str, Any]):
-    """The features of an entity by name: None for one that is not known, an array for numbers.
+    """Features of an entity by name: None for a missing one, an array for a list of numbers.
 
-    ``stored`` has what was read, None where there is nothing. A short list is decoded once. A long
-    one and a single value are decoded each time they are asked for, since whoever asks makes
-    something smaller of them, and many entities are held at a time.
+    ``stored`` has the bytes read from the store, None for each missing value. A short list is
+    decoded once. A long list or a single value is decoded at each access: callers derive something
+    smaller from it, and many entities are cached at a time.
     """
 
     __slots__ = ("_fields", "_stored", "_values", "__weakref__")
@@ -36,7 +36,7 @@ class Entity(Mapping[str, Any]):
         if not data:
             return None
         value = decode(data)
-        if isinstance(value, list | np.ndarray) and len(data) <= _SHORT:
+        if isinstance(value, list | np.ndarray) and len(data) <= _CACHED_BYTES:
             self._values[name] = value
         return value
 
@@ -53,11 +53,11 @@ class Entity(Mapping[str, Any]):
 
     @property
     def is_unknown(self) -> bool:
-        """Whether nothing at all is stored."""
+        """True if the store has no feature of this entity."""
         return not any(self._stored)
 
-    def is_as(self, other: object) -> bool:
-        """Whether the very same was read for the other."""
+    def has_same_bytes(self, other: object) -> bool:
+        """True if the same bytes were read for the same features of the other entity."""
         return (
             isinstance(other, Entity)
             and self._fields is other._fields

@@ -1,7 +1,7 @@
-"""Row ttl: a row that is older than its view allows counts as absent when it is read online.
+"""Row ttl online: a row older than its view's ttl counts as absent when it is read.
 
-Feast enforces a view's ttl offline only. The instant to which the age of a row is measured is
-the store's ``as_of`` setting if there is one, else what its ``clock`` says.
+Feast enforces a view's ttl offline only. The age of a row is measured at the store's ``as_of``
+setting if there is one, else at the time of its ``clock``.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from click import ClickException
 from feast.feature_view import FeatureView
+from feast.infra.online_stores.online_store import OnlineStore
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from feast.repo_config import RepoConfig
 from feast.utils import make_tzaware
@@ -17,7 +18,8 @@ from pydantic import BeforeValidator
 
 from feature_repo.lake.state import LakeError, instant
 
-Row = tuple[datetime | None, dict | None]
+Row = tuple[datetime | None, dict[str, Any] | None]
+"""The instant of a row and its values by feature; None for an absent row."""
 
 
 class BadInstant(LakeError, ClickException):
@@ -25,7 +27,7 @@ class BadInstant(LakeError, ClickException):
 
 
 def _instant(value: Any) -> datetime | None:
-    """YAML reads an unquoted instant as a date and time already."""
+    """Parses a setting; YAML turns an unquoted instant into a datetime already."""
     if value is None:
         return None
     try:
@@ -39,20 +41,21 @@ AsOf = Annotated[datetime | None, BeforeValidator(_instant)]
 
 
 def wall_clock() -> datetime:
+    """Returns the current instant, UTC."""
     return datetime.now(UTC)
 
 
-class RowAge:
-    """Mixed into a Feast online store: every way of reading leaves out rows past their ttl.
+class ExpiringStore(OnlineStore):
+    """Base of a Feast online store in which every way of reading leaves out expired rows.
 
-    ``online_read`` gives such a row's instant and no values; ``get_online_features`` gives nulls
-    with the status OUTSIDE_MAX_AGE.
+    ``online_read`` returns the instant of an expired row and no values. ``get_online_features``
+    returns nulls with the status OUTSIDE_MAX_AGE.
     """
 
     clock: Callable[[], datetime] = staticmethod(wall_clock)
 
-    def oldest(self, config: RepoConfig, view: FeatureView) -> datetime | None:
-        """The instant before which a row of the view counts as absent; None without a ttl."""
+    def cutoff(self, config: RepoConfig, view: FeatureView) -> datetime | None:
+        """Returns the instant before which a row of the view is expired; None without a ttl."""
         ttl = getattr(view, "ttl", None)
         if not ttl:
             return None
@@ -68,11 +71,12 @@ class RowAge:
         entity_keys: list,
         requested_features: list[str] | None = None,
     ) -> list[Row]:
-        rows = super().online_read(config, table, entity_keys, requested_features)
-        oldest = self.oldest(config, table)
-        if oldest is None:
-            return rows
-        return _fresh(self._exact(config, table, entity_keys, rows, oldest), oldest)
+        """Reads rows as Feast does, without the values of expired rows."""
+        # The store that this class is mixed into comes after it and has the method.
+        rows = super().online_read(  # type: ignore[safe-super]  # see above
+            config, table, entity_keys, requested_features
+        )
+        return self._without_expired(config, table, entity_keys, rows)
 
     async def online_read_async(
         self,
@@ -81,49 +85,82 @@ class RowAge:
         entity_keys: list,
         requested_features: list[str] | None = None,
     ) -> list[Row]:
+        """Does the same as ``online_read``, without blocking the event loop."""
         rows = await super().online_read_async(config, table, entity_keys, requested_features)
-        oldest = self.oldest(config, table)
-        return rows if oldest is None else _fresh(rows, oldest)
+        return self._without_expired(config, table, entity_keys, rows)
 
-    def _exact(
-        self, config: RepoConfig, view: FeatureView, keys: list, rows: list[Row], oldest: datetime
+    def _without_expired(
+        self, config: RepoConfig, view: FeatureView, keys: list, rows: list[Row]
     ) -> list[Row]:
-        """The rows with exact instants, where the store reads rounded ones."""
+        cutoff = self.cutoff(config, view)
+        if cutoff is None:
+            return rows
+        exact = self.with_exact_instants(config, view, keys, rows, cutoff)
+        return [(at, None) if at is not None and at < cutoff else (at, row) for at, row in exact]
+
+    def with_exact_instants(
+        self, config: RepoConfig, view: FeatureView, keys: list, rows: list[Row], cutoff: datetime
+    ) -> list[Row]:
+        """Returns the rows with exact instants, for a store that reads rounded ones."""
         return rows
 
     def _read_features_per_fv(
-        self, config: RepoConfig, grouped_refs: list, keys, names, response, *options: bool
+        self,
+        config: RepoConfig,
+        grouped_refs: list,
+        join_key_values: dict,
+        entity_name_to_join_key_map: dict,
+        online_features_response: Any,
+        full_feature_names: bool,
+        include_feature_view_version_metadata: bool,
     ) -> None:
-        start = len(response.results)
-        super()._read_features_per_fv(config, grouped_refs, keys, names, response, *options)
-        self._leave_out_old(config, grouped_refs, response.results[start:])
+        start = len(online_features_response.results)
+        super()._read_features_per_fv(
+            config,
+            grouped_refs,
+            join_key_values,
+            entity_name_to_join_key_map,
+            online_features_response,
+            full_feature_names,
+            include_feature_view_version_metadata,
+        )
+        self._blank_expired(config, grouped_refs, online_features_response.results[start:])
 
     async def _read_features_per_fv_async(
-        self, config: RepoConfig, grouped_refs: list, keys, names, response, *options: bool
+        self,
+        config: RepoConfig,
+        grouped_refs: list,
+        join_key_values: dict,
+        entity_name_to_join_key_map: dict,
+        online_features_response: Any,
+        full_feature_names: bool,
+        include_feature_view_version_metadata: bool,
     ) -> None:
-        start = len(response.results)
+        start = len(online_features_response.results)
         await super()._read_features_per_fv_async(
-            config, grouped_refs, keys, names, response, *options
+            config,
+            grouped_refs,
+            join_key_values,
+            entity_name_to_join_key_map,
+            online_features_response,
+            full_feature_names,
+            include_feature_view_version_metadata,
         )
-        self._leave_out_old(config, grouped_refs, response.results[start:])
+        self._blank_expired(config, grouped_refs, online_features_response.results[start:])
 
-    def _leave_out_old(self, config: RepoConfig, grouped_refs: list, vectors: Sequence) -> None:
+    def _blank_expired(self, config: RepoConfig, grouped_refs: list, vectors: Sequence) -> None:
         for view, features in grouped_refs:
             own, vectors = vectors[: len(features)], vectors[len(features) :]
-            oldest = self.oldest(config, view)
-            if oldest is not None and own:
-                _blank(own, oldest)
+            cutoff = self.cutoff(config, view)
+            if cutoff is not None and own:
+                _blank(own, cutoff)
 
 
-def _fresh(rows: list[Row], oldest: datetime) -> list[Row]:
-    return [(at, None) if at is not None and at < oldest else (at, row) for at, row in rows]
-
-
-def _blank(vectors: Sequence, oldest: datetime) -> None:
-    """Empty the values of the rows from before ``oldest``: one vector a feature."""
+def _blank(vectors: Sequence, cutoff: datetime) -> None:
+    """Clears the values of the rows from before the cutoff; there is one vector a feature."""
     for row, at in enumerate(vectors[0].event_timestamps):
-        # An entity that is not there at all has no instant, which reads as 1970.
-        if (at.seconds or at.nanos) and at.ToDatetime(UTC) < oldest:
+        # An absent entity has no instant, which reads as 1970.
+        if (at.seconds or at.nanos) and at.ToDatetime(UTC) < cutoff:
             for vector in vectors:
                 vector.values[row].Clear()
                 vector.statuses[row] = FieldStatus.OUTSIDE_MAX_AGE

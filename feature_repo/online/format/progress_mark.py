@@ -1,8 +1,8 @@
-"""The mark of a materialization: what of a lake view is online, and what a run has still to do.
+"""Progress marks of materialization: the online state of a lake view, and the rest of a run.
 
-The mark lies in the online store itself, beside the rows of its view, and is lost with them. It
-says which state of the lake the rows are of and up to which instant, and, while a run is under
-way, which row it wrote last.
+The mark is stored in the online store itself, beside the rows of its view, and is lost with them.
+It names the state of the lake and the instant that the rows belong to. During a run it also has
+the key of the last row written.
 """
 
 import json
@@ -16,15 +16,15 @@ from feature_repo.lake.state import LakeError, instant
 
 
 class MaterializationRefused(LakeError, ClickException):
-    """A materialization that cannot be done; the feast command prints it as one sentence."""
+    """A materialization that cannot run; the feast command prints it as one sentence."""
 
 
 @dataclass(frozen=True)
 class Target:
     """A view in one state of the lake up to an instant.
 
-    ``digest`` is of the state's manifest, since two lakes may count the same; ``layout`` is of
-    the view's columns and how they are encoded.
+    ``digest`` is of the state's manifest, since two lakes can have the same version number.
+    ``layout`` is a digest of the view's columns and their encoding.
     """
 
     version: int
@@ -33,15 +33,16 @@ class Target:
     layout: str
 
     def is_older_than(self, other: "Target") -> bool:
+        """True if the other target has a later version or a later instant."""
         return self.version < other.version or self.until < other.until
 
 
 @dataclass(frozen=True)
-class Mark:
-    """A run towards a target, from what was online before (None: from nothing).
+class ProgressMark:
+    """A run towards a target, from the online state before it (``base``; None: from nothing).
 
-    A held row of an event before ``bound`` is the run's to replace. ``cursor`` is the key of the
-    last row written, in the order of the keys.
+    The run may replace stored rows of events before ``bound``. ``cursor`` is the key of the last
+    row written; rows are written in the order of their keys.
     """
 
     run: str
@@ -52,10 +53,12 @@ class Mark:
     finished: bool = False
 
     def to_json(self) -> str:
+        """Returns the stored form."""
         return json.dumps(asdict(self), default=datetime.isoformat)
 
     @classmethod
-    def from_json(cls, text: str) -> "Mark":
+    def from_json(cls, text: str) -> "ProgressMark":
+        """Parses the stored form."""
         raw = json.loads(text)
         for name in ("target", "base"):
             raw[name] = raw[name] and Target(**raw[name] | {"until": instant(raw[name]["until"])})
@@ -63,35 +66,40 @@ class Mark:
         return cls(**raw | {"bound": instant(raw["bound"]), "cursor": cursor})
 
 
-Check = Callable[[Target], bool]
+TargetCheck = Callable[[Target], bool]
 
 
 def next_run(
-    held: Mark | None, target: Target, run: str, in_lake: Check, is_published: Check
-) -> Mark | None:
-    """How a run brings the target online, given the mark that is held; None: nothing is to do.
+    stored: ProgressMark | None,
+    target: Target,
+    run: str,
+    is_in_lake: TargetCheck,
+    is_published: TargetCheck,
+) -> ProgressMark | None:
+    """Plans the run that brings the target online, from the stored mark; None if it is online.
 
-    ``in_lake`` says whether a target's state is one of this lake, ``is_published`` whether its
-    change rows are still there to compare with. Raises MaterializationRefused where the online
+    ``is_in_lake`` is true for a target whose state is one of this lake. ``is_published`` is true
+    if its change rows still exist for a comparison. Raises MaterializationRefused if the online
     store has a later version of the lake, but not up to that instant.
     """
-    if held is None:
-        return Mark(run, target, None, target.until)
-    everything = Mark(run, target, None, max(target.until, held.bound))
-    if not in_lake(held.target):
+    if stored is None:
+        return ProgressMark(run, target, None, target.until)
+    everything = ProgressMark(run, target, None, max(target.until, stored.bound))
+    if not is_in_lake(stored.target):
         return everything
-    complete = held.target if held.finished else held.base
+    complete = stored.target if stored.finished else stored.base
     if complete is not None and target.is_older_than(complete):
         _refuse_if_later(target, complete)
         return None
-    if not held.finished:
-        same = target == held.target and (held.base is None or is_published(held.base))
-        return replace(held, run=run) if same else everything
+    if not stored.finished:
+        can_resume = target == stored.target and (stored.base is None or is_published(stored.base))
+        return replace(stored, run=run) if can_resume else everything
+    complete = stored.target
     if target == complete:
         return None
     if target.layout != complete.layout or not is_published(complete):
         return everything
-    return Mark(run, target, complete, target.until)
+    return ProgressMark(run, target, complete, target.until)
 
 
 def _refuse_if_later(target: Target, complete: Target) -> None:
@@ -103,8 +111,8 @@ def _refuse_if_later(target: Target, complete: Target) -> None:
         )
 
 
-def taken_over(view: str) -> MaterializationRefused:
-    """What a run says that finds another one at work, or its own mark gone."""
+def superseded(view: str) -> MaterializationRefused:
+    """Returns the error of a run whose mark was replaced by another run, or removed."""
     return MaterializationRefused(
         f"Another run took over the materialization of {view}, or its rows were removed; wait for "
         "that run to end and materialize again."

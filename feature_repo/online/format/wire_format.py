@@ -1,18 +1,29 @@
-"""Protobuf's wire format for whole columns: the bytes of many values laid out with NumPy."""
+"""Protobuf's wire format for whole columns, laid out with NumPy."""
+
+from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import overload
 
 import numpy as np
 
 
 def field_head(field: int, wire: int) -> bytes:
-    """What stands before a field's value; ``wire`` 0 is a varint, 1 and 5 fixed, 2 a length."""
+    r"""Returns the tag before a field's value; ``wire`` 0 is a varint, 1 and 5 fixed, 2 a length.
+
+    >>> field_head(2, 2)
+    b'\x12'
+    """
     return varint(field << 3 | wire)
 
 
 def varint(value: int) -> bytes:
-    """One whole number: seven bits a byte, the low ones first."""
+    r"""Encodes one whole number from 0: seven bits a byte, the low ones first.
+
+    >>> varint(300)
+    b'\xac\x02'
+    """
     parts = []
     while value > 127:
         parts.append(value & 127 | 128)
@@ -21,13 +32,17 @@ def varint(value: int) -> bytes:
 
 
 def sized(head: bytes, values: Sequence[bytes]) -> list[bytes]:
-    """Every value after the head and its length."""
+    r"""Puts the head and the length before each value.
+
+    >>> sized(b"\n", [b"ab", b""])
+    [b'\n\x02ab', b'\n\x00']
+    """
     heads = _Sized(head)
     return [heads[len(value)] + value for value in values]
 
 
-class _Sized(dict):
-    """The head with a length, for every length that occurs."""
+class _Sized(dict[int, bytes]):
+    """Cache of the head with each length."""
 
     def __init__(self, head: bytes):
         super().__init__()
@@ -38,31 +53,37 @@ class _Sized(dict):
         return self[length]
 
 
-class Block(Sequence):
-    """``n`` byte strings of one length as an ``n`` by length array of uint8."""
+class Block(Sequence[bytes]):
+    """``n`` byte strings of one length: a uint8 array of shape ``(n, length)``."""
 
     def __init__(self, rows: np.ndarray):
         self.rows = rows
 
     @classmethod
-    def of(cls, value: bytes, count: int) -> "Block":
-        """The same bytes so many times."""
+    def of(cls, value: bytes, count: int) -> Block:
+        """Repeats the same bytes ``count`` times."""
         return cls(np.broadcast_to(np.frombuffer(value, np.uint8), (count, len(value))))
 
     @classmethod
-    def side_by_side(cls, blocks: Sequence["Block"]) -> "Block":
-        """The strings of several blocks put together, row by row."""
+    def side_by_side(cls, blocks: Sequence[Block]) -> Block:
+        """Concatenates the strings of several blocks row by row."""
         return cls(np.hstack([block.rows for block in blocks]))
 
     @property
     def width(self) -> int:
-        """How many bytes each string has."""
+        """Number of bytes in each string."""
         return self.rows.shape[1]
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, place):
+    @overload
+    def __getitem__(self, place: int) -> bytes: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Block: ...
+
+    def __getitem__(self, place: int | slice) -> bytes | Block:
         found = self.rows[place]
         return Block(found) if isinstance(place, slice) else found.tobytes()
 
@@ -72,14 +93,18 @@ class Block(Sequence):
 
 
 def fixed(head: bytes, numbers: np.ndarray) -> Block:
-    """Every number, or row of numbers, after the head, in as many bytes as its type has."""
+    """Puts the head before each number, or row of numbers, in its little-endian bytes."""
     width = numbers.dtype.itemsize * math.prod(numbers.shape[1:])
     rows = np.ascontiguousarray(numbers).view(np.uint8).reshape(len(numbers), width)
     return Block.side_by_side([Block.of(head, len(rows)), Block(rows)])
 
 
 def tagged(head: bytes, numbers: np.ndarray) -> list[bytes]:
-    """Every int64 number as a varint after the head."""
+    r"""Puts the head before each int64 number as a varint.
+
+    >>> tagged(b"\x08", np.array([1, 300]))
+    [b'\x08\x01', b'\x08\xac\x02']
+    """
     rows, lengths = varints(numbers)
     heads = np.broadcast_to(np.frombuffer(head, np.uint8), (len(rows), len(head)))
     lengths = lengths + len(head)
@@ -88,7 +113,7 @@ def tagged(head: bytes, numbers: np.ndarray) -> list[bytes]:
 
 
 def varints(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Int64 numbers as rows of ten bytes, and how many bytes of each row count."""
+    """Encodes int64 numbers as varints: rows of ten bytes, and the length used of each row."""
     unsigned = np.ascontiguousarray(numbers, np.int64).view(np.uint64)
     shifts = np.arange(0, 70, 7, dtype=np.uint64)
     rows = ((unsigned[:, None] >> shifts) & np.uint64(127)).astype(np.uint8)
@@ -99,10 +124,14 @@ def varints(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def joined(rows: np.ndarray, lengths: np.ndarray) -> bytes:
-    """The bytes that count of all rows, one after the other."""
+    """Concatenates the used bytes of all rows."""
     return rows[np.arange(rows.shape[1]) < lengths[:, None]].tobytes()
 
 
 def cut(buffer: bytes, starts: np.ndarray, ends: np.ndarray) -> list[bytes]:
-    """The pieces ``[start, end)`` of a buffer."""
+    """Cuts a buffer into the pieces ``[start, end)``.
+
+    >>> cut(b"abcd", np.array([0, 1]), np.array([1, 4]))
+    [b'a', b'bcd']
+    """
     return [buffer[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]

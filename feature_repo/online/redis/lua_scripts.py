@@ -1,19 +1,19 @@
-"""The Lua scripts that compare and set rows of a view in Redis.
+"""Lua scripts that compare and set rows of a view in Redis.
 
-A script runs as a whole, so two writers cannot come between each other. A view's row is in Feast's
-own form: a field for each feature and ``_ts:<view>`` with the event's instant. Where a row was
-learned at another instant than it happened, ``_created:<view>`` holds both: it counts only while
-``_ts`` is still that event, because Feast's own store may have written since.
+Redis runs a script atomically, so two writers cannot interleave. A view's row is in Feast's own
+form: a field for each feature, and ``_ts:<view>`` with the event's instant. If a row was learned at
+another instant than its event, ``_created:<view>`` has both instants. It counts only while ``_ts``
+is still that event, because Feast's own store may have written since.
 """
 
 from collections.abc import Sequence
 from functools import lru_cache
 
-from feast.infra.online_stores.helpers import _mmh3
+from feature_repo.feast_internals import feature_field
 
-_FIELDS_A_CALL = 100
+_FIELDS_PER_CALL = 100
 
-# Two's complement by its inverse, since Lua's numbers are doubles.
+# Reads two's complement from the inverted bits, since Lua's numbers are doubles.
 _TIMESTAMP = """
 local function varint(text, at)
   local value, inverse, scale = 0, 0, 1
@@ -54,7 +54,7 @@ for number, key in ipairs(KEYS) do
 end
 return done
 """
-"""Calls ``row`` with each key and with where its arguments begin, less one."""
+"""Calls ``row`` with each key and the offset of its arguments (the first one's index less 1)."""
 
 _WRITE = """
 local function row(key, at)
@@ -97,28 +97,28 @@ if redis.call('HGET', KEYS[1], 'run') ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 'mark', ARGV[2])
 return 1
 """
-"""A run takes the mark that it has read, and moves it only while no other run took it."""
+"""TAKE replaces the mark that a run has read. ADVANCE stores its progress if it still owns it."""
 
 
 def timestamp_field(view: str) -> bytes:
-    """Where Feast keeps the event's instant of a view's row."""
+    """Returns the field of the event's instant in a view's row, as Feast names it."""
     return f"_ts:{view}".encode()
 
 
 def created_field(view: str) -> bytes:
-    """Where we keep when a row was learned, with the event that it belongs to."""
+    """Returns our field of the instant at which a row was learned, with its event's instant."""
     return f"_created:{view}".encode()
 
 
 @lru_cache(maxsize=256)
 def write_script(view: str, features: tuple[str, ...], expire: int | None) -> str:
-    """Sets rows, each unless a newer one is held; gives how many.
+    """Returns a script that sets rows, each unless a newer one is stored; it counts those set.
 
-    ARGV, for each key: event and created as Timestamp (empty: created as the event), the bound (a
-    held row of an event before it is replaced in any case; ``-``: none), and the values of the
-    features.
+    ARGV for each key: event and created as Timestamp (empty: the same as the event), the bound,
+    and the values of the features. A stored row of an event before the bound is replaced in any
+    case; ``-`` is no bound.
     """
-    fields = [timestamp_field(view), *(_mmh3(f"{view}:{name}") for name in features)]
+    fields = [timestamp_field(view), *(feature_field(view, name) for name in features)]
     values = ["event", *(f"ARGV[at + {number}]" for number in range(4, 4 + len(features)))]
     pairs = [f"{_literal(field)}, {value}" for field, value in zip(fields, values, strict=True)]
     row = _WRITE.format(
@@ -132,18 +132,21 @@ def write_script(view: str, features: tuple[str, ...], expire: int | None) -> st
 
 @lru_cache(maxsize=256)
 def remove_script(view: str, features: tuple[str, ...]) -> str:
-    """Takes a view's rows out whose events are before ARGV, one for each key; gives how many."""
+    """Returns a script that removes rows of events before ARGV, and counts them.
+
+    ARGV has one instant for each key.
+    """
     fields = [timestamp_field(view), created_field(view)]
-    fields += [_mmh3(f"{view}:{name}") for name in features]
+    fields += [feature_field(view, name) for name in features]
     removes = _commands("HDEL", [_literal(field) for field in fields])
     return _TIMESTAMP + _REMOVE.format(ts=_literal(fields[0]), removes=removes) + _EACH
 
 
 def _commands(name: str, arguments: Sequence[str]) -> str:
-    """Several commands where one would have more arguments than Lua has registers."""
+    """Splits a command whose arguments would exceed Lua's registers."""
     parts = (
-        arguments[start : start + _FIELDS_A_CALL]
-        for start in range(0, len(arguments), _FIELDS_A_CALL)
+        arguments[start : start + _FIELDS_PER_CALL]
+        for start in range(0, len(arguments), _FIELDS_PER_CALL)
     )
     return "\n".join(f"redis.call('{name}', key, {', '.join(part)})" for part in parts)
 

@@ -1,4 +1,4 @@
-"""An entity as it was read: bytes become values once somebody asks for them."""
+"""A stored entity: bytes are decoded when a feature is read."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ def entity(stored: list) -> Entity:
 
 
 @pytest.mark.parametrize("listed", [str.split, lambda text: np.array(text.split())])
-def test_values_are_decoded_when_they_are_asked_for_and_short_lists_once(listed):
+def test_values_are_decoded_at_each_access_and_short_lists_once(listed):
     calls: list[bytes] = []
 
     def decode(data: bytes):
@@ -26,15 +26,15 @@ def test_values_are_decoded_when_they_are_asked_for_and_short_lists_once(listed)
     assert calls == [b"Ann", b"a b", b"x " * 1_000, b"Ann", b"x " * 1_000]
 
 
-def test_what_is_not_stored_or_empty_is_none_and_somebody_without_anything_is_unknown():
+def test_missing_or_empty_value_is_none_and_entity_without_any_value_is_unknown():
     assert dict(entity([None, b""])) == {"name": None, "city": None}
     assert entity([None, b""]).is_unknown and not entity([None, b"Rome"]).is_unknown
 
 
-def test_entities_are_alike_if_the_very_same_bytes_were_read_of_the_same_features():
+def test_entities_have_same_bytes_only_for_the_same_features():
     fields = {"name": (0, bytes.decode)}
     one = Entity(fields, [b"Ann"])
-    assert one.is_as(Entity(fields, [b"Ann"]))
-    assert not one.is_as(Entity(fields, [b"Bob"]))
-    assert not one.is_as(Entity(dict(fields), [b"Ann"]))
-    assert not one.is_as({"name": "Ann"}) and one != Entity(fields, [b"Ann"])
+    assert one.has_same_bytes(Entity(fields, [b"Ann"]))
+    assert not one.has_same_bytes(Entity(fields, [b"Bob"]))
+    assert not one.has_same_bytes(Entity(dict(fields), [b"Ann"]))
+    assert not one.has_same_bytes({"name": "Ann"}) and one != Entity(fields, [b"Ann"])
