@@ -34,12 +34,12 @@ def materialize(as_of: str | None = None) -> datetime:
     The instant is the watermark of the lake by default, and is returned. Only rows that changed are
     written. Raises MaterializeError if a view is online beyond that instant already.
     """
-    from feature_repo.online.materialize.engine import tell_rows
+    from feature_repo.online.materialize.engine import report_row_progress
 
     home = prepare_environment()
     until = instant(as_of) if as_of else Lake(home).state().watermark
     store = as_task(apply)()
-    tell_rows(store, report_progress)
+    report_row_progress(store, report_progress)
     changed = 0
     for done, name in enumerate(names := view_names(), 1):
         changed += as_task(materialize_view)(store, name, until)

@@ -19,7 +19,8 @@ FOLDERS = ("feature_repo", "validation", "training", "serving", "flows")
 ROOMS: Mapping[str, str] = {
     "feature_repo.contract": "feature_repo.names",
     "feature_repo.definitions": "feature_repo.views",
-    "feature_repo.feast_registry": "feature_repo.home",
+    "feature_repo.feast_internals": "",
+    "feature_repo.feast_registry": "feature_repo.feast_internals feature_repo.home",
     "feature_repo.files": "",
     "feature_repo.home": "",
     "feature_repo.instants": "",
@@ -27,19 +28,28 @@ ROOMS: Mapping[str, str] = {
     "feature_repo.materialization": "feature_repo.online.materialize",
     "feature_repo.names": "",
     "feature_repo.offline": (
-        "feature_repo.contract feature_repo.home feature_repo.lake "
-        "feature_repo.publication feature_repo.views"
+        "feature_repo.contract feature_repo.feast_internals feature_repo.home "
+        "feature_repo.instants feature_repo.lake feature_repo.publication "
+        "feature_repo.views"
     ),
     "feature_repo.online": (
-        "feature_repo.online.format feature_repo.online.redis feature_repo.online.sqlite"
+        "feature_repo.feast_internals feature_repo.online.format "
+        "feature_repo.online.redis feature_repo.online.sqlite"
     ),
-    "feature_repo.online.format": "feature_repo.lake",
+    "feature_repo.online.format": (
+        "feature_repo.feast_internals feature_repo.instants feature_repo.lake"
+    ),
     "feature_repo.online.materialize": (
-        "feature_repo.lake feature_repo.offline feature_repo.online.format "
-        "feature_repo.online.redis feature_repo.online.sqlite feature_repo.publication"
+        "feature_repo.feast_internals feature_repo.instants feature_repo.lake "
+        "feature_repo.offline feature_repo.online.format feature_repo.publication"
     ),
-    "feature_repo.online.redis": "feature_repo.online.format",
-    "feature_repo.online.sqlite": "feature_repo.home feature_repo.online.format",
+    "feature_repo.online.redis": (
+        "feature_repo.feast_internals feature_repo.instants feature_repo.online.format"
+    ),
+    "feature_repo.online.sqlite": (
+        "feature_repo.feast_internals feature_repo.home feature_repo.instants "
+        "feature_repo.online.format"
+    ),
     "feature_repo.online_store": "feature_repo.online.redis feature_repo.online.sqlite",
     "feature_repo.point_in_time": "feature_repo.offline",
     "feature_repo.publication": (
@@ -157,6 +167,7 @@ SEAMS = {
     "feast": {
         "feature_repo/views",
         "feature_repo/definitions.py",
+        "feature_repo/feast_internals.py",
         "feature_repo/feast_registry.py",
         "feature_repo/offline/",
         "feature_repo/online/",

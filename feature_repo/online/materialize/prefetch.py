@@ -1,4 +1,4 @@
-"""One step ahead: what comes next is made while what came last is used."""
+"""Prefetches the next item of an iterator while the current one is used."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -6,16 +6,21 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_END = object()
+
+class _End:
+    """The end of an iterator, which no item can be."""
 
 
-def ahead(items: Iterator[T]) -> Iterator[T]:
-    """The same items, the next of them made in a thread of its own while one is used.
+_END = _End()
 
-    Raises what making an item raises, when its turn has come.
+
+def prefetched(items: Iterator[T]) -> Iterator[T]:
+    """Yields the same items; a thread computes the next one while the current one is used.
+
+    An error in an item is raised at the item's turn.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:
+    with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as pool:
         coming = pool.submit(next, items, _END)
-        while (item := coming.result()) is not _END:
+        while not isinstance(item := coming.result(), _End):
             coming = pool.submit(next, items, _END)
             yield item

@@ -1,37 +1,37 @@
-"""Items that are made one step ahead are the same items."""
+"""Prefetched items: the same items, the next one computed while one is used."""
 
 import threading
 
 import pytest
 
-from feature_repo.online.materialize.prefetch import ahead
+from feature_repo.online.materialize.prefetch import prefetched
 
 
-def test_items_come_once_and_in_order():
-    assert list(ahead(iter(range(5)))) == [0, 1, 2, 3, 4]
-    assert list(ahead(iter([]))) == []
+def test_each_item_comes_once_and_in_order():
+    assert list(prefetched(iter(range(5)))) == [0, 1, 2, 3, 4]
+    assert list(prefetched(iter([]))) == []
 
 
-def test_the_next_item_is_made_while_one_is_used():
-    made = threading.Event()
+def test_next_item_is_computed_while_one_is_used():
+    computed = threading.Event()
 
     def items():
         yield "first"
-        made.set()
+        computed.set()
         yield "second"
 
-    steps = ahead(items())
+    steps = prefetched(items())
     assert next(steps) == "first"
-    assert made.wait(10)
+    assert computed.wait(10)
     assert list(steps) == ["second"]
 
 
-def test_what_making_an_item_raises_comes_in_its_turn():
+def test_error_in_an_item_is_raised_at_its_turn():
     def items():
         yield 1
         raise ValueError("no more")
 
-    steps = ahead(items())
+    steps = prefetched(items())
     assert next(steps) == 1
     with pytest.raises(ValueError, match="no more"):
         next(steps)
