@@ -10,10 +10,10 @@ from training.data.frame import RankingFrame
 def frame_of(
     store, users, coupons, instants, read: Read | None = None, redeemed: bool = False
 ) -> RankingFrame:
-    """Training's frame if every user were exposed to every coupon at every instant.
+    """Builds training's frame with an exposure of every user to every coupon at every instant.
 
-    ``read`` is by default what reads the store's history. If ``redeemed``, every other user redeems
-    every other coupon an hour after each instant.
+    ``read`` reads features; by default the store's history. If ``redeemed``, every other user
+    redeems every other coupon an hour after each instant.
     """
     pairs = [(user, t) for t in instants for user in users]
     times = pa.array([moment(t) for _user, t in pairs], pa.timestamp("us", tz="UTC"))

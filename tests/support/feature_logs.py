@@ -1,4 +1,4 @@
-"""How the small event logs of the feature tests are landed in a lake and opened with Feast."""
+"""Lands the small event logs of the feature tests in a lake and opens it with Feast."""
 
 import shutil
 from pathlib import Path
@@ -43,7 +43,7 @@ __all__ = [
 
 
 def complete(log: dict[str, list[dict]]) -> dict[str, list[dict]]:
-    """The log with null in every column that its rows leave out."""
+    """Returns the log with null in every column that its rows leave out."""
     return {
         name: [dict.fromkeys(TABLES[name].column_names) | row for row in rows]
         for name, rows in log.items()
@@ -65,7 +65,7 @@ def _value(column, value):
 
 
 def land(home: Path, log: dict[str, list[dict]], watermark: int = WATERMARK):
-    """Land a log in the lake below ``home``, after what is there; gives the state."""
+    """Appends a log to the lake below ``home``; returns the new state."""
     import pyarrow as pa
 
     from feature_repo.lake import landing
@@ -85,7 +85,7 @@ def land(home: Path, log: dict[str, list[dict]], watermark: int = WATERMARK):
 
 
 def relanded(store, *batches: dict, watermark: int = WATERMARK) -> Path:
-    """Make these batches all that the lake of a Feast store holds; gives its home."""
+    """Replaces the lake of a Feast store by these batches; returns its home."""
     home = Path(store.config.offline_store.home)
     for folder in ("lake", "features"):
         shutil.rmtree(home / folder, ignore_errors=True)
@@ -98,9 +98,9 @@ OURS = "feature_repo.online_store.GuardedSqliteOnlineStore"
 
 
 def feast_store(home: Path, online: str | dict = OURS, **offline):
-    """A Feast store over ``home`` with our views applied, offline and online.
+    """Opens a Feast store over ``home`` and applies our views, offline and online.
 
-    ``online`` is a store's settings, or the type of an SQLite one.
+    ``online`` has the settings of an online store, or the type of a SQLite one.
     """
     from feast import FeatureStore, RepoConfig
 

@@ -1,6 +1,6 @@
-"""The two online stores for tests: how they are opened, with ours or Feast's own guards, and read.
+"""The two online stores for tests: opened with our guards or with Feast's own classes, and read.
 
-A store that is "ours" has our online store and engine; a "plain" one has Feast's over the same
+A store that is "ours" has our online store and engine. A "plain" one has Feast's over the same
 data.
 """
 
@@ -28,7 +28,7 @@ GUARDED = {
 
 @contextmanager
 def redis_server(*settings: str) -> Iterator[str]:
-    """The address of a Redis of our own on a free port, stopped by its own id."""
+    """Starts a Redis on a free port, yields its address, and stops it by its process id."""
     if shutil.which("redis-server") is None:
         pytest.skip("redis-server is not installed, so Redis is not tested")
     with socket.socket() as free:
@@ -37,13 +37,13 @@ def redis_server(*settings: str) -> Iterator[str]:
     command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
     process = subprocess.Popen([*command, *settings], stdout=subprocess.DEVNULL)
     try:
-        yield _answering(port, process)
+        yield _wait_for(port, process)
     finally:
         process.terminate()
         process.wait(timeout=30)
 
 
-def _answering(port: int, process: subprocess.Popen) -> str:
+def _wait_for(port: int, process: subprocess.Popen) -> str:
     for _ in range(200):
         assert process.poll() is None, "redis-server ended at once"
         with socket.socket() as probe:
@@ -54,16 +54,16 @@ def _answering(port: int, process: subprocess.Popen) -> str:
 
 
 def place_of(kind: str, folder: Path, request) -> dict:
-    """The settings of a store that say where it is: a file, or the fixture ``redis_address``."""
+    """Returns a store's address settings: a file, or the address of the fixture's Redis."""
     if kind == "sqlite":
         return {"path": f"{folder}/online.db"}
     return {"connection_string": request.getfixturevalue("redis_address")}
 
 
 def opened(kind: str, home: Path, place: dict, ours: bool = True, objects=None, **settings):
-    """A Feast store with ``objects`` applied (default: our definitions) over an online store.
+    """Opens a Feast store over an online store and applies ``objects`` (default: our definitions).
 
-    ``settings`` are of the online store.
+    ``settings`` are further settings of the online store.
     """
     from feast import FeatureStore, RepoConfig
 
@@ -92,20 +92,31 @@ def definitions() -> list:
     return [getattr(definitions, name) for name in definitions.__all__]
 
 
-def emptied(store) -> None:
-    """Take all rows out of an online store."""
-    online_store = store._provider.online_store
+def redis_of(store):
+    """Returns the Redis client of a store."""
+    from feature_repo.feast_internals import redis_client
+
+    return redis_client(store.provider.online_store, store.config)
+
+
+def sqlite_of(store):
+    """Returns the SQLite connection of a store."""
+    return store.provider.online_store._get_conn(store.config)
+
+
+def empty(store) -> None:
+    """Removes all rows from an online store."""
     if store.config.online_store.type in ("redis", GUARDED["redis"]):
-        online_store._get_client(store.config.online_store).flushall()
+        redis_of(store).flushall()
         return
-    connection = online_store._get_conn(store.config)
+    connection = sqlite_of(store)
     for view in store.list_feature_views():
         connection.execute(f'DELETE FROM "{store.project}_{view.name}"')
     connection.commit()
 
 
 def written(store, view: str) -> int:
-    """How many rows the last materialization changed."""
+    """Returns the number of rows that the last materialization changed."""
     from feature_repo.online.materialize.engine import rows_written
 
     return rows_written(store, view)
@@ -122,7 +133,7 @@ def online(store, key: str, ids, refs) -> dict:
 
 
 def read_alone(store, key: str, ids, refs) -> dict:
-    """What ``online`` gives, read by the reader that a service has for one entity a request."""
+    """Reads the same as ``online`` by the service's reader, which reads one entity a request."""
     from feature_repo.online.entity_reader import entity_reader
 
     features: dict[str, list[str]] = {}
@@ -153,5 +164,5 @@ def offline(store, key: str, ids, refs, t: int) -> dict:
 
 
 def _plain(value):
-    """Feast answers a list that is not there with an empty one in some of its versions."""
+    """Returns None for an empty list: some versions of Feast return one for a missing list."""
     return list(value) or None if isinstance(value, (list, tuple)) else value

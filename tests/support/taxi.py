@@ -1,4 +1,4 @@
-"""A foreign Feast repository for the tests: drivers, riders, places, a fleet and on-demand fares.
+"""A foreign Feast repository for the tests: drivers, riders, places, and on-demand fares.
 
 Its definitions name nothing of Clipwise; only ``feature_store.yaml`` names a store.
 """
@@ -123,10 +123,10 @@ NAMES = {
 def write(
     folder: Path, offline: dict, rows: dict[str, list[tuple]], data: str | Path = "data"
 ) -> Path:
-    """A repository in ``folder``; ``rows`` by view: its columns, event_timestamp and created.
+    """Writes a repository to ``folder``; ``rows`` by view: its columns, event_timestamp, created.
 
-    ``data`` is the sources' path as the definitions name it: Feast's own stores read a relative
-    one from the folder that the process runs in.
+    ``data`` is the sources' path in the definitions. Feast's own stores read a relative path from
+    the working directory.
     """
     (folder / "data").mkdir(parents=True, exist_ok=True)
     (folder / "definitions.py").write_text(DEFINITIONS.replace("DATA", str(data)))
@@ -141,7 +141,7 @@ def write(
 
 
 def save(folder: Path, name: str, rows: list[tuple], columns: list[str]) -> None:
-    """Write a view's Parquet file, with instants in UTC microseconds."""
+    """Writes a view's Parquet file, with instants in UTC microseconds."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -161,7 +161,7 @@ def save(folder: Path, name: str, rows: list[tuple], columns: list[str]) -> None
 
 
 def store(folder: Path):
-    """The repository's Feast store with its definitions applied, as ``feast apply`` would."""
+    """Opens the repository's Feast store and applies its definitions, as ``feast apply`` does."""
     import runpy
 
     from feast import Entity, FeatureService, FeatureStore, FeatureView, OnDemandFeatureView
@@ -173,6 +173,6 @@ def store(folder: Path):
     return found
 
 
-def asked(rows: list[tuple], names: str) -> pd.DataFrame:
-    """Entity rows with the columns of ``names`` and an event_timestamp."""
+def entity_frame(rows: list[tuple], names: str) -> pd.DataFrame:
+    """Returns entity rows with the columns of ``names`` and an event_timestamp."""
     return pd.DataFrame(rows, columns=[*names.split(), "event_timestamp"])

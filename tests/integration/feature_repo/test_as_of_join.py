@@ -1,4 +1,4 @@
-"""The as-of join, as a Feast user of another repository meets it: plain Parquet, our store."""
+"""The as-of join in another Feast repository: plain Parquet files, our offline store."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -29,7 +29,7 @@ TTL = timedelta(days=1)
 
 
 def driver_store(home, **offline):
-    """Another repository: its own entity and Parquet file, our offline store by class path."""
+    """Opens another repository: its own entity and Parquet file, our offline store."""
     from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
     from feast.types import Int64, String
 
@@ -82,28 +82,28 @@ def test_every_entity_row_comes_back_once_and_in_order_duplicates_included(store
     assert trips(store, pairs) == [2, None, 1, 2, None, 2]
 
 
-def test_a_row_is_not_seen_at_its_own_instant_but_a_microsecond_later(store):
+def test_row_is_visible_a_microsecond_after_its_own_instant(store):
     assert trips(store, [("a", T0), ("a", T0 + MICRO)]) == [None, 1]
 
 
-def test_feast_s_own_contract_sees_a_row_at_its_instant(tmp_path):
+def test_with_feast_s_contract_a_row_is_visible_at_its_instant(tmp_path):
     store = driver_store(tmp_path, strict=False)
     assert trips(store, [("a", T0), ("a", T0 - MICRO)]) == [1, None]
 
 
-def test_a_row_learned_late_falls_back_to_the_newest_visible_older_one(store):
+def test_before_a_late_row_is_learned_the_newest_visible_older_one_is_read(store):
     hours = [timedelta(hours=h) for h in (4, 5)]
     at = [T0 + hours[0] + MICRO, T0 + hours[1] + MICRO, T0 + timedelta(hours=9) + MICRO]
     # Row 3 was learned after row 4 had happened: it is never the newest.
     assert trips(store, [("a", t) for t in at]) == [2, 4, 4]
 
 
-def test_without_regard_to_learning_a_late_row_is_seen_when_it_happened(tmp_path):
+def test_without_respect_created_a_late_row_is_visible_from_its_event_on(tmp_path):
     store = driver_store(tmp_path, respect_created=False)
     assert trips(store, [("a", T0 + timedelta(hours=4) + MICRO)]) == [3]
 
 
-def test_of_rows_at_one_instant_the_one_learned_last_counts_once_it_is_learned(store):
+def test_of_rows_at_one_instant_the_last_learned_is_read_once_it_is_learned(store):
     assert trips(store, [("b", T0 + MICRO), ("b", T0 + 2 * MICRO)]) == [5, 6]
 
 
@@ -112,12 +112,12 @@ def test_a_row_is_read_up_to_its_ttl_and_not_a_microsecond_longer(store):
     assert trips(store, [("b", end), ("b", end + MICRO)]) == [6, None]
 
 
-def test_features_carry_their_view_s_name_if_asked(store):
+def test_full_feature_names_have_the_view_s_name(store):
     pairs = [("a", T0 + MICRO)]
     assert trips(store, pairs, full_feature_names=True) == [1]
 
 
-def test_a_join_key_may_go_by_another_name(store):
+def test_join_key_can_have_an_alias(store):
     view = store.get_feature_view("trips_view").with_name("relief")
     view = view.with_join_key_map({"driver": "relief_driver"})
     service = _service(store, "relief_service", view)
@@ -134,7 +134,7 @@ def _service(store, name, view):
     return service
 
 
-def test_a_missing_join_key_is_named(store):
+def test_error_names_a_missing_join_key(store):
     from feature_repo.offline.errors import PointInTimeError
 
     entities = pd.DataFrame({"chauffeur": ["a"], "event_timestamp": [T0]})
@@ -143,9 +143,9 @@ def test_a_missing_join_key_is_named(store):
 
 
 def pulled(store, start, end) -> list:
-    """What a materialization of ``[start, end)`` would read of every driver."""
+    """Pulls the trips that a materialization of ``[start, end)`` reads."""
     view = store.get_feature_view("trips_view")
-    job = store._provider.offline_store.pull_all_from_table_or_query(
+    job = store.provider.offline_store.pull_all_from_table_or_query(
         store.config,
         view.batch_source,
         ["driver"],
@@ -173,14 +173,14 @@ def test_the_store_materializes_and_serves_another_repository(tmp_path):
     assert found.to_dict()["trips"] == [4, 6]
 
 
-def test_a_row_that_was_not_learned_by_the_end_is_not_materialized(tmp_path):
+def test_row_learned_after_the_end_is_not_materialized(tmp_path):
     store = driver_store(tmp_path)
     store.materialize(T0 - TTL, T0 + timedelta(hours=4, minutes=30))
     found = store.get_online_features(["trips_view:trips"], [{"driver": "a"}])
     assert found.to_dict()["trips"] == [2]
 
 
-def test_a_view_of_nobody_in_particular_is_joined_by_time_alone(tmp_path):
+def test_view_without_entities_is_joined_by_time_alone(tmp_path):
     from feast import FeatureView, Field
     from feast.types import Int64
 
@@ -197,7 +197,7 @@ def test_a_view_of_nobody_in_particular_is_joined_by_time_alone(tmp_path):
     entities = pd.DataFrame({"n": [1, 2], "event_timestamp": [T0, T0 + timedelta(hours=3)]})
     found = store.get_historical_features(entities, ["totals:trips"]).to_arrow()
     assert found["trips"].to_pylist() == [None, 2]
-    latest = store._provider.offline_store.pull_latest_from_table_or_query(
+    latest = store.provider.offline_store.pull_latest_from_table_or_query(
         store.config, source, [], ["trips"], "event_timestamp", "created", T0, T0 + TTL
     )
     assert latest.to_arrow().select(["trips", "__dummy_id"]).to_pylist() == [
@@ -205,7 +205,7 @@ def test_a_view_of_nobody_in_particular_is_joined_by_time_alone(tmp_path):
     ]
 
 
-def test_materializing_beyond_the_watermark_is_refused_with_a_sentence(tmp_path):
+def test_materialization_beyond_the_watermark_is_refused_with_a_remedy(tmp_path):
     from feature_repo.lake.state import LakeError
 
     store = feast_store(tmp_path)
@@ -215,7 +215,7 @@ def test_materializing_beyond_the_watermark_is_refused_with_a_sentence(tmp_path)
     store.materialize(moment(START), moment(WATERMARK), ["user_demographics"])
 
 
-def test_a_pinned_lake_version_reads_what_that_state_knew(tmp_path):
+def test_pinned_lake_version_reads_that_state(tmp_path):
     land(tmp_path, {"users": [_user("u1", age_min=30)]})
     land(tmp_path, {"users": [_user("u1", age_min=40, created_timestamp=START + DAY)]})
     entities = pd.DataFrame({"user_id": ["u1"], "event_timestamp": [moment(START + 2 * DAY)]})
@@ -227,7 +227,7 @@ def test_a_pinned_lake_version_reads_what_that_state_knew(tmp_path):
     assert ages == {1: [30], None: [40]}
 
 
-def test_ids_that_became_floats_are_told_and_whole_numbers_read(tmp_path):
+def test_float_ids_are_refused_and_whole_numbers_are_read(tmp_path):
     from feature_repo.offline.errors import PointInTimeError
 
     land(tmp_path, {"users": [_user("1001", age_min=30)]})
@@ -256,7 +256,7 @@ def _exposure(name: str, day: int, **values) -> dict:
     return row | {"event_timestamp": at, "created_timestamp": at} | values
 
 
-def test_history_beyond_the_watermark_rolls_on_and_says_so(tmp_path, caplog):
+def test_windows_roll_beyond_the_watermark_with_a_warning(tmp_path, caplog):
     buy = {"event_id": "e1", "user_id": "u1", "event_type": "purchase", "product_id": "p1"}
     log = {
         "users": [_user("u1")],
@@ -283,15 +283,15 @@ PAIRINGS = st.tuples(
     st.integers(1, 2), st.sampled_from(("r1", "r2")), st.integers(0, 3), NEAR, st.none() | NEAR
 )
 PAIRING_TTL = timedelta(days=10)
-QUESTIONS = st.tuples(
+ENTITIES = st.tuples(
     st.integers(1, 3),
     st.sampled_from(("r1", "r2")),
     NEAR | NEAR.map(lambda at: at + PAIRING_TTL),
 )
 
 
-def known(rows: list[tuple], driver: int, rider: str, at: datetime):
-    """The answer by its definition: the newest of what happened and was learned before ``at``."""
+def expected_rides(rows: list[tuple], driver: int, rider: str, at: datetime):
+    """The result by definition: the newest row that happened and was learned before ``at``."""
     visible = [
         (happened, learned or happened, rides)
         for *pair, rides, happened, learned in rows
@@ -307,24 +307,24 @@ def strict_taxi(tmp_path_factory):
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(rows=st.lists(PAIRINGS, max_size=25), questions=st.lists(QUESTIONS, min_size=1, max_size=30))
-@example(  # where a row does not say when it was learned, that is when it happened
+@given(rows=st.lists(PAIRINGS, max_size=25), entities=st.lists(ENTITIES, min_size=1, max_size=30))
+@example(  # a row without a created timestamp was learned when it happened
     rows=[(1, "r1", 1, T0, T0 - MICRO), (1, "r1", 0, T0, None)],
-    questions=[(1, "r1", T0 + MICRO)],
+    entities=[(1, "r1", T0 + MICRO)],
 )
-def test_any_answer_is_the_newest_of_what_happened_and_was_learned(strict_taxi, rows, questions):
+def test_every_result_is_the_newest_row_that_happened_and_was_learned(strict_taxi, rows, entities):
     taxi.save(strict_taxi.repo_path, "pairing", rows, taxi.NAMES["pairing"])
-    asked = taxi.asked(questions, "driver_id rider_id")
-    found = strict_taxi.get_historical_features(asked, ["pairing:rides"]).to_arrow()
-    assert found["rides"].to_pylist() == [known(rows, *question) for question in questions]
+    frame = taxi.entity_frame(entities, "driver_id rider_id")
+    found = strict_taxi.get_historical_features(frame, ["pairing:rides"]).to_arrow()
+    assert found["rides"].to_pylist() == [expected_rides(rows, *entity) for entity in entities]
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(rows=st.lists(PAIRINGS, max_size=25), end=NEAR)
-def test_what_is_materialized_up_to_an_instant_is_what_history_says_there(strict_taxi, rows, end):
+def test_rows_materialized_up_to_an_instant_equal_the_history_there(strict_taxi, rows, end):
     taxi.save(strict_taxi.repo_path, "pairing", rows, taxi.NAMES["pairing"])
     view = strict_taxi.get_feature_view("pairing")
-    latest = strict_taxi._provider.offline_store.pull_latest_from_table_or_query(
+    latest = strict_taxi.provider.offline_store.pull_latest_from_table_or_query(
         strict_taxi.config,
         view.batch_source,
         ["driver_id", "rider_id"],
@@ -339,5 +339,5 @@ def test_what_is_materialized_up_to_an_instant_is_what_history_says_there(strict
     }
     pairs = [(driver, rider) for driver in (1, 2, 3) for rider in ("r1", "r2")]
     assert pulled == {
-        pair: rides for pair in pairs if (rides := known(rows, *pair, end)) is not None
+        pair: rides for pair in pairs if (rides := expected_rides(rows, *pair, end)) is not None
     }

@@ -1,4 +1,4 @@
-"""Online equals offline: what was materialized up to t is what history says at t."""
+"""Online equals offline: features materialized up to t equal the history at t."""
 
 import shutil
 from pathlib import Path
@@ -20,13 +20,12 @@ from tests.support.feature_logs import (
     moment,
 )
 from tests.support.online_stores import (
-    emptied,
+    empty,
     offline,
     online,
     opened,
     place_of,
     read_alone,
-    redis_server,
     refs_of,
     written,
 )
@@ -53,8 +52,8 @@ ends = st.lists(
 def landings(draw):
     """A log that lands in parts, and the instant up to which each part is materialized.
 
-    Every row is in any part, so that a later one brings what was learned before the last end:
-    late rows, and versions that came before those that are known.
+    A row can be in any part. So a later part can bring rows learned before the last end: late
+    rows, and versions older than those already landed.
     """
     log, upto = draw(logs()), draw(ends)
     parts = [{name: [] for name in log} for _ in upto]
@@ -65,39 +64,28 @@ def landings(draw):
 
 
 @pytest.fixture(scope="module")
-def redis_address():
-    with redis_server() as address:
-        yield address
-
-
-@pytest.fixture(scope="module", params=["sqlite", "redis"])
-def kind(request):
-    return request.param
-
-
-@pytest.fixture(scope="module")
 def store(request, kind, tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     return opened(kind, home, place_of(kind, home, request))
 
 
 @pytest.fixture
-def emptied_store(store):
+def empty_store(store):
     """The store with no lake and nothing online."""
-    forgotten(store)
-    emptied(store)
+    without_lake(store)
+    empty(store)
     return store
 
 
-def forgotten(store) -> Path:
-    """Remove the lake, not what is online; its home."""
+def without_lake(store) -> Path:
+    """Removes the lake and keeps the online rows; returns the lake's home."""
     home = Path(store.config.offline_store.home)
     for folder in ("lake", "features"):
         shutil.rmtree(home / folder, ignore_errors=True)
     return home
 
 
-def same(store, t: int) -> None:
+def assert_same(store, t: int) -> None:
     for key, ids in KEYS.items():
         refs = refs_of(store, key)
         found = online(store, key, ids, refs)
@@ -113,16 +101,16 @@ def same(store, t: int) -> None:
 )
 @given(steps=landings())
 def test_online_equals_offline_after_every_landing_and_materialization(store, steps):
-    # What an earlier lake left online is another test of it.
-    home = forgotten(store)
+    # The rows that an earlier lake left online test the store further.
+    home = without_lake(store)
     for part, end in steps:
         land(home, part)
         store.materialize(moment(START), moment(end))
-        same(store, end)
+        assert_same(store, end)
 
 
-def test_what_was_learned_late_reaches_the_online_store(emptied_store):
-    store, home = emptied_store, Path(emptied_store.config.offline_store.home)
+def test_row_learned_late_reaches_the_online_store(empty_store):
+    store, home = empty_store, Path(empty_store.config.offline_store.home)
     early, late = _user(30, 0), {**_user(50, 2 * DAY), "user_id": "u2"}
     end = START + 20 * DAY
     land(home, {"users": [early]})
@@ -134,21 +122,21 @@ def test_what_was_learned_late_reaches_the_online_store(emptied_store):
     assert written(store, "user_demographics") == 1
 
 
-def test_a_change_that_never_was_goes_though_its_row_is_the_newer_one(emptied_store):
-    store, home = emptied_store, Path(emptied_store.config.offline_store.home)
+def test_online_row_from_a_corrected_event_is_removed_though_it_is_newer(empty_store):
+    store, home = empty_store, Path(empty_store.config.offline_store.home)
     end = START + 20 * DAY
-    # A purchase of day 10 expires on day 17; then it turns out to have been of day 3.
+    # A purchase of day 10 expires on day 17; then a correction moves it to day 3.
     bought = _event("e1", 10 * DAY)
     land(home, {"users": [_user(30, 0)], "events": [bought]})
     store.materialize(moment(START), moment(end))
     moved = bought | {"event_timestamp": START + 3 * DAY, "created_timestamp": START + 11 * DAY}
     land(home, {"events": [moved]})
     store.materialize(moment(end), moment(end))
-    same(store, end)
+    assert_same(store, end)
 
 
-def test_an_entity_that_lost_its_last_window_event_reads_zero(emptied_store):
-    store, home = emptied_store, Path(emptied_store.config.offline_store.home)
+def test_an_entity_that_lost_its_last_window_event_reads_zero(empty_store):
+    store, home = empty_store, Path(empty_store.config.offline_store.home)
     land(home, {"users": [_user(30, 0)], "events": [_event("e1", DAY)]})
     refs = ["user_purchase_stats:purchase_count_7d", "user_purchase_stats:purchase_count_all"]
     seen = []
@@ -159,8 +147,8 @@ def test_an_entity_that_lost_its_last_window_event_reads_zero(emptied_store):
     assert seen[-1]["purchase_count_all"] == [1]
 
 
-def test_an_older_materialization_does_not_replace_a_newer_value(emptied_store):
-    store, home = emptied_store, Path(emptied_store.config.offline_store.home)
+def test_an_older_materialization_does_not_replace_a_newer_value(empty_store):
+    store, home = empty_store, Path(empty_store.config.offline_store.home)
     land(home, {"users": [_user(30, 0), _user(40, 10 * DAY)]})
     store.materialize(moment(START), moment(START + 20 * DAY), DEMOGRAPHICS)
     store.materialize(moment(START), moment(START + 5 * DAY), DEMOGRAPHICS)
@@ -168,8 +156,8 @@ def test_an_older_materialization_does_not_replace_a_newer_value(emptied_store):
     assert written(store, "user_demographics") == 0
 
 
-def test_feast_s_own_store_reads_what_ours_wrote(request, kind, emptied_store):
-    store, home = emptied_store, Path(emptied_store.config.offline_store.home)
+def test_feast_s_own_store_reads_the_rows_of_ours(request, kind, empty_store):
+    store, home = empty_store, Path(empty_store.config.offline_store.home)
     log = {"users": [_user(30, 0)], "events": [_event("e1", DAY), _event("e2", 2 * DAY)]}
     land(home, log)
     store.materialize(moment(START), moment(START + 3 * DAY))
@@ -180,7 +168,7 @@ def test_feast_s_own_store_reads_what_ours_wrote(request, kind, emptied_store):
     assert found["purchase_count_7d"] == [2]
 
 
-def test_feast_s_own_engine_brings_online_what_ours_would(tmp_path):
+def test_feast_s_own_engine_writes_the_same_rows_online(tmp_path):
     store = feast_store(tmp_path)
     land(tmp_path, {"users": [_user(30, 0)], "events": [_event("e1", DAY)]})
     store.materialize(moment(START), moment(START + 3 * DAY))
@@ -210,7 +198,7 @@ def _event(name: str, since: int) -> dict:
 
 @settings(deadline=None, max_examples=200)
 @given(entity_id=st.text(max_size=300))
-def test_key_of_an_id_is_the_one_that_feast_writes(entity_id):
+def test_key_of_an_id_equals_feast_s(entity_id):
     from feast.infra.key_encoding_utils import serialize_entity_key
     from feast.protos.feast.types.EntityKey_pb2 import EntityKey
     from feast.protos.feast.types.Value_pb2 import Value

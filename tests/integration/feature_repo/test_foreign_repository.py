@@ -1,4 +1,4 @@
-"""A second Feast repository that names our offline store, started from inside and from outside.
+"""A foreign Feast repository that names our offline store, used from inside and from outside.
 
 Its folder is a package called ``feature_repo``, as Feast's own template makes it.
 """
@@ -22,7 +22,7 @@ ROWS = {
     ],
     "weather": [(7, 20.5, T0, T0)],
 }
-ASK = """
+READ = """
 import json, sys
 import pandas as pd
 from feast import FeatureStore
@@ -43,7 +43,7 @@ def folder(tmp_path_factory):
     return repository
 
 
-def ran(command: list[str], where: Path) -> str:
+def output_of(command: list[str], where: Path) -> str:
     environment = {k: v for k, v in os.environ.items() if k != "CLIPWISE_HOME"}
     environment |= {"PYTHONWARNINGS": "ignore"}
     done = subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True)
@@ -59,12 +59,14 @@ def test_feast_s_commands_and_its_python_work(folder, place):
     where, path = PLACES[place][0](folder), PLACES[place][1]
     span = ["2024-03-01T00:00:00", "2024-03-01T14:00:00"]
     if place == "inside":
-        ran([FEAST, "apply"], where)
-        ran([FEAST, "materialize", *span], where)
+        output_of([FEAST, "apply"], where)
+        output_of([FEAST, "materialize", *span], where)
     else:
-        ran([FEAST, "-c", path, "apply"], where)
-        ran([FEAST, "-c", path, "materialize", *span], where)
-    history, online = json.loads(ran([sys.executable, "-c", ASK, path], where).splitlines()[-1])
+        output_of([FEAST, "-c", path, "apply"], where)
+        output_of([FEAST, "-c", path, "materialize", *span], where)
+    history, online = json.loads(
+        output_of([sys.executable, "-c", READ, path], where).splitlines()[-1]
+    )
     assert history == [None, 5, 6] and online == [5]
 
 

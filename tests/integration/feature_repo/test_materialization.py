@@ -1,4 +1,4 @@
-"""Materializing: in bulk, by changed keys, resumed after a kill, and with a mark of its own."""
+"""Materialization: in bulk, by changed keys, resumed after a kill, with a progress mark."""
 
 import os
 import subprocess
@@ -13,13 +13,14 @@ from tests.support.feature_logs import DAY, START, land, moment
 from tests.support.online_stores import (
     ENGINE,
     GUARDED,
-    emptied,
+    empty,
     offline,
     online,
     opened,
     place_of,
-    redis_server,
+    redis_of,
     refs_of,
+    sqlite_of,
     written,
 )
 from tests.support.places import ROOT
@@ -33,19 +34,8 @@ VIEW = "user_demographics"
 END = START + 20 * DAY
 
 
-@pytest.fixture(scope="module")
-def redis_address():
-    with redis_server() as address:
-        yield address
-
-
-@pytest.fixture(scope="module", params=["sqlite", "redis"])
-def kind(request):
-    return request.param
-
-
 one_store = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
-"""For what is decided before any store is written."""
+"""For decisions made before any store is written."""
 
 
 @pytest.fixture
@@ -57,7 +47,7 @@ def place(request, kind, tmp_path):
 def store(kind, tmp_path, place):
     """A store over an empty lake with nothing online, and one view of many users."""
     store = opened(kind, tmp_path, place, objects=users())
-    emptied(store)
+    empty(store)
     return store
 
 
@@ -77,13 +67,13 @@ def land_users(store, rows: list[dict]) -> None:
     land(Path(store.config.offline_store.home), {"users": rows})
 
 
-def bring(store, until: int = END, view: str = VIEW) -> int:
-    """Materialize a view up to an instant; how many rows that changed."""
+def materialize(store, until: int = END, view: str = VIEW) -> int:
+    """Materializes a view up to an instant; returns the number of rows changed."""
     store.materialize(moment(START), moment(until), [view])
     return written(store, view)
 
 
-def same(store, t: int = END, names=(*NAMES, "unknown")) -> None:
+def assert_same(store, t: int = END, names=(*NAMES, "unknown")) -> None:
     refs = refs_of(store, "user_id")
     assert online(store, "user_id", names, refs) == offline(store, "user_id", names, refs, t)
 
@@ -92,66 +82,66 @@ def ages(store, *names: str) -> list:
     return online(store, "user_id", names, [f"{VIEW}:age_min"])["age_min"]
 
 
-def test_the_same_again_changes_nothing(store):
+def test_second_run_to_the_same_target_changes_nothing(store):
     land_users(store, [version(name, 30, 0) for name in NAMES])
-    assert bring(store) == MANY
-    assert bring(store) == 0
-    same(store)
+    assert materialize(store) == MANY
+    assert materialize(store) == 0
+    assert_same(store)
 
 
-def test_a_later_instant_changes_the_keys_that_changed_until_then(store):
+def test_later_instant_writes_the_keys_that_changed_until_then(store):
     land_users(store, [version(name, 30, 0) for name in NAMES])
     land_users(store, [version(name, 31, 21 * DAY) for name in NAMES[:7]])
-    assert bring(store) == MANY
-    assert bring(store, START + 21 * DAY) == 0
-    assert bring(store, START + 21 * DAY + 1) == 7
-    same(store, START + 21 * DAY + 1)
+    assert materialize(store) == MANY
+    assert materialize(store, START + 21 * DAY) == 0
+    assert materialize(store, START + 21 * DAY + 1) == 7
+    assert_same(store, START + 21 * DAY + 1)
 
 
-def test_a_later_version_of_the_lake_changes_the_keys_whose_newest_row_is_another(store):
+def test_later_version_of_the_lake_writes_the_keys_whose_newest_row_changed(store):
     land_users(store, [version(name, 30, 0) for name in NAMES])
-    bring(store)
+    materialize(store)
     # One is new, one was corrected, and one came late but is not the newest.
     late = [version("new", 1, DAY), version("u003", 31, DAY), version("u004", 29, -DAY)]
     land_users(store, late)
-    assert bring(store) == 2
+    assert materialize(store) == 2
     assert ages(store, "new", "u003", "u004") == [1, 31, 30]
-    same(store)
+    assert_same(store)
 
 
-def test_a_key_that_another_lake_does_not_have_goes(store):
+def test_key_missing_in_another_lake_is_removed(store):
     land_users(store, [version("u001", 30, 0), version("u002", 30, 10 * DAY)])
-    bring(store)
+    materialize(store)
     other_lake(store)
     land_users(store, [version("u001", 40, DAY)])
-    assert bring(store) == 2
+    assert materialize(store) == 2
     assert ages(store, "u001", "u002") == [40, None]
-    same(store)
+    assert_same(store)
 
 
-def test_a_key_that_a_later_version_has_no_row_of_goes(store):
+def test_key_without_a_row_in_a_later_version_is_removed(store):
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     land_users(store, [version(name, 30, 0) for name in NAMES])
-    bring(store)
+    materialize(store)
     land_users(store, [version("u001", 31, DAY)])
     offline(store, "user_id", ["u001"], refs_of(store, "user_id"), END)
     [rows] = Path(store.config.offline_store.home).glob(f"features/000002-*/{VIEW}.parquet")
     published = pq.read_table(rows)
     pq.write_table(published.filter(pc.not_equal(published["user_id"], "u002")), rows)
-    assert bring(store) == 2
+    assert materialize(store) == 2
     assert ages(store, "u001", "u002", "u003") == [31, None, 30]
-    same(store)
+    assert_same(store)
 
 
 @one_store
-def test_another_lake_that_ends_earlier_takes_the_place_of_what_was_online(store):
+def test_another_lake_that_ends_earlier_replaces_the_online_rows(store):
     land_users(store, [version("u001", 30, 15 * DAY)])
-    bring(store)
+    materialize(store)
     other_lake(store)
     land_users(store, [version("u001", 40, DAY)])
-    bring(store, START + 10 * DAY)
+    materialize(store, START + 10 * DAY)
     assert ages(store, "u001") == [40]
 
 
@@ -163,47 +153,47 @@ def other_lake(store) -> None:
 
 
 @one_store
-def test_everything_is_written_when_the_rows_to_compare_with_are_gone(store):
+def test_everything_is_written_if_the_rows_to_compare_with_were_removed(store):
     import shutil
 
     home = Path(store.config.offline_store.home)
     land_users(store, [version(name, 30, 0) for name in NAMES])
-    bring(store)
+    materialize(store)
     land_users(store, [version("u001", 31, DAY)])
     shutil.rmtree(home / "features")
-    assert bring(store) == MANY
-    same(store)
+    assert materialize(store) == MANY
+    assert_same(store)
 
 
 def test_everything_is_written_when_the_online_store_was_emptied(store):
     land_users(store, [version(name, 30, 0) for name in NAMES])
-    bring(store)
-    emptied(store)
-    assert bring(store) == MANY
-    same(store)
+    materialize(store)
+    empty(store)
+    assert materialize(store) == MANY
+    assert_same(store)
 
 
 @one_store
 def test_everything_is_written_when_the_view_has_other_columns(kind, tmp_path, place):
     [user, _] = users()
     store = opened(kind, tmp_path, place, objects=[user, shoppers({"age_min": "age"})])
-    emptied(store)
+    empty(store)
     land_users(store, [version(name, 30, 0) for name in NAMES])
-    assert bring(store, view="shoppers") == MANY
+    assert materialize(store, view="shoppers") == MANY
     store.apply([shoppers({"age_min": "age", "kids_count": "kids"})])
-    assert bring(store, view="shoppers") == MANY
-    assert bring(store, view="shoppers") == 0
+    assert materialize(store, view="shoppers") == MANY
+    assert materialize(store, view="shoppers") == 0
 
 
 @one_store
-def test_a_view_of_another_repository_may_rename_what_the_lake_publishes(kind, tmp_path, place):
+def test_view_of_another_repository_can_rename_the_lake_s_columns(kind, tmp_path, place):
     [user, _] = users()
     store = opened(kind, tmp_path, place, objects=[user, shoppers({"age_min": "age"})])
-    emptied(store)
+    empty(store)
     land_users(store, [version("u001", 30, 0)])
-    bring(store, view="shoppers")
+    materialize(store, view="shoppers")
     land_users(store, [version("u001", 31, DAY), version("u002", 50, DAY)])
-    assert bring(store, view="shoppers") == 2
+    assert materialize(store, view="shoppers") == 2
     found = online(store, "user_id", ["u001", "u002"], ["shoppers:age"])
     assert found == offline(store, "user_id", ["u001", "u002"], ["shoppers:age"], END)
     assert found["age"] == [31, 50]
@@ -230,40 +220,40 @@ def shoppers(fields: dict[str, str]):
 
 
 def pinned(kind, store, place, number: int):
-    """The same store, of a repository that reads one version of the lake."""
+    """The same store in a repository with a pinned version of the lake."""
     again = opened(kind, Path(store.config.offline_store.home), place, objects=users())
     again.config.offline_store.lake_version = number
     return again
 
 
 @one_store
-def test_an_older_version_of_the_lake_puts_nothing_back(kind, store, place):
+def test_older_version_of_the_lake_changes_nothing(kind, store, place):
     land_users(store, [version("u001", 30, 10 * DAY)])
     land_users(store, [version("u001", 31, 2 * DAY, learned=12 * DAY)])
-    bring(store)
+    materialize(store)
     older = pinned(kind, store, place, 1)
-    assert bring(older) == 0
+    assert materialize(older) == 0
     assert ages(store, "u001") == [31]
 
 
 @one_store
-def test_an_older_version_of_the_lake_cannot_go_on_from_a_later_one(kind, store, place):
+def test_older_version_of_the_lake_cannot_continue_from_a_later_one(kind, store, place):
     from feature_repo.lake.state import LakeError
 
     land_users(store, [version("u001", 30, 0)])
     land_users(store, [version("u001", 31, DAY)])
-    bring(store)
+    materialize(store)
     with pytest.raises(LakeError, match="has version 2 of the lake up to .*use version 2"):
-        bring(pinned(kind, store, place, 1), END + DAY)
+        materialize(pinned(kind, store, place, 1), END + DAY)
 
 
 @one_store
-def test_an_end_beyond_the_watermark_is_refused(store):
+def test_end_beyond_the_watermark_is_refused(store):
     from feature_repo.lake.state import LakeError
 
     land_users(store, [version("u001", 30, 0)])
     with pytest.raises(LakeError, match="The lake is complete up to"):
-        bring(store, START + 500 * DAY)
+        materialize(store, START + 500 * DAY)
 
 
 def push(store, age: int, at: int) -> None:
@@ -273,15 +263,15 @@ def push(store, age: int, at: int) -> None:
     store.write_to_online_store(VIEW, frame)
 
 
-def test_a_row_that_was_pushed_since_stays_and_one_from_before_does_not(store):
+def test_row_pushed_later_stays_and_an_earlier_one_is_replaced(store):
     land_users(store, [version("u001", 30, 0)])
-    bring(store)
+    materialize(store)
     push(store, 99, END)
     land_users(store, [version("u001", 31, DAY)])
-    bring(store)
+    materialize(store)
     assert ages(store, "u001") == [99]
     land_users(store, [version("u001", 32, 2 * DAY)])
-    bring(store, END + 1)
+    materialize(store, END + 1)
     assert ages(store, "u001") == [32]
 
 
@@ -293,7 +283,7 @@ from tests.support.online_stores import opened
 from tests.integration.feature_repo.test_materialization import VIEW, END, START, moment, users
 store = opened({kind!r}, Path({home!r}), {place!r}, objects=users())
 store.config.materialization_config.online_write_batch_size = 10
-online_store = store._provider.online_store
+online_store = store.provider.online_store
 write = online_store.write_table
 def slowly(*arguments):
     found = write(*arguments)
@@ -307,7 +297,7 @@ print("done", flush=True)
 
 
 def killed(kind: str, store, place: dict, batches: int, end: int = END) -> None:
-    """Materialize in another process, which is killed after some batches of ten."""
+    """Materializes in another process, which is killed after some batches of ten."""
     text = STEP_BY_STEP.format(
         path=[str(ROOT)],
         kind=kind,
@@ -331,104 +321,104 @@ def killed(kind: str, store, place: dict, batches: int, end: int = END) -> None:
         process.communicate()
 
 
-def test_a_run_that_was_killed_goes_on_where_it_stopped(kind, store, place):
+def test_killed_run_resumes_where_it_stopped(kind, store, place):
     land_users(store, [version(name, 30, 0) for name in NAMES])
     killed(kind, store, place, batches=2)
     assert ages(store, "u019", "u020") == [30, None]
-    assert bring(store) == MANY - 20
-    same(store)
+    assert materialize(store) == MANY - 20
+    assert_same(store)
 
 
-def test_a_killed_run_of_changed_keys_goes_on_where_it_stopped(kind, store, place):
+def test_killed_run_of_changed_keys_resumes_where_it_stopped(kind, store, place):
     land_users(store, [version(name, 30, 0) for name in NAMES])
-    bring(store)
+    materialize(store)
     land_users(store, [version(name, 31, DAY) for name in NAMES[:35]])
     killed(kind, store, place, batches=1)
-    assert bring(store) == 25
-    assert bring(store) == 0
-    same(store)
+    assert materialize(store) == 25
+    assert materialize(store) == 0
+    assert_same(store)
 
 
-def test_after_a_killed_run_another_target_is_written_whole(kind, store, place):
+def test_after_a_killed_run_another_target_is_written_completely(kind, store, place):
     land_users(store, [version(name, 30, 10 * DAY) for name in NAMES])
-    bring(store, START + 11 * DAY)
-    # Among the changes that the killed run wrote is one that a later version takes back.
+    materialize(store, START + 11 * DAY)
+    # A later version reverts one of the changes that the killed run wrote.
     land_users(store, [version(name, 31, 12 * DAY) for name in NAMES])
     killed(kind, store, place, batches=2)
     land_users(store, [version("u001", 29, 2 * DAY, learned=12 * DAY + 1)])
-    assert bring(store, END - DAY) == MANY
-    same(store, END - DAY)
+    assert materialize(store, END - DAY) == MANY
+    assert_same(store, END - DAY)
 
 
-def test_of_two_runs_at_once_one_stops_with_a_sentence(kind, store, place):
+def test_of_two_concurrent_runs_one_stops_with_an_error(kind, store, place):
     from feature_repo.online.format.progress_mark import MaterializationRefused
 
     land_users(store, [version(name, 30, 0) for name in NAMES])
     other = opened(kind, Path(store.config.offline_store.home), place, objects=users())
     store.config.materialization_config.online_write_batch_size = 10
-    online_store = store._provider.online_store
+    online_store = store.provider.online_store
     write = online_store.write_table
 
     def interrupted(*arguments):
         written = write(*arguments)
         online_store.write_table = write
         land_users(store, [version(name, 31, DAY) for name in NAMES])
-        assert bring(other) == MANY
+        assert materialize(other) == MANY
         return written
 
     online_store.write_table = interrupted
     with pytest.raises(MaterializationRefused, match="Another run took over .*user_demographics"):
-        bring(store)
+        materialize(store)
     assert ages(store, "u000", "u010", "u059") == [31, 31, 31]
-    assert bring(store) == 0
+    assert materialize(store) == 0
 
 
-def test_a_run_that_reads_an_old_mark_looks_again(kind, store, place):
+def test_run_with_an_outdated_mark_reads_it_again(kind, store, place):
     land_users(store, [version(name, 30, 0) for name in NAMES])
     other = opened(kind, Path(store.config.offline_store.home), place, objects=users())
-    online_store = store._provider.online_store
+    online_store = store.provider.online_store
     read = online_store.read_mark
 
     def overtaken(*arguments):
         held = read(*arguments)
         online_store.read_mark = read
-        bring(other)
+        materialize(other)
         return held
 
     online_store.read_mark = overtaken
-    assert bring(store) == 0
-    same(store)
+    assert materialize(store) == 0
+    assert_same(store)
 
 
-def test_rows_that_expire_are_written_every_time(tmp_path, redis_address):
+def test_rows_with_key_ttl_are_written_every_time(tmp_path, redis_address):
     place = {"connection_string": redis_address}
     store = opened("redis", tmp_path, place, objects=users(), key_ttl_seconds=1000)
-    emptied(store)
+    empty(store)
     land_users(store, [version(name, 30, 0) for name in NAMES])
-    assert [bring(store), bring(store)] == [MANY, MANY]
-    same(store)
+    assert [materialize(store), materialize(store)] == [MANY, MANY]
+    assert_same(store)
 
 
 def test_removing_a_view_removes_its_mark(kind, store):
     land_users(store, [version(name, 30, 0) for name in NAMES])
-    bring(store)
+    materialize(store)
     [user, view] = users()
     store.apply([user], objects_to_delete=[view], partial=False)
     store.apply([user, view])
     assert ages(store, "u001") == [None]
-    assert bring(store) == MANY
+    assert materialize(store) == MANY
 
 
 def test_feast_s_own_store_removes_the_mark_with_the_rows(kind, store, place):
     land_users(store, [version(name, 30, 0) for name in NAMES])
-    bring(store)
+    materialize(store)
     home = Path(store.config.offline_store.home)
     [user, view] = users()
     plain = opened(kind, home, place, ours=False, objects=[user, view])
     plain.apply([user], objects_to_delete=[view], partial=False)
     plain.apply([user, view])
-    assert bring(store) == MANY
-    same(store)
+    assert materialize(store) == MANY
+    assert_same(store)
 
 
 def drivers(folder: Path, rows: int = 25) -> list:
@@ -491,30 +481,27 @@ SPAN = datetime(2024, 3, 1, tzinfo=UTC), datetime(2024, 4, 1, tzinfo=UTC)
 
 
 def stored(kind: str, store) -> dict:
-    """Everything that Feast's own store keeps, by its own names."""
-    online_store = store._provider.online_store
+    """All rows of the drivers' view in Feast's own form."""
     if kind == "redis":
-        client = online_store._get_client(store.config.online_store)
+        client = redis_of(store)
         keys = client.scan_iter(b"*driver_id*")
         return {
             key: {f: v for f, v in client.hgetall(key).items() if not f.startswith(b"_created")}
             for key in keys
         }
-    rows = online_store._get_conn(store.config).execute(
+    rows = sqlite_of(store).execute(
         "SELECT entity_key, feature_name, value, value_text, event_ts, created_ts "
         f'FROM "{store.project}_driver_stats"'
     )
     return {row[:2]: row[2:] for row in rows}
 
 
-def test_what_is_stored_of_another_repository_s_file_is_what_feast_s_own_engine_stores(
-    kind, tmp_path, place
-):
+def test_rows_stored_from_another_repository_s_file_equal_feast_s_own(kind, tmp_path, place):
     objects = drivers(tmp_path)
     found = []
     for ours in (True, False):
         store = opened(kind, tmp_path, place, ours=ours, objects=objects)
-        emptied(store)
+        empty(store)
         store.materialize(*SPAN)
         found.append(stored(kind, store))
     assert found[0] == found[1]
@@ -522,9 +509,9 @@ def test_what_is_stored_of_another_repository_s_file_is_what_feast_s_own_engine_
 
 
 @one_store
-def test_small_batches_of_a_file_write_the_same(kind, tmp_path, place):
+def test_small_batches_of_a_file_write_the_same_rows(kind, tmp_path, place):
     store = opened(kind, tmp_path, place, objects=drivers(tmp_path))
-    emptied(store)
+    empty(store)
     store.config.materialization_config.online_write_batch_size = 3
     store.materialize(*SPAN)
     assert written(store, "driver_stats") == 20
@@ -533,7 +520,7 @@ def test_small_batches_of_a_file_write_the_same(kind, tmp_path, place):
     assert found["trips"] == [23]
 
 
-def test_a_file_without_a_column_fails_with_a_sentence(tmp_path):
+def test_error_names_the_missing_column_of_a_file(tmp_path):
     objects = drivers(tmp_path)
     store = opened("sqlite", tmp_path, {"path": f"{tmp_path}/online.db"}, objects=objects)
     pd.read_parquet(tmp_path / "drivers.parquet").drop(columns="trips").to_parquet(
@@ -543,8 +530,7 @@ def test_a_file_without_a_column_fails_with_a_sentence(tmp_path):
         store.materialize(*SPAN)
 
 
-def test_what_the_engine_does_not_know_is_left_to_feast(tmp_path):
-    """Feast's own online store, and a view that transforms."""
+def test_feast_s_engine_materializes_to_feast_s_own_store(tmp_path):
     from feast import FeatureStore, RepoConfig
 
     config = RepoConfig(
@@ -587,7 +573,7 @@ driver, driver_stats = drivers(Path({folder!r}))
 """
 
 
-def test_feast_s_commands_take_the_stores_and_the_engine(kind, tmp_path, place):
+def test_feast_s_commands_work_with_the_stores_and_the_engine(kind, tmp_path, place):
     repository = tmp_path / "taxi"
     (repository / "data").mkdir(parents=True)
     [(name, value)] = place.items()
@@ -598,9 +584,9 @@ def test_feast_s_commands_take_the_stores_and_the_engine(kind, tmp_path, place):
     path = [str(ROOT)]
     folder = str(repository / "data")
     (repository / "definitions.py").write_text(DEFINITIONS.format(path=path, folder=folder))
-    feast(["apply"], repository)
-    feast(["materialize", "2024-03-01T00:00:00", "2024-03-10T12:00:01"], repository)
-    feast(["-c", "taxi", "materialize-incremental", "2024-04-01T00:00:00"], tmp_path)
+    run_feast(["apply"], repository)
+    run_feast(["materialize", "2024-03-01T00:00:00", "2024-03-10T12:00:01"], repository)
+    run_feast(["-c", "taxi", "materialize-incremental", "2024-04-01T00:00:00"], tmp_path)
     from feast import FeatureStore
 
     store = FeatureStore(repo_path=str(repository))
@@ -608,7 +594,7 @@ def test_feast_s_commands_take_the_stores_and_the_engine(kind, tmp_path, place):
     assert found["trips"] == [23]
 
 
-def feast(arguments: list[str], where: Path) -> None:
+def run_feast(arguments: list[str], where: Path) -> None:
     environment = {k: v for k, v in os.environ.items() if k != "CLIPWISE_HOME"}
     done = subprocess.run(
         [str(Path(sys.executable).with_name("feast")), *arguments],
@@ -620,19 +606,22 @@ def feast(arguments: list[str], where: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_mark_that_another_run_took_during_a_batch_stays_its_own(tmp_path, redis_address):
-    from feature_repo.online.format.progress_mark import Mark, MaterializationRefused, Target
-    from feature_repo.online.redis.guard import Place, moving, read_mark, take
+def test_mark_taken_by_another_run_during_a_batch_stays_that_run_s(tmp_path, redis_address):
+    from feature_repo.online.format.progress_mark import (
+        MaterializationRefused,
+        ProgressMark,
+        Target,
+    )
+    from feature_repo.online.redis.guard import RedisView
 
     place = {"connection_string": redis_address}
     store = opened("redis", tmp_path, place, objects=users())
-    emptied(store)
-    client = store._provider.online_store._get_client(store.config.online_store)
-    where = Place.of(client, store.config, store.get_feature_view(VIEW))
+    empty(store)
+    stored_view = RedisView.of(redis_of(store), store.config, store.get_feature_view(VIEW))
     target = Target(version=1, digest="d", until=moment(END), layout="l")
-    first, second = (Mark(run, target, None, moment(END)) for run in ("first", "second"))
-    assert take(where, first, None)
-    with pytest.raises(MaterializationRefused), moving(where, first):
-        assert take(where, second, first)
-    assert read_mark(where) == second
-    assert not take(where, first, first)
+    first, second = (ProgressMark(run, target, None, moment(END)) for run in ("first", "second"))
+    assert stored_view.begin_run(first, None)
+    with pytest.raises(MaterializationRefused), stored_view.advancing(first):
+        assert stored_view.begin_run(second, first)
+    assert stored_view.read_mark() == second
+    assert not stored_view.begin_run(first, first)

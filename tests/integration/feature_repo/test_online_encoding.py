@@ -1,4 +1,4 @@
-"""The bytes that we lay out by the column are the bytes that Feast writes value by value."""
+"""Columns encoded in one pass: the same bytes that Feast writes value by value."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -87,7 +87,7 @@ def ours(column: pa.Array, kind: str) -> list[bytes]:
 @example(case=("DOUBLE", pa.array([None, None], pa.float64())))
 @example(case=("DOUBLE_LIST", pa.array([[], None, [None]], pa.list_(pa.float64()))))
 @example(case=("UNIX_TIMESTAMP", pa.array([None], TIME)))
-def test_values_are_the_bytes_that_feast_writes(case):
+def test_values_have_the_bytes_of_feast(case):
     kind, column = case
     stored = [value.SerializeToString() for value in by_feast(column, kind)]
     assert list(ours(column, kind)) == stored
@@ -95,7 +95,7 @@ def test_values_are_the_bytes_that_feast_writes(case):
 
 @settings(max_examples=200, deadline=None)
 @given(case=cases(SCALARS, scalar) | cases(LISTS, listed))
-def test_the_text_beside_a_value_is_what_feast_writes(case):
+def test_text_beside_a_value_equals_feast_s(case):
     from feast.infra.online_stores.helpers import extract_text_and_num
     from feast.value_type import ValueType
 
@@ -147,7 +147,7 @@ def test_integers_beside_a_null_are_not_rounded():
     assert null == b""
 
 
-def test_an_integer_that_its_type_cannot_hold_is_refused_as_in_feast():
+def test_integer_out_of_range_is_refused_as_in_feast():
     with pytest.raises(ValueError, match="out of range"):
         ours(pa.array([2**31]), "INT32")
 
@@ -164,12 +164,12 @@ KEYS = st.sampled_from(
 
 @settings(max_examples=100, deadline=None)
 @given(spec=KEYS, data=st.data())
-def test_entity_keys_are_the_bytes_that_feast_writes(spec, data):
+def test_entity_keys_have_the_bytes_of_feast(spec, data):
     from feast.infra.key_encoding_utils import serialize_entity_key
     from feast.protos.feast.types.EntityKey_pb2 import EntityKey
     from feast.value_type import ValueType
 
-    from feature_repo.online.format.encoding import encode_keys
+    from feature_repo.online.format.entity_keys import encode_keys
 
     count = data.draw(st.integers(0, 5))
     columns = {
@@ -185,10 +185,10 @@ def test_entity_keys_are_the_bytes_that_feast_writes(spec, data):
     assert encode_keys(columns, types, 3) == theirs
 
 
-def test_a_null_is_no_entity_key():
+def test_null_entity_key_is_refused():
     from feast.value_type import ValueType
 
-    from feature_repo.online.format.encoding import encode_keys
+    from feature_repo.online.format.entity_keys import encode_keys
 
     with pytest.raises(ValueError, match="Value type not supported"):
         encode_keys({"user_id": pa.array(["u1", None])}, {"user_id": ValueType.STRING}, 3)
@@ -197,15 +197,15 @@ def test_a_null_is_no_entity_key():
 @settings(max_examples=200, deadline=None)
 @given(found=st.lists(st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30)), max_size=5))
 @example(found=[datetime(1970, 1, 1), datetime(1969, 12, 31, 23, 59, 59, 1)])
-def test_instants_are_feast_s_bytes_to_the_microsecond(found):
-    from feature_repo.online.format.encoding import encode_instants, instants
+def test_instants_have_the_bytes_of_feast_to_the_microsecond(found):
+    from feature_repo.online.format.encoding import column_microseconds, encode_instants
 
     theirs = []
     for at in found:
         proto = Timestamp()
         proto.FromDatetime(at.replace(tzinfo=UTC))
         theirs.append(proto.SerializeToString())
-    counted = instants(pa.array(found, pa.timestamp("us")))
+    counted = column_microseconds(pa.array(found, pa.timestamp("us")))
     epoch = datetime(1970, 1, 1)
     assert counted.tolist() == [(at - epoch) // timedelta(microseconds=1) for at in found]
     assert encode_instants(counted) == theirs

@@ -1,6 +1,7 @@
 """The guards of the online stores: newest wins, two writers, row ttl, and Feast's own rows."""
 
 import asyncio
+import itertools
 import socket
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.support.online_stores import opened, place_of, redis_server
+from tests.support.online_stores import opened, place_of, redis_of, redis_server, sqlite_of
 from tests.support.places import ROOT
 
 # Feast warns while it is imported; its warnings are not ours to mend.
@@ -23,17 +24,6 @@ pytestmark = pytest.mark.filterwarnings("default")
 NOON = datetime(2024, 3, 10, 12, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 FIELDS = ["trips", "name"]
-
-
-@pytest.fixture(scope="module")
-def redis_address():
-    with redis_server() as address:
-        yield address
-
-
-@pytest.fixture(scope="module", params=["sqlite", "redis"])
-def kind(request):
-    return request.param
 
 
 @pytest.fixture(scope="module")
@@ -57,18 +47,21 @@ def plain(kind, home, place):
     return opened(kind, home, place, ours=False, objects=driving(home))
 
 
+DRIVERS = itertools.count(1)
+
+
+def new_driver() -> str:
+    """Returns the id of a driver that no other test uses."""
+    return f"d{next(DRIVERS)}"
+
+
 @pytest.fixture
 def driver():
-    """A driver that no other test has."""
-    driver.count += 1
-    return f"d{driver.count}"
+    return new_driver()
 
 
-driver.count = 0
-
-
-def driving(home: Path, **views) -> list:
-    """A foreign view of drivers, with a created timestamp, and a second one with a ttl."""
+def driving(home: Path) -> list:
+    """A foreign view of drivers with a created timestamp, and a second one with a ttl."""
     from feast import Entity, FeatureView, Field, FileSource, ValueType
     from feast.types import Int64, String
 
@@ -92,19 +85,19 @@ def driving(home: Path, **views) -> list:
 
 
 def push(store, driver: str, trips: int, at: datetime, learned=None, view="driver_stats") -> None:
-    """Write one row through Feast's row by row interface."""
+    """Writes one row through Feast's row-by-row interface."""
     from feast.protos.feast.types.EntityKey_pb2 import EntityKey
     from feast.protos.feast.types.Value_pb2 import Value
 
     key = EntityKey(join_keys=["driver_id"], entity_values=[Value(string_val=driver)])
     values = {"trips": Value(int64_val=trips), "name": Value(string_val=f"n{trips}")}
-    store._get_provider().online_write_batch(
+    store.provider.online_write_batch(
         store.config, store.get_feature_view(view), [(key, values, at, learned)], None
     )
 
 
 def load(store, rows: list[tuple], view="driver_stats") -> int:
-    """Write (driver, trips, at, learned) rows as an Arrow table."""
+    """Writes (driver, trips, at, learned) rows as an Arrow table; returns the rows changed."""
     names, trips, at, learned = zip(*rows, strict=True)
     instants = pa.timestamp("us", "UTC")
     batch = pa.record_batch(
@@ -116,7 +109,7 @@ def load(store, rows: list[tuple], view="driver_stats") -> int:
             "learned": pa.array(learned, instants),
         }
     )
-    online_store = store._get_provider().online_store
+    online_store = store.provider.online_store
     return online_store.write_table(store.config, store.get_feature_view(view), batch)
 
 
@@ -139,8 +132,7 @@ writes = st.lists(st.tuples(steps, st.none() | steps, st.booleans()), min_size=1
 @example(writes=[(0, None, True), (0, -1, True), (0, 0, False)], base=NOON)
 @example(writes=[(0, 1, True), (0, None, True), (0, 1, False)], base=NOON)
 def test_the_newest_row_wins_whatever_the_order_to_the_microsecond(store, writes, base):
-    driver.count += 1
-    name, best, expected = f"d{driver.count}", None, None
+    name, best, expected = new_driver(), None, None
     for number, (event, learned, in_bulk) in enumerate(writes):
         at = base + event * MICROSECOND
         created = None if learned is None else at + learned * MICROSECOND
@@ -157,8 +149,7 @@ def test_the_newest_row_wins_whatever_the_order_to_the_microsecond(store, writes
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(writes=writes)
 def test_of_one_key_twice_in_a_batch_the_newest_row_wins(store, writes):
-    driver.count += 1
-    name, rows, stamps = f"d{driver.count}", [], []
+    name, rows, stamps = new_driver(), [], []
     for number, (event, learned, _) in enumerate(writes):
         at = NOON + event * MICROSECOND
         created = None if learned is None else at + learned * MICROSECOND
@@ -168,12 +159,12 @@ def test_of_one_key_twice_in_a_batch_the_newest_row_wins(store, writes):
     assert trips(store, name) == max(stamps)[2]
 
 
-def test_a_batch_says_how_many_rows_it_changed(store, driver):
+def test_write_returns_the_number_of_rows_changed(store, driver):
     assert load(store, [(driver, 1, NOON, NOON), (f"{driver}b", 1, NOON, NOON)]) == 2
     assert load(store, [(driver, 0, NOON - MICROSECOND, NOON), (f"{driver}b", 2, NOON, NOON)]) == 1
 
 
-def test_an_older_row_does_not_replace_one_that_feast_s_own_store_wrote(store, plain, driver):
+def test_older_row_does_not_replace_one_of_feast_s_own_store(store, plain, driver):
     push(plain, driver, 1, NOON, NOON)
     push(store, driver, 2, NOON - timedelta(seconds=1))
     assert trips(store, driver) == trips(plain, driver) == 1
@@ -181,14 +172,14 @@ def test_an_older_row_does_not_replace_one_that_feast_s_own_store_wrote(store, p
     assert trips(store, driver) == trips(plain, driver) == 3
 
 
-def test_what_feast_s_own_store_wrote_since_counts(kind, store, plain, driver):
-    """Our note of when a row was learned is not taken for that of another row."""
+def test_later_write_of_feast_s_own_store_counts(kind, store, plain, driver):
+    """Our stored instant of learning is not applied to another row."""
     push(store, driver, 1, NOON + timedelta(seconds=1), NOON + timedelta(hours=1))
     push(plain, driver, 2, NOON + timedelta(seconds=2), None)
     push(store, driver, 3, NOON + timedelta(seconds=2), NOON + timedelta(seconds=2))
     assert trips(store, driver) == 3
     if kind == "sqlite":
-        # Feast's own replaces a newer row by an older one; what it wrote is what is held.
+        # Feast's own store replaces a newer row by an older one, and that row is then compared.
         push(plain, driver, 4, NOON - timedelta(hours=1), None)
         push(store, driver, 5, NOON - timedelta(minutes=59), None)
         assert trips(store, driver) == 5
@@ -213,14 +204,12 @@ def test_the_stored_bytes_are_those_of_feast_s_own_store(kind, store, plain, dri
 
 
 def stored(kind: str, store, driver: str) -> dict:
-    """What Feast's own store keeps of a driver, by its own names."""
+    """The fields of a driver in Feast's own form."""
     key = entity_key(driver)
-    online_store = store._get_provider().online_store
     if kind == "redis":
-        client = online_store._get_client(store.config.online_store)
-        found = client.hgetall(key + store.project.encode())
+        found = redis_of(store).hgetall(key + store.project.encode())
         return {name: value for name, value in found.items() if not name.startswith(b"_created")}
-    rows = online_store._get_conn(store.config).execute(
+    rows = sqlite_of(store).execute(
         "SELECT feature_name, value, value_text, vector_value, event_ts, created_ts "
         f'FROM "{store.project}_driver_stats" WHERE entity_key = ?',
         (key,),
@@ -257,7 +246,7 @@ for start in range(0, len(numbers), 4):
 """
 
 
-def test_two_processes_that_hammer_the_same_keys_leave_the_newest_of_each(kind, store, home, place):
+def test_two_processes_writing_the_same_keys_leave_the_newest_row_of_each(kind, store, home, place):
     texts = (
         WRITER.format(
             path=[str(ROOT)],
@@ -294,11 +283,11 @@ def test_two_processes_that_hammer_the_same_keys_leave_the_newest_of_each(kind, 
 
 @pytest.fixture(scope="module")
 def replayed(kind, home, place):
-    """The store as of an instant that its settings give."""
+    """The store with an ``as_of`` in its settings."""
     return opened(kind, home, place, objects=driving(home), as_of=NOON.isoformat())
 
 
-def test_a_row_past_its_ttl_is_absent_to_the_microsecond(replayed, driver):
+def test_row_past_its_ttl_is_absent_to_the_microsecond(replayed, driver):
     limit = NOON - timedelta(hours=1)
     push(replayed, driver, 1, limit, view="driver_now")
     assert trips(replayed, driver, "driver_now") == 1
@@ -306,9 +295,7 @@ def test_a_row_past_its_ttl_is_absent_to_the_microsecond(replayed, driver):
     assert read(replayed, f"{driver}b", "driver_now") == {"trips": None, "name": None}
 
 
-def test_a_row_within_the_second_of_its_limit_is_judged_by_its_microseconds(
-    kind, home, place, driver
-):
+def test_row_within_the_second_of_its_limit_is_compared_by_microseconds(kind, home, place, driver):
     limit = NOON + timedelta(microseconds=500_000)
     as_of = (limit + timedelta(hours=1)).isoformat()
     store = opened(kind, home, place, objects=driving(home), as_of=as_of)
@@ -318,12 +305,12 @@ def test_a_row_within_the_second_of_its_limit_is_judged_by_its_microseconds(
     assert trips(store, f"{driver}b", "driver_now") is None
 
 
-def test_a_row_past_its_ttl_says_so_and_others_in_the_request_do_not(replayed, driver):
+def test_only_the_row_past_its_ttl_has_status_outside_max_age(replayed, driver):
     push(replayed, driver, 1, NOON - timedelta(hours=2), view="driver_now")
     push(replayed, f"{driver}b", 2, NOON, view="driver_now")
     push(replayed, driver, 3, NOON - timedelta(hours=2))
     refs = ["driver_now:trips", "driver_stats:trips"]
-    ids = [{"driver_id": driver}, {"driver_id": f"{driver}b"}, {"driver_id": "nobody"}]
+    ids = [{"driver_id": driver}, {"driver_id": f"{driver}b"}, {"driver_id": "unknown"}]
     proto = replayed.get_online_features(refs, ids, full_feature_names=True).proto
     names = list(proto.metadata.feature_names.val)
     found = {name: proto.results[number] for number, name in enumerate(names)}
@@ -339,13 +326,13 @@ def test_a_row_past_its_ttl_says_so_and_others_in_the_request_do_not(replayed, d
     assert stats.values[0].int64_val == 3
 
 
-def test_online_read_gives_no_values_of_a_row_past_its_ttl(replayed, driver):
+def test_online_read_returns_no_values_of_a_row_past_its_ttl(replayed, driver):
     from feast.protos.feast.types.EntityKey_pb2 import EntityKey
     from feast.protos.feast.types.Value_pb2 import Value
 
     push(replayed, driver, 1, NOON - timedelta(hours=2), view="driver_now")
     key = EntityKey(join_keys=["driver_id"], entity_values=[Value(string_val=driver)])
-    online_store, view = replayed._provider.online_store, replayed.get_feature_view("driver_now")
+    online_store, view = replayed.provider.online_store, replayed.get_feature_view("driver_now")
     [(at, values)] = online_store.online_read(replayed.config, view, [key], ["trips"])
     assert (at, values) == (NOON - timedelta(hours=2), None)
 
@@ -354,18 +341,18 @@ def test_the_clock_of_the_store_can_be_set(kind, home, place, driver):
     store = opened(kind, home, place, objects=driving(home))
     push(store, driver, 1, NOON, view="driver_now")
     assert trips(store, driver, "driver_now") is None
-    store._provider.online_store.clock = lambda: NOON + timedelta(hours=1)
+    store.provider.online_store.clock = lambda: NOON + timedelta(hours=1)
     assert trips(store, driver, "driver_now") == 1
 
 
-def test_reading_and_writing_asynchronously_is_guarded_too(kind, replayed, driver):
+def test_asynchronous_reads_and_writes_are_guarded_too(kind, replayed, driver):
     if kind == "sqlite":
         pytest.skip("Feast's SQLite store has no asynchronous interface")
     from feast.protos.feast.types.EntityKey_pb2 import EntityKey
     from feast.protos.feast.types.Value_pb2 import Value
 
     key = EntityKey(join_keys=["driver_id"], entity_values=[Value(string_val=driver)])
-    online_store = replayed._provider.online_store
+    online_store = replayed.provider.online_store
     now, stats = (replayed.get_feature_view(name) for name in ("driver_now", "driver_stats"))
 
     async def written(view, trips: int, at: datetime) -> None:
@@ -391,7 +378,7 @@ def test_reading_and_writing_asynchronously_is_guarded_too(kind, replayed, drive
 
 
 @pytest.mark.parametrize("text", ["yesterday", "2024-03-10T12:00:00"])
-def test_an_as_of_that_is_no_instant_is_refused_with_one_sentence(kind, home, place, text):
+def test_as_of_that_is_no_instant_is_refused_in_one_sentence(kind, home, place, text):
     from feature_repo.lake.state import LakeError
 
     with pytest.raises(LakeError, match="as_of is no instant") as refused:
@@ -399,25 +386,23 @@ def test_an_as_of_that_is_no_instant_is_refused_with_one_sentence(kind, home, pl
     assert "\n" not in str(refused.value)
 
 
-def test_removing_a_view_removes_what_we_keep_beside_its_rows(kind, tmp_path, request):
+def test_removing_a_view_removes_our_own_data_beside_its_rows(kind, tmp_path, request):
     place = place_of(kind, tmp_path, request)
     objects = driving(tmp_path)
     store = opened(kind, tmp_path, place, objects=objects)
     push(store, "gone", 1, NOON, NOON + timedelta(hours=1))
     push(store, "gone", 2, NOON, NOON + timedelta(hours=1), view="driver_now")
     store.apply(objects[:1], objects_to_delete=[objects[1]], partial=False)
-    online_store = store._provider.online_store
     if kind == "redis":
-        client = online_store._get_client(store.config.online_store)
-        left = client.hkeys(entity_key("gone") + store.project.encode())
+        left = redis_of(store).hkeys(entity_key("gone") + store.project.encode())
         assert not [name for name in left if name.endswith(b":driver_stats")]
         assert b"_ts:driver_now" in left
     else:
-        names = online_store._get_conn(store.config).execute("SELECT name FROM sqlite_master")
+        names = sqlite_of(store).execute("SELECT name FROM sqlite_master")
         assert not [name for (name,) in names if "driver_stats" in name]
 
 
-def test_a_row_of_many_features_is_written_in_parts_that_lua_can_take(kind, tmp_path, request):
+def test_row_of_many_features_is_split_for_lua_s_registers(kind, tmp_path, request):
     from feast import FeatureView, Field, FileSource
     from feast.types import Int64
 
@@ -431,16 +416,14 @@ def test_a_row_of_many_features_is_written_in_parts_that_lua_can_take(kind, tmp_
     batch = pa.record_batch(
         {"driver_id": pa.array(["w1", "w2"]), "at": pa.array([NOON, NOON])} | values
     )
-    online_store = store._provider.online_store
+    online_store = store.provider.online_store
     assert online_store.write_table(store.config, store.get_feature_view("wide"), batch) == 2
     refs = ["wide:f000", "wide:f449"]
     found = store.get_online_features(refs, [{"driver_id": "w1"}, {"driver_id": "w2"}]).to_dict()
     assert (found["f000"], found["f449"]) == ([0, None], [449, None])
 
 
-def test_a_relative_path_is_within_the_repository_wherever_the_command_is_started(
-    tmp_path, monkeypatch
-):
+def test_relative_path_is_in_the_repository_from_any_working_directory(tmp_path, monkeypatch):
     store = opened("sqlite", tmp_path, {"path": "data/online.db"}, objects=driving(tmp_path))
     push(store, "d", 1, NOON)
     assert (tmp_path / "data" / "online.db").exists()
@@ -449,23 +432,22 @@ def test_a_relative_path_is_within_the_repository_wherever_the_command_is_starte
     assert trips(again, "d") == 1
 
 
-def test_removing_the_store_leaves_no_file_of_it(tmp_path):
+def test_teardown_leaves_no_file(tmp_path):
     store = opened("sqlite", tmp_path, {"path": "online.db"}, objects=driving(tmp_path))
     push(store, "d", 1, NOON)
     store.teardown()
     assert not list(tmp_path.glob("online.db*"))
 
 
-def test_rows_of_redis_expire_when_the_settings_say_so(tmp_path, redis_address):
+def test_rows_in_redis_expire_with_key_ttl_seconds(tmp_path, redis_address):
     place = {"connection_string": redis_address}
     store = opened("redis", tmp_path, place, objects=driving(tmp_path), key_ttl_seconds=1000)
     load(store, [("expiring", 1, NOON, NOON)])
-    client = store._provider.online_store._get_client(store.config.online_store)
-    assert 0 < client.ttl(entity_key("expiring") + store.project.encode()) <= 1000
+    assert 0 < redis_of(store).ttl(entity_key("expiring") + store.project.encode()) <= 1000
 
 
 class EmptiedCache:
-    """A connection to a Redis whose script cache somebody empties while a piece is under way."""
+    """A connection to a Redis whose script cache is emptied while a piece is in flight."""
 
     def __init__(self, *answers):
         self.sent, self.answers = [], list(answers)
@@ -480,35 +462,35 @@ class EmptiedCache:
         return answer
 
 
-def test_a_script_cache_that_was_emptied_is_filled_again():
+def test_piece_is_sent_again_after_the_script_cache_was_emptied():
     from redis.exceptions import NoScriptError
 
-    from feature_repo.online.redis.calls import _pipelined
+    from feature_repo.online.redis.calls import send_pipelined
 
     connection = EmptiedCache(b"sha", 1, NoScriptError(), b"sha", 1, 1, b"sha", 0, 1)
-    assert _pipelined(connection, iter([(b"first", 2), (b"second", 2)])) == 4
+    assert send_pipelined(connection, iter([(b"first", 2), (b"second", 2)])) == 4
     assert connection.sent == [b"first", b"second", b"first"]
     assert not connection.answers
 
 
-def test_a_cluster_takes_the_same_writes(tmp_path):
+def test_cluster_accepts_the_same_writes(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         bus = free.getsockname()[1]
     settings = ["--cluster-enabled", "yes", "--cluster-port", str(bus), "--dir", str(tmp_path)]
     with redis_server(*settings) as address:
-        formed(address.rsplit(":", 1)[1])
+        form_cluster(address.rsplit(":", 1)[1])
         place = {"connection_string": address, "redis_type": "redis_cluster"}
         store = opened("redis", tmp_path, place, objects=driving(tmp_path))
         rows = [(f"c{number}", number, NOON, None) for number in range(30)]
         assert load(store, rows) == 30
         assert load(store, [("c7", 99, NOON - MICROSECOND, None), ("c8", 99, NOON, None)]) == 1
         assert [trips(store, name) for name in ("c7", "c8", "c29")] == [7, 99, 29]
-        store._provider.online_store._client.close()
+        redis_of(store).close()
 
 
-def formed(port: str) -> None:
-    """Make a cluster of one node, and wait until it answers."""
+def form_cluster(port: str) -> None:
+    """Makes a cluster of one node, and waits until it is ready."""
     command = ["redis-cli", "-p", port, "cluster"]
     subprocess.run([*command, "addslotsrange", "0", "16383"], check=True, capture_output=True)
     for _ in range(200):

@@ -1,4 +1,4 @@
-"""Results on disk and in parts, entity rows from SQL, memory, and what bad input is told."""
+"""Results on disk and in blocks, entity rows from SQL, memory, and errors for bad input."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ import pytest
 
 from tests.support import taxi
 from tests.support.places import ROOT
-from tests.support.taxi import HOUR, T0, asked
+from tests.support.taxi import HOUR, T0, entity_frame
 
 # Feast warns while it is imported; its warnings are not ours to mend.
 pytestmark = pytest.mark.filterwarnings("default")
@@ -35,30 +35,33 @@ def store(tmp_path_factory):
 
 def entities(count: int = 300) -> pd.DataFrame:
     rows = [(1 + n % 4, "r1", T0 + (n * 37 % 500) * HOUR / 10) for n in range(count)]
-    return asked(rows, "driver_id rider_id")
+    return entity_frame(rows, "driver_id rider_id")
 
 
-def test_a_result_in_many_parts_is_the_result_in_one(store, tmp_path_factory):
+def joined(store, refs: list[str], **options) -> list:
+    """The blocks of a join of ``entities()``; ``options`` are those of ``join``."""
+    from feature_repo.lake.duckdb_files import connect
+    from feature_repo.offline.as_of_join import join
+    from feature_repo.offline.entity_rows import entity_rows
+    from feature_repo.offline.join_plan import plan_of
+    from feature_repo.offline.query import Query
+
+    rows = entity_rows(entities(), connect())
+    views = dict.fromkeys(ref.split(":")[0] for ref in refs)
+    plans = [plan_of(store.get_feature_view(view), refs, False, rows) for view in views]
+    with Query.open(store.config, [plan.source for plan in plans]) as query:
+        return list(join(query, connect(), rows, plans, **options))
+
+
+def test_a_result_in_many_blocks_is_the_result_in_one(store, tmp_path_factory):
+    import pyarrow as pa
+
     small = {"type": taxi.OURS, "memory_limit": "500MB"}
     folder = taxi.write(tmp_path_factory.mktemp("small"), small, ROWS)
     whole = store.get_historical_features(entities(), REFS)
-    part = taxi.store(folder).get_historical_features(entities(), REFS)
-    tables = list(_with_parts_of(7, part))
+    tables = joined(taxi.store(folder), REFS, block_rows=7)
     assert len(tables) == 43
-    import pyarrow as pa
-
     assert pa.concat_tables(tables).equals(whole.to_arrow())
-
-
-def _with_parts_of(rows: int, job):
-    """The job's parts, told that memory holds so many rows."""
-    from feature_repo.offline import as_of_join
-
-    counted, as_of_join._rows_at_once = as_of_join._rows_at_once, lambda query, plans: rows
-    try:
-        yield from job._parts()
-    finally:
-        as_of_join._rows_at_once = counted
 
 
 def test_a_result_is_written_to_parquet_and_never_over_a_file(store, tmp_path):
@@ -84,7 +87,7 @@ def test_a_query_that_fails_leaves_no_file(store, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_a_saved_dataset_is_only_overwritten_if_that_is_allowed(store, tmp_path):
+def test_saved_dataset_is_overwritten_only_if_allowed(store, tmp_path):
     from feast.errors import SavedDatasetLocationAlreadyExists
     from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
 
@@ -99,12 +102,12 @@ def test_a_saved_dataset_is_only_overwritten_if_that_is_allowed(store, tmp_path)
 
 
 def test_entity_rows_may_come_from_sql(store, tmp_path):
-    asked_for = entities()
-    asked_for.to_parquet(tmp_path / "asked.parquet")
+    frame = entities()
+    frame.to_parquet(tmp_path / "asked.parquet")
     sql = f"SELECT * FROM read_parquet('{tmp_path}/asked.parquet')"
     job = store.get_historical_features(sql, REFS)
-    frame = store.get_historical_features(asked_for, REFS)
-    pd.testing.assert_frame_equal(job.to_df(), frame.to_df(), check_dtype=False)
+    same = store.get_historical_features(frame, REFS)
+    pd.testing.assert_frame_equal(job.to_df(), same.to_df(), check_dtype=False)
     assert (job.metadata.min_event_timestamp, job.metadata.keys) == (T0, ["driver_id", "rider_id"])
 
 
@@ -115,7 +118,7 @@ def test_sql_names_files_as_the_repository_does(store):
     assert found["driver_id"] == [3, 2, 1] and found["trips"] == [6, 6, 6]
 
 
-def test_nanoseconds_are_seen_between_microseconds(store):
+def test_nanoseconds_count_between_microseconds(store):
     at = pd.to_datetime(["2024-03-01T12:00:00.000000000Z", "2024-03-01T12:00:00.000000001Z"])
     found = store.get_historical_features(
         pd.DataFrame({"driver_id": [1, 1], "event_timestamp": at}), ["driver_stats:trips"]
@@ -124,47 +127,50 @@ def test_nanoseconds_are_seen_between_microseconds(store):
 
 
 BAD = {
-    "an instant is missing": (asked([(1, T0), (1, None)], "driver_id"), "row 1 .from 0. has none"),
-    "a key is missing": (asked([("x", T0)], "chauffeur"), "Add driver_id"),
-    "a feature is there already": (asked([(1, 5, T0)], "driver_id trips"), "rename it"),
-    "a column of two types": (asked([(1, [1], T0), (1, "x", T0)], "driver_id odd"), "odd"),
-    "an instant that is none": (asked([(1, "yesterday")], "driver_id"), "yesterday"),
+    "an instant is missing": (
+        entity_frame([(1, T0), (1, None)], "driver_id"),
+        "row 1 .from 0. has none",
+    ),
+    "a key is missing": (entity_frame([("x", T0)], "chauffeur"), "Add driver_id"),
+    "a feature is there already": (entity_frame([(1, 5, T0)], "driver_id trips"), "rename it"),
+    "a column of two types": (entity_frame([(1, [1], T0), (1, "x", T0)], "driver_id odd"), "odd"),
+    "an instant that is none": (entity_frame([(1, "yesterday")], "driver_id"), "yesterday"),
     "no rows": (None, "got none"),
-    "a key of another type": (asked([("one", T0)], "driver_id"), "driver_stats.*driver_id"),
+    "a key of another type": (entity_frame([("one", T0)], "driver_id"), "driver_stats.*driver_id"),
     "SQL that does not run": ("SELECT * FROM nowhere", "nowhere"),
 }
 
 
-@pytest.mark.parametrize("what", BAD)
-def test_bad_entity_rows_are_told_in_a_sentence(store, what):
+@pytest.mark.parametrize("case", BAD)
+def test_bad_entity_rows_are_refused_in_one_sentence(store, case):
     from feature_repo.offline.errors import PointInTimeError
 
-    rows, sentence = BAD[what]
+    rows, sentence = BAD[case]
     with pytest.raises(PointInTimeError, match=sentence):
         store.get_historical_features(rows, ["driver_stats:trips"]).to_arrow()
 
 
-def test_a_source_that_is_not_there_is_named(store, tmp_path):
+def test_error_names_a_missing_source(store, tmp_path):
     from feature_repo.offline.errors import PointInTimeError
 
     source = Path(store.repo_path) / "data" / "weather.parquet"
     source.rename(tmp_path / "away.parquet")
     try:
         with pytest.raises(PointInTimeError, match="weather.*data/weather.parquet"):
-            where = asked([(7, T0)], "place_id")
+            where = entity_frame([(7, T0)], "place_id")
             store.get_historical_features(where, ["weather:degrees"]).to_arrow()
     finally:
         (tmp_path / "away.parquet").rename(source)
 
 
 @pytest.mark.parametrize("text", ["lots", "80%", "-1GB", ""])
-def test_a_memory_limit_that_is_no_size_is_refused(tmp_path, text):
+def test_memory_limit_that_is_no_size_is_refused(tmp_path, text):
     taxi.write(tmp_path, {"type": taxi.OURS, "memory_limit": f"'{text}'"}, {})
     with pytest.raises(Exception, match="size of memory such as 4GB"):
         _ = taxi.store(tmp_path).config.offline_store
 
 
-def test_spill_of_a_query_that_was_killed_is_removed_by_the_next(store, tmp_path, monkeypatch):
+def test_spill_of_a_killed_query_is_removed_by_the_next(store, tmp_path, monkeypatch):
     import tempfile
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -176,7 +182,7 @@ def test_spill_of_a_query_that_was_killed_is_removed_by_the_next(store, tmp_path
     assert os.listdir(tmp_path) == [f"clipwise-spill-{os.getppid()}-0000"]
 
 
-def test_a_query_spills_into_a_home_that_is_not_there_yet(tmp_path):
+def test_query_spills_into_a_home_that_does_not_exist_yet(tmp_path):
     from feature_repo.lake.duckdb_files import connect
     from feature_repo.offline.spill import spill_folder
 
@@ -187,7 +193,7 @@ def test_a_query_spills_into_a_home_that_is_not_there_yet(tmp_path):
     assert not spill.exists()
 
 
-def test_too_little_memory_is_a_sentence_that_names_the_setting(tmp_path):
+def test_out_of_memory_error_names_the_setting(tmp_path):
     from feature_repo.lake.duckdb_files import connect
     from feature_repo.offline.errors import PointInTimeError, duckdb_errors
 
@@ -209,7 +215,7 @@ connection.execute(f'''COPY (SELECT n % 20000 AS driver_id, n AS trips, 1.5::FLO
     event_timestamp, event_timestamp AS created FROM range(3000000) t(n))
     TO '{folder}/data/driver_stats.parquet' (FORMAT parquet)''')
 """
-ASK = """
+JOIN = """
 import sys
 sys.path.insert(0, sys.argv[2])
 from tests.support import taxi
@@ -221,7 +227,7 @@ job.to_parquet(sys.argv[1] + "/result.parquet")
 """
 
 
-def test_a_table_larger_than_the_stated_memory_is_joined_within_it(tmp_path):
+def test_table_larger_than_the_memory_limit_is_joined_within_it(tmp_path):
     """Three million rows with vectors (400 MB raw) and two million entity rows, in 1 GB."""
     taxi.write(tmp_path, {"type": taxi.OURS, "memory_limit": "1GB", "threads": 2}, {})
     subprocess.run([sys.executable, "-c", LARGE, str(tmp_path)], check=True)
@@ -230,14 +236,14 @@ def test_a_table_larger_than_the_stated_memory_is_joined_within_it(tmp_path):
         "-W",
         "ignore",
         "-c",
-        ASK,
+        JOIN,
         str(tmp_path),
         str(ROOT),
     ]
     process = subprocess.Popen(arguments, stderr=subprocess.PIPE)
-    said = process.stderr.read()
+    errors = process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
-    assert status == 0, said.decode()
+    assert status == 0, errors.decode()
     assert usage.ru_maxrss * 1024 < 1_000_000_000
     result = pq.ParquetFile(tmp_path / "result.parquet")
     assert result.metadata.num_rows == 2_000_000
@@ -249,17 +255,8 @@ def test_a_table_larger_than_the_stated_memory_is_joined_within_it(tmp_path):
         assert (first["driver_id"][n], first["trips"][n]) == (driver, expected)
 
 
-def test_progress_goes_through_every_entity_row(store):
-    from feature_repo.lake.duckdb_files import connect
-    from feature_repo.offline import as_of_join
-    from feature_repo.offline.entity_rows import entity_rows
-    from feature_repo.offline.query import Query
-
-    rows = entity_rows(entities(), connect())
-    view = store.get_feature_view("driver_stats")
-    plan = as_of_join.plan_of(view, ["driver_stats:trips"], False, rows)
-    heard = []
-    with Query.open(store.config, [plan.source]) as query:
-        parts = as_of_join.join(query, connect(), rows, [plan], heard.append)
-        assert sum(part.num_rows for part in parts) == 300
-    assert heard == [150, 150]
+def test_progress_adds_up_to_every_entity_row(store):
+    reported = []
+    blocks = joined(store, ["driver_stats:trips"], progress=reported.append)
+    assert sum(block.num_rows for block in blocks) == 300
+    assert reported == [150, 150]
