@@ -38,11 +38,7 @@ def table_of(config: RepoConfig, view: FeatureView) -> str:
 
 
 def quoted(identifier: str) -> str:
-    """Returns a SQLite identifier in quotes.
-
-    >>> quoted('a"b')
-    '"a""b"'
-    """
+    """Returns a SQLite identifier in quotes; quotes inside it are doubled."""
     return '"' + identifier.replace('"', '""') + '"'
 
 
