@@ -76,7 +76,8 @@ ROOMS: Mapping[str, str] = {
     ),
     "training.report": (
         "training.data training.evaluation training.models training.registry "
-        "training.studies feature_repo.instants feature_repo.lake feature_repo.transforms.request"
+        "training.studies feature_repo.instants feature_repo.lake "
+        "feature_repo.transforms.request"
     ),
     "training.studies": (
         "training.data training.evaluation training.models feature_repo.instants "
@@ -154,7 +155,8 @@ ROOMS: Mapping[str, str] = {
     ),
     "flows.cli": (
         "flows flows.cli.output flows.compare feature_repo.contract feature_repo.lake "
-        "serving.access serving.errors serving.main serving.telemetry training.registry validation"
+        "serving.access serving.errors serving.main serving.telemetry training.registry "
+        "validation"
     ),
     "flows.cli.output": (
         "flows flows.compare feature_repo.lake serving.models training.registry validation"
