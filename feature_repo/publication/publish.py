@@ -1,10 +1,9 @@
-"""Publishing features: the change rows of every view for one state of the lake.
+"""Publication of features: the change rows of all views for one state of the lake.
 
-The rows are derived from the state alone, so they are built once, kept beside the lake, and can
-be dropped and built again. A build appears whole or not at all.
+The rows depend on the state alone. So they are built once, stored beside the lake, and can be
+deleted and built again. A build is atomic: its folder appears when all views are written.
 """
 
-import fcntl
 import logging
 import os
 import shutil
@@ -13,27 +12,34 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from feature_repo.contract import TABLES
+from feature_repo.files import locked
 from feature_repo.lake.duckdb_files import connect
 from feature_repo.lake.reader import Lake
 from feature_repo.lake.state import State
-from feature_repo.publication.queries import Forget, Keep, View, raw_columns, view_queries
+from feature_repo.publication.queries import (
+    CreateTable,
+    DropTables,
+    WriteView,
+    raw_columns,
+    view_queries,
+)
 
 log = logging.getLogger(__name__)
 
 LAST = 253_370_764_800_000_000
-"""The first instant of the year 9999, in microseconds: no row is published from there on."""
+"""The first instant of the year 9999, in microseconds. No later row is published."""
 
 FORMAT = 5
-"""A new number where the rows published for the same state change: they are built anew."""
+"""The format of published rows. Raise it when they change for the same state: they are rebuilt."""
 
 
 def published(lake: Lake, state: State, progress: Callable[[str], None] | None = None) -> Path:
-    """The folder with the change rows of every view for a state; built if it is not there."""
-    root = lake.home / "features"
-    folder = root / f"{state.number:06d}-format-{FORMAT}"
+    """Returns the folder with the change rows of all views for a state, built if missing."""
+    folder = published_folder(lake, state.number)
     if folder.is_dir():
         return folder
-    with _building(root):
+    root = folder.parent
+    with _build_lock(root):
         if not folder.is_dir():
             draft = root / f"{folder.name}.draft"
             draft.mkdir()
@@ -46,19 +52,23 @@ def published(lake: Lake, state: State, progress: Callable[[str], None] | None =
     return folder
 
 
+def published_folder(lake: Lake, number: int) -> Path:
+    """Returns the path of the change rows of a numbered state; they may not be built."""
+    return lake.home / "features" / f"{number:06d}-format-{FORMAT}"
+
+
 @contextmanager
-def _building(root: Path) -> Iterator[None]:
-    """One build at a time: another process waits. What a killed one left behind goes."""
+def _build_lock(root: Path) -> Iterator[None]:
+    """Holds the lock of the build; other processes wait. Deletes the files of a killed build."""
     root.mkdir(parents=True, exist_ok=True)
-    with open(root / "build.lock", "a+") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(root / "build.lock"):
         for left in (*root.glob("*.draft"), *root.glob("spill")):
             shutil.rmtree(left, ignore_errors=True)
         yield
 
 
 class Engine:
-    """DuckDB on one state of the lake, running ``view_queries``."""
+    """DuckDB on one state of the lake, which runs ``view_queries``."""
 
     def __init__(self, lake: Lake, state: State, threads: int = 2, memory: str = "2GB"):
         self.spill = lake.home / "features" / "spill"
@@ -82,22 +92,22 @@ class Engine:
         shutil.rmtree(self.spill, ignore_errors=True)
 
     def write(self, folder: Path) -> Iterator[str]:
-        """Write every view to a folder, and name each when it is there."""
+        """Writes all views to a folder; yields the name of each after it is written."""
         for step in view_queries():
-            if isinstance(step, Keep):
+            if isinstance(step, CreateTable):
                 self.connection.execute(f"CREATE TEMP TABLE {step.name} AS {step.query}")
-            elif isinstance(step, Forget):
+            elif isinstance(step, DropTables):
                 for name in step.names:
                     self.connection.execute(f"DROP TABLE {name}")
             else:
                 self._write(step, folder)
                 yield step.name
 
-    def _write(self, view: View, folder: Path) -> None:
-        """Write a view's change rows, entries in the order of their users.
+    def _write(self, view: WriteView, folder: Path) -> None:
+        """Writes a view's change rows, and its entries in the order of their users.
 
-        What expires after the watermark is known already, so those rows are there too: history is
-        right at any instant, as far as the lake's state knows. Materializations end before it.
+        Rows after the watermark are written too: expiries that follow from the state of the lake.
+        Materializations end at the watermark.
         """
         stamped = (
             'SELECT * EXCLUDE ("at"), make_timestamptz("at") AS event_timestamp, '

@@ -1,54 +1,74 @@
-"""The queries that publish every view, in an order in which they share intermediate results.
+"""The queries that publish all views, ordered so that they share intermediate results.
 
-They follow from the transforms alone, whatever the lake holds, so a process compiles them once.
+They depend on the transforms alone and not on the lake, so a process compiles them once.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
 from feature_repo.contract import TABLES
 
+if TYPE_CHECKING:
+    import ibis
+
 ASSEMBLED = {"user_purchase_history": "history", "user_recent_purchases": "recent"}
-"""Views whose rows are put together from entries when they are read, and their fields' prefix."""
+"""Views with rows that are assembled from entries at the time of a read, and their prefix."""
 
 
 @dataclass(frozen=True)
-class Keep:
-    """A query whose result further queries read under a name."""
+class CreateTable:
+    """A step that stores the result of a query under a name for later queries."""
 
     name: str
     query: str
 
 
 @dataclass(frozen=True)
-class Forget:
-    """Results that no further query reads."""
+class DropTables:
+    """A step that drops results that no later query reads."""
 
     names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class View:
-    """A view's change rows and, if its rows are assembled when they are read, their entries."""
+class WriteView:
+    """A step that writes a view's change rows and, for an assembled view, its entries."""
 
     name: str
     rows: str
     entries: str | None = None
 
 
+Step = CreateTable | DropTables | WriteView
+
+
 @cache
-def view_queries() -> tuple[Keep | Forget | View, ...]:
-    """What to run, one after the other, on the raw tables as ``raw_columns`` names them."""
+def view_queries() -> tuple[Step, ...]:
+    """Plans the steps that publish all views from raw tables with the names of ``raw_columns``."""
+    import ibis
+
+    from feature_repo.transforms.history import product, user
+
+    raw = {
+        name: ibis.table({c: kind for c, (_, kind) in raw_columns(name).items()}, name=name)
+        for name in TABLES
+    }
     script = _Script()
-    _write(script)
+    attributes = script.stage(product.attributes(raw["products"]))
+    _user_views(script, raw, attributes)
+    script.drop(before=1)
+    by_user = script.stage(product.daily(user.purchases(raw["events"]), ["product_id", "user_id"]))
+    _product_views(script, raw, by_user)
+    _coupon_views(script, raw, by_user, attributes)
     return tuple(script.steps)
 
 
 def raw_columns(name: str) -> dict[str, tuple[str, str]]:
-    """The columns of a raw table in the queries: DuckDB expression and Ibis type.
+    """Returns the columns of a raw table in the queries: DuckDB expression and Ibis type.
 
-    Instants are int64 microseconds; ``_us`` takes the place of ``_timestamp``.
+    Instants are int64 microseconds; their names end in ``_us`` and not in ``_timestamp``.
     """
     columns = {}
     for column in TABLES[name].columns:
@@ -62,53 +82,47 @@ def raw_columns(name: str) -> dict[str, tuple[str, str]]:
 
 
 class _Script:
-    """Collects the steps while the transforms are put together."""
+    """Collects the steps while the transforms are composed."""
 
-    def __init__(self):
-        self.steps: list[Keep | Forget | View] = []
-        self.kept: list[str] = []
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self.tables: list[str] = []
         self.count = 0
 
-    def stage(self, table):
-        """Keep an intermediate result that is used more than once."""
+    def stage(self, table: "ibis.Table") -> "ibis.Table":
+        """Stores an intermediate result for several uses."""
         import ibis
 
         self.count += 1
         name = f"stage_{self.count}"
-        self.steps.append(Keep(name, _compiled(table)))
-        self.kept.append(name)
+        self.steps.append(CreateTable(name, _compiled(table)))
+        self.tables.append(name)
         return ibis.table(table.schema(), name=name)
 
     def view(self, name: str, build: Callable) -> None:
-        """Write a view, and forget what was kept for it alone: memory for the next one."""
-        before = len(self.kept)
+        """Writes a view, then drops the tables of this view alone to free memory."""
+        before = len(self.tables)
         built = build()
         parts = built if isinstance(built, tuple) else (built,)
-        self.steps.append(View(name, *map(_compiled, parts)))
-        self.forget(before)
+        self.steps.append(WriteView(name, *map(_compiled, parts)))
+        self.drop(before)
 
-    def views(self, built: Mapping[str, Callable]) -> None:
-        for name, build in built.items():
+    def views(self, builders: Mapping[str, Callable]) -> None:
+        """Writes views, one after the other."""
+        for name, build in builders.items():
             self.view(name, build)
 
-    def forget(self, before: int) -> None:
-        """All intermediate results but the first ``before``."""
-        if self.kept[before:]:
-            self.steps.append(Forget(tuple(self.kept[before:])))
-        del self.kept[before:]
+    def drop(self, before: int) -> None:
+        """Drops all intermediate tables except the first ``before``."""
+        if self.tables[before:]:
+            self.steps.append(DropTables(tuple(self.tables[before:])))
+        del self.tables[before:]
 
 
-def _write(script: _Script) -> None:
-    import ibis
-
-    from feature_repo.transforms.history import coupon, product, user, weeks
+def _user_views(script: _Script, raw: Mapping[str, "ibis.Table"], attributes: "ibis.Table") -> None:
+    from feature_repo.transforms.history import user, weeks
 
     stage = script.stage
-    raw = {
-        name: ibis.table({c: kind for c, (_, kind) in raw_columns(name).items()}, name=name)
-        for name in TABLES
-    }
-    attributes = stage(product.attributes(raw["products"]))
     bought = stage(user.purchases(raw["events"]))
     script.views(
         {
@@ -122,22 +136,38 @@ def _write(script: _Script) -> None:
             "user_demographics": lambda: user.demographics(raw["users"]),
         }
     )
-    purchased = stage(weeks.purchased(bought, attributes))
+    slices = stage(weeks.entry_slices(bought, attributes))
     script.views(
         {
-            "user_purchase_history": lambda: weeks.history(purchased, stage),
-            "user_recent_purchases": lambda: weeks.recent(purchased, stage),
+            "user_purchase_history": lambda: weeks.history(slices, stage),
+            "user_recent_purchases": lambda: weeks.recent(slices, stage),
         }
     )
-    script.forget(before=1)
-    by_user = stage(product.daily(user.purchases(raw["events"]), ["product_id", "user_id"]))
+
+
+def _product_views(script: _Script, raw: Mapping[str, "ibis.Table"], by_user: "ibis.Table") -> None:
+    from feature_repo.transforms.history import product
+
     script.views(
         {
             "product_details": lambda: product.details(raw["products"]),
             "product_terms": lambda: product.terms(raw["product_terms"]),
-            "product_sales_stats": lambda: product.sales_stats(by_user, raw["products"], stage),
+            "product_sales_stats": lambda: product.sales_stats(
+                by_user, raw["products"], script.stage
+            ),
         }
     )
+
+
+def _coupon_views(
+    script: _Script,
+    raw: Mapping[str, "ibis.Table"],
+    by_user: "ibis.Table",
+    attributes: "ibis.Table",
+) -> None:
+    from feature_repo.transforms.history import coupon
+
+    stage = script.stage
     covered = stage(coupon.pairs(raw["coupon_products"], attributes))
     script.views(
         {
@@ -156,13 +186,13 @@ def _write(script: _Script) -> None:
 
 @cache
 def assembling_query(name: str, wanted: str, entries: str) -> str:
-    """Puts together the rows of an assembled view that the relation ``wanted`` names."""
+    """Returns the query that assembles the rows named by the relation ``wanted``."""
     import ibis
 
-    from feature_repo.transforms.history.weeks import assembled
+    from feature_repo.transforms.history.weeks import assemble
 
     return _compiled(
-        assembled(
+        assemble(
             ibis.table(_WANTED_COLUMNS, name=wanted),
             ibis.table(_ENTRY_COLUMNS, name=entries),
             ASSEMBLED[name],
@@ -185,10 +215,10 @@ _ENTRY_COLUMNS = {
 }
 
 
-def _compiled(table) -> str:
-    """The DuckDB query of an Ibis expression, with the column types that Ibis declares.
+def _compiled(table: "ibis.Table") -> str:
+    """Compiles an Ibis expression to DuckDB, with the column types that Ibis declares.
 
-    Ibis takes the sum of int64 to be int64 and leaves out such casts; DuckDB makes it wider.
+    For Ibis a sum of int64 is int64, so it adds no cast. For DuckDB it is a wider type.
     """
     import ibis
 

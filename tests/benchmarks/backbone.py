@@ -14,7 +14,7 @@ BUILD = """
 import sys
 from pathlib import Path
 from feature_repo.lake import Lake
-from feature_repo.publication import published
+from feature_repo.publication.publish import published
 lake = Lake(Path(sys.argv[1]))
 published(lake, lake.state())
 """

@@ -53,12 +53,12 @@ ROOMS: Mapping[str, str] = {
     "feature_repo.online_store": "feature_repo.online.redis feature_repo.online.sqlite",
     "feature_repo.point_in_time": "feature_repo.offline",
     "feature_repo.publication": (
-        "feature_repo.contract feature_repo.lake feature_repo.transforms.history"
+        "feature_repo.contract feature_repo.files feature_repo.lake feature_repo.transforms.history"
     ),
     "feature_repo.registry": "feature_repo.feast_registry",
     "feature_repo.sources": "feature_repo.contract feature_repo.lake",
     "feature_repo.transforms": "feature_repo.instants",
-    "feature_repo.transforms.history": "feature_repo.transforms.request",
+    "feature_repo.transforms.history": "feature_repo.instants feature_repo.transforms.request",
     "feature_repo.transforms.request": "feature_repo.contract feature_repo.transforms",
     "feature_repo.views": (
         "feature_repo.names feature_repo.transforms.history feature_repo.transforms.request"

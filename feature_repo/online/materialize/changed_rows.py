@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -16,7 +15,7 @@ from feature_repo.instants import MICROSECOND
 from feature_repo.lake.reader import Lake
 from feature_repo.offline.query import Query, newest_of_ties
 from feature_repo.online.format.progress_mark import Target
-from feature_repo.publication.publish import FORMAT, published
+from feature_repo.publication.publish import FORMAT, published, published_folder
 from feature_repo.publication.queries import ASSEMBLED
 
 REMOVED = "_removed"
@@ -63,11 +62,6 @@ def digest_of(lake: Lake, number: int) -> str:
     """Returns the digest of a state's manifest; empty if the lake has no such state."""
     path = lake.state_path(number)
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.exists() else ""
-
-
-def published_folder(lake: Lake, number: int) -> Path:
-    """Returns the folder of a state's change rows; it may have been removed."""
-    return lake.home / "features" / f"{number:06d}-format-{FORMAT}"
 
 
 def stage(

@@ -44,12 +44,12 @@ from feature_repo.online.materialize.changed_rows import (
     Columns,
     batches,
     digest_of,
-    published_folder,
     stage,
     staged_keys,
     target_of,
 )
 from feature_repo.online.materialize.prefetch import prefetched
+from feature_repo.publication.publish import published_folder
 
 log = logging.getLogger(__name__)
 

@@ -1,5 +1,6 @@
 """History features: Ibis expressions over the lake's tables.
 
-One module an entity, and the windows and weeks they share. The same expressions run on DuckDB and
-on Spark. Offers the change rows that `publication` writes.
+`user`, `product` and `coupon` describe an entity each, `weeks` a user's purchase history, and
+`changes` has the windows that they share. The same expressions run on DuckDB and on Spark. Offers
+the change rows to `publication`. Imports `instants` and the request-time room.
 """

@@ -1,41 +1,43 @@
-"""From events to change points: exactly when does each stored value change, and by how much.
+"""Change points of features: the instants at which a stored value changes, and by how much.
 
-An event is visible at ``t`` if it happened and was learned strictly before ``t``; the version
-learned last counts. So each version contributes on an interval ``(enters, leaves]`` of ``t``, and
-inside a window of ``w`` on ``(enters, min(event + w, leaves]]``. A value is the running sum of
-what enters and leaves, published at the instants where it changes. All expressions are plain
-Ibis over int64 microseconds; nothing is specific to one engine.
+An event is visible at ``t`` if it happened and was learned strictly before ``t``. Of its visible
+versions the one learned last counts. So a version counts for ``t`` in ``(enters, leaves]``, and in
+a window of length ``w`` for ``t`` in ``(enters, min(event + w, leaves)]``. A value is the running
+sum of entering and leaving amounts, published at the instants of change. All expressions are plain
+Ibis over int64 microseconds, so they run on any engine.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import ibis
 from ibis import _
+from ibis.expr.types import IntegerColumn, IntegerValue, NumericValue
 
-DAY = 86_400_000_000
+from feature_repo.instants import DAY
+
 FAR = 253_402_300_800_000_000
-"""Later than every instant: the end of the year 9999, in microseconds."""
+"""The end of the year 9999 in microseconds, later than every instant: no end."""
 
 ANCHOR = 473_385_600_000_000
-"""1985-01-01 UTC in microseconds: decayed sums are kept relative to it while they are added up.
+"""1985-01-01 UTC in microseconds: the reference instant of decayed sums during summation.
 
-With a half-life of 30 days 64-bit floats can hold weights from 84 years before it to 84 after.
+With a half-life of 30 days, 64-bit floats can hold weights from 84 years before to 84 years after.
 """
 
 Stage = Callable[[ibis.Table], ibis.Table]
-"""Keeps an intermediate result that is used more than once, as ``ibis.Table.cache`` does."""
+"""A function that stores an intermediate result for several uses, as ``ibis.Table.cache`` does."""
 
 
-def next_midnight(instant):
-    """The first UTC midnight strictly after an instant: when a daily aggregate first sees it."""
+def next_midnight(instant: IntegerValue) -> IntegerValue:
+    """Returns the first UTC midnight strictly after an instant."""
     return instant - instant % DAY + DAY
 
 
 def versions(raw: ibis.Table, key: Sequence[str]) -> ibis.Table:
-    """Row versions with ``enters`` and ``leaves``, the interval in which each is what is known.
+    """Adds ``enters`` and ``leaves`` to row versions: the interval in which each version counts.
 
-    A version is superseded when one that was learned later becomes visible; until then, and if
-    that one lies in the future, the older one counts. Versions that never count are dropped.
+    A version leaves when a version learned later becomes visible. A later version that takes effect
+    in the future does not replace it before then. Versions that never count are dropped.
     """
     entered = raw.mutate(enters=ibis.greatest(_.event_us, _.created_us))
     later = ibis.window(group_by=list(key), order_by=_.created_us, rows=(1, None))
@@ -43,8 +45,8 @@ def versions(raw: ibis.Table, key: Sequence[str]) -> ibis.Table:
     return ended.filter(_.leaves > _.enters)
 
 
-def growth(microseconds, half_life_days: float):
-    """The factor 2 ** (days / half_life_days): what an anchored weight is worth at an instant."""
+def growth(microseconds: IntegerValue, half_life_days: float) -> NumericValue:
+    """Returns 2 ** (days / half_life_days), the factor that moves a weight to another reference."""
     return ibis.literal(2.0) ** (microseconds.cast("float64") / (half_life_days * DAY))
 
 
@@ -54,12 +56,12 @@ def window_legs(
     measures: Mapping[str, Sequence[int | None]],
     at: Callable = lambda instant: instant,
 ) -> ibis.Table:
-    """What each measure gains and loses, a column a measure and window, rows in no order.
+    """Lists the gains and losses of each measure in each window, in rows without order.
 
-    ``slices`` has the key, ``event_us``, ``enters``, ``leaves`` and the measures; ``measures`` maps
-    each to its windows in days (None: without end). ``at`` moves an instant to where the value is
-    published, such as the next midnight. The result has the key, ``at`` and ``<measure>_<n>d``
-    or ``<measure>_all``.
+    ``slices`` has the key, ``event_us``, ``enters``, ``leaves`` and the measures. ``measures`` maps
+    each measure to its windows in days (None: no end). ``at`` maps an instant to the instant of
+    publication, such as the next midnight. The result has the key, ``at``, and a column
+    ``<measure>_<n>d`` or ``<measure>_all`` for each measure and window.
     """
     windows = sorted({w for ws in measures.values() for w in ws}, key=lambda w: w or 10**6)
     entering = slices.select(
@@ -82,7 +84,7 @@ def window_changes(
     measures: Mapping[str, Sequence[int | None]],
     at: Callable = lambda instant: instant,
 ) -> ibis.Table:
-    """``window_legs`` with one row an instant."""
+    """Sums ``window_legs`` to one row for each key and instant."""
     legs = window_legs(slices, key, measures, at)
     columns = [_column(m, w) for m, ws in measures.items() for w in ws]
     return legs.group_by([*key, "at"]).agg(**{c: legs[c].sum() for c in columns})
@@ -92,15 +94,21 @@ def _column(measure: str, window: int | None) -> str:
     return f"{measure}_all" if window is None else f"{measure}_{window}d"
 
 
-def _leaving(slices: ibis.Table, window: int | None):
-    """The last instant at which a slice still counts."""
+def _leaving(slices: ibis.Table, window: int | None) -> IntegerColumn:
+    """Returns the last instant at which a slice still counts."""
     if window is None:
         return slices.leaves
     return ibis.least(slices.event_us + window * DAY, slices.leaves)
 
 
-def _leg(slices, key, measures, window, at) -> ibis.Table:
-    """What leaves a window: the negative of what entered it."""
+def _leg(
+    slices: ibis.Table,
+    key: Sequence[str],
+    measures: Mapping[str, Sequence[int | None]],
+    window: int | None,
+    at: Callable,
+) -> ibis.Table:
+    """Lists the losses when slices leave a window: the negative of their gains."""
     leaving = _leaving(slices, window)
     gone = slices.filter(leaving < FAR, at(leaving) > at(slices.enters))
     columns = {
@@ -117,10 +125,10 @@ def running(
     maxima: Collection[str] = (),
     maxima_by: Sequence[str] = (),
 ) -> ibis.Table:
-    """The value of each column from each instant on: its changes so far, added up.
+    """Computes the value of each column from each instant on: the running sum of its changes.
 
-    Of the columns in ``maxima`` it is the greatest so far, over all rows that agree in
-    ``maxima_by`` (by default the key).
+    For columns in ``maxima`` it is the running maximum, over all rows with the same ``maxima_by``
+    (by default the key).
     """
     so_far = ibis.cumulative_window(group_by=list(key), order_by=changes["at"])
     ever = ibis.cumulative_window(group_by=list(maxima_by or key), order_by=changes["at"])
@@ -141,10 +149,10 @@ def distinct_changes(
     outer: Sequence[str],
     counted: Mapping[str, tuple[str, int]],
 ) -> ibis.Table:
-    """Changes of how many inner keys of an outer key have a running value of at least so much.
+    """Lists changes of the number of inner keys whose running value reaches a threshold.
 
-    ``counted`` maps the resulting column to the column of ``changes`` and the least value. There
-    may be several rows an instant.
+    The number is counted for each outer key. ``counted`` maps a resulting column to a column of
+    ``changes`` and its threshold. An instant can have several rows.
     """
     so_far = ibis.cumulative_window(group_by=list(inner), order_by=changes["at"])
     sources = sorted({source for source, _least in counted.values()})
@@ -164,10 +172,10 @@ def distinct_changes(
 def add_changes(
     parts: Sequence[ibis.Table], key: Sequence[str], maxima: Collection[str] = ()
 ) -> ibis.Table:
-    """Changes of several measures in one table, one row an instant.
+    """Merges changes of several measures into one table, with one row for each key and instant.
 
-    A part that lacks a column leaves it unchanged. Columns in ``maxima`` hold occurrences, of
-    which the greatest is kept, instead of differences, which are added up.
+    A part without a column does not change it. Most columns are differences and are summed.
+    Columns in ``maxima`` are values, and the greatest is kept.
     """
     columns = {
         name: part[name].type()
@@ -180,7 +188,7 @@ def add_changes(
             *key,
             "at",
             **{
-                name: part[name] if name in part.columns else _nothing(kind, name in maxima)
+                name: part[name] if name in part.columns else _no_change(kind, name in maxima)
                 for name, kind in columns.items()
             },
         )
@@ -192,7 +200,7 @@ def add_changes(
     )
 
 
-def _nothing(kind, is_maximum: bool):
+def _no_change(kind: ibis.DataType, is_maximum: bool) -> ibis.Scalar:
     return ibis.null(kind) if is_maximum else ibis.literal(0).cast(kind)
 
 
@@ -203,18 +211,19 @@ def add_superseded(
     sums: Mapping[str, str] = {},
     maxima: Mapping[str, str] = {},
 ) -> ibis.Table:
-    """Adds to what lasts (never corrected) what was corrected later and still counts at each point.
+    """Adds the slices that count at each point and are superseded later.
 
-    ``sums`` and ``maxima`` map columns of ``points`` to those of ``slices`` that go into them.
-    Floats are added up this way because a difference of two large ones would not be exact, and a
-    maximum cannot be taken back. Corrections are few, so they are looked up one by one.
+    ``points`` has the values of slices that are never superseded. ``sums`` and ``maxima`` map
+    columns of ``points`` to columns of ``slices``. Running differences would not do: the difference
+    of two large floats is not exact, and a maximum has no inverse. Superseded slices are few, so
+    each point is joined with them.
     """
     held = slices.filter(slices.leaves < FAR)
     held = held.select(
         *(held[name].name(f"held_{name}") for name in key),
         held.enters,
         held.leaves,
-        **{f"more_{new}": held[old] for new, old in (sums | maxima).items()},
+        **{f"more_{new}": held[old] for new, old in {**sums, **maxima}.items()},
     )
     matched = points.select(*key, "at").inner_join(
         held,
@@ -236,7 +245,7 @@ def add_superseded(
 
 
 def newest_description(raw: ibis.Table, key: str) -> ibis.Table:
-    """The versions of a description with ``at``, from when each is the one that counts."""
+    """Keeps the versions of a description that ever count; ``at`` is when each begins to count."""
     entered = raw.mutate(at=ibis.greatest(_.event_us, _.created_us))
     so_far = ibis.cumulative_window(group_by=key, order_by=[entered["at"], entered.created_us])
     marked = entered.mutate(newest=entered.created_us.max().over(so_far))
@@ -246,9 +255,9 @@ def newest_description(raw: ibis.Table, key: str) -> ibis.Table:
 
 
 def first_description(raw: ibis.Table, key: str) -> ibis.Table:
-    """The version of each description that counted first, and since when it is ``known``.
+    """Returns the version of each description that counted first; it is ``known`` from an instant.
 
-    It never changes in the light of later knowledge, and says nothing before it is known.
+    Later versions never change it. It must not be used before ``known``.
     """
     entered = raw.mutate(known=ibis.greatest(_.event_us, _.created_us))
     first = [entered.known, entered.created_us.desc()]

@@ -1,10 +1,12 @@
-"""What is known of a coupon: its plan from the announcement on, its record at UTC midnights."""
+"""Features of a coupon: its plan from the announcement on, its statistics at UTC midnights."""
+
+from collections.abc import Mapping, Sequence
 
 import ibis
 from ibis import _
 
+from feature_repo.instants import DAY
 from feature_repo.transforms.history.changes import (
-    DAY,
     FAR,
     Stage,
     add_changes,
@@ -22,7 +24,7 @@ KEY = ["coupon_id"]
 
 
 def details(coupons: ibis.Table) -> ibis.Table:
-    """The view ``coupon_details``: the description of the coupon that counts."""
+    """Builds the view ``coupon_details``: the version of the coupon that counts."""
     newest = newest_description(coupons, "coupon_id")
     duration = (newest.valid_to_us - newest.valid_from_us).cast("float64") / DAY
     return newest.select(
@@ -43,15 +45,15 @@ def details(coupons: ibis.Table) -> ibis.Table:
 
 
 def terms(coupon_terms: ibis.Table) -> ibis.Table:
-    """The view ``coupon_terms``: what limits the use of the coupon."""
+    """Builds the view ``coupon_terms``: the limits on the use of the coupon."""
     newest = newest_description(coupon_terms, "coupon_id")
     return newest.drop("event_us", "created_us")
 
 
 def pairs(coupon_products: ibis.Table, attributes: ibis.Table) -> ibis.Table:
-    """What each coupon covers and since when, with the first description of the product.
+    """Lists each coupon's products from ``enters`` on, with the first description of the product.
 
-    That one says something from ``described`` on: when the pair and the product are both known.
+    The description may be used from ``described`` on, when the pair and the product are known.
     """
     entered = coupon_products.mutate(enters=ibis.greatest(_.event_us, _.created_us))
     first = entered.group_by(["coupon_id", "product_id"]).agg(enters=_.enters.min())
@@ -63,7 +65,7 @@ _LEVELS = ("product", "category", "brand", "department")
 
 
 def scope(covered: ibis.Table, coupons: ibis.Table, stage: Stage) -> ibis.Table:
-    """The view ``coupon_scope``: the covered products, categories and brands, and how many."""
+    """Builds the view ``coupon_scope``: the covered products, categories and brands, and counts."""
     announced = introductions(coupons, KEY)
     grown = [covered.select("coupon_id", at=covered[since]) for since in ("enters", "described")]
     points = stage(ibis.union(*grown, announced).distinct())
@@ -87,8 +89,8 @@ def scope(covered: ibis.Table, coupons: ibis.Table, stage: Stage) -> ibis.Table:
     return out.mutate(**counts).drop("scope_department_ids")
 
 
-def _since_known(slices: ibis.Table, known: str) -> ibis.Table:
-    """Slices of a midnight aggregate that count from the midnight after ``known`` on."""
+def _from_known_midnight(slices: ibis.Table, known: str) -> ibis.Table:
+    """Delays slices of a midnight aggregate to the midnight after ``known``."""
     late = slices.mutate(enters=ibis.greatest(slices.enters, next_midnight(slices[known])))
     return late.filter(late.leaves > late.enters)
 
@@ -96,7 +98,7 @@ def _since_known(slices: ibis.Table, known: str) -> ibis.Table:
 def popularity_stats(
     by_user: ibis.Table, covered: ibis.Table, coupons: ibis.Table, stage: Stage
 ) -> ibis.Table:
-    """The view ``coupon_popularity_stats``: how much the covered products are bought.
+    """Builds the view ``coupon_popularity_stats``: purchases of the covered products by all users.
 
     ``by_user`` is ``product.daily`` by product and user.
     """
@@ -105,7 +107,7 @@ def popularity_stats(
         covered_purchase_count=_.purchase_count.sum(),
         covered_coupon_purchase_count=_.coupon_purchase_count.sum(),
     )
-    joined = _since_known(of_day.inner_join(since, "product_id"), "known")
+    joined = _from_known_midnight(of_day.inner_join(since, "product_id"), "known")
     slices = joined.group_by(["coupon_id", "event_us", "enters", "leaves"]).agg(
         covered_purchase_count=_.covered_purchase_count.sum(),
         covered_coupon_purchase_count=_.covered_coupon_purchase_count.sum(),
@@ -113,25 +115,27 @@ def popularity_stats(
     measures = {"covered_purchase_count": [30, 90], "covered_coupon_purchase_count": [90]}
     parts = [
         window_legs(stage(slices), KEY, measures),
-        buyers_ever(_of_covered(by_user, since), KEY, "covered_buyer_count_all"),
+        buyers_ever(_covered_purchases(by_user, since), KEY, "covered_buyer_count_all"),
         introductions(coupons, KEY),
     ]
     return running(add_changes(parts, KEY), KEY)
 
 
-def _of_covered(by_user: ibis.Table, since: ibis.Table) -> ibis.Table:
-    """When each user's purchases of each coupon's products count, without what cannot matter."""
+def _covered_purchases(by_user: ibis.Table, since: ibis.Table) -> ibis.Table:
+    """Lists when users' purchases of a coupon's products count, if they can change the buyers."""
     lasting = by_user.filter(_.leaves >= FAR).group_by(["product_id", "user_id"])
     first = lasting.agg(enters=_.enters.min(), leaves=_.leaves.max())
     corrected = by_user.filter(_.leaves < FAR)
     corrected = corrected.select("product_id", "user_id", "enters", "leaves")
-    return _since_known(ibis.union(first, corrected).inner_join(since, "product_id"), "known")
+    return _from_known_midnight(
+        ibis.union(first, corrected).inner_join(since, "product_id"), "known"
+    )
 
 
 def redemption_stats(
     redemptions: ibis.Table, exposures: ibis.Table, coupons: ibis.Table, stage: Stage
 ) -> ibis.Table:
-    """The view ``coupon_redemption_stats``: the record of the same code in all its campaigns."""
+    """Builds the view ``coupon_redemption_stats``: statistics of a code over all its campaigns."""
     plan = stage(_codes(coupons))
     used = versions(redemptions, ["redemption_id"]).mutate(
         code_redemption_count=ibis.literal(1, "int64"),
@@ -139,17 +143,19 @@ def redemption_stats(
         discount_known=_.discount_amount.notnull().cast("int64"),
     )
     seen = versions(exposures, ["exposure_id"]).mutate(code_exposure_count=ibis.literal(1, "int64"))
-    by_code = _once_known(used.inner_join(plan.drop("campaign_id"), "coupon_id"))
+    by_code = _delay_until_known(used.inner_join(plan.drop("campaign_id"), "coupon_id"))
     carried = plan.group_by(["campaign_id", "coupon_code"]).agg(known=_.known.min())
-    shown = _once_known(seen.inner_join(carried, "campaign_id"))
+    shown = _delay_until_known(seen.inner_join(carried, "campaign_id"))
     totals = ["code_redemption_count", "discount_total", "discount_known"]
-    windows = {"code_redemption_count": [90, None], "discount_total": [None]}
+    windows: Mapping[str, Sequence[int | None]] = {
+        "code_redemption_count": [90, None],
+        "discount_total": [None],
+        "discount_known": [None],
+    }
     parts = [
+        window_legs(_by_coupon(by_code, plan, totals), KEY, windows),
         window_legs(
-            _of_same_code(by_code, plan, totals), KEY, windows | {"discount_known": [None]}
-        ),
-        window_legs(
-            _of_same_code(shown, plan, ["code_exposure_count"]),
+            _by_coupon(shown, plan, ["code_exposure_count"]),
             KEY,
             {"code_exposure_count": [None]},
         ),
@@ -163,19 +169,19 @@ def redemption_stats(
 
 
 def _codes(coupons: ibis.Table) -> ibis.Table:
-    """Code and campaign of each coupon by its first description, and since when it is known."""
+    """Returns code and campaign of each coupon by its first description, and when it is known."""
     first = first_description(coupons, "coupon_id")
     return first.select("coupon_id", "coupon_code", "campaign_id", "known")
 
 
-def _once_known(happened: ibis.Table) -> ibis.Table:
-    """What happened to a code counts from when the coupon that carried it was known."""
+def _delay_until_known(happened: ibis.Table) -> ibis.Table:
+    """Delays events of a code to the instant at which its coupon is known."""
     late = happened.mutate(enters=ibis.greatest(happened.enters, happened.known)).drop("known")
     return late.filter(late.leaves > late.enters)
 
 
-def _of_same_code(happened: ibis.Table, plan: ibis.Table, measures: list[str]) -> ibis.Table:
-    """What happened to a code, summed by midnight, for every coupon that carries the code."""
+def _by_coupon(happened: ibis.Table, plan: ibis.Table, measures: list[str]) -> ibis.Table:
+    """Sums the events of a code by midnight, for each coupon with the code."""
     moved = happened.mutate(
         event_us=next_midnight(happened.event_us),
         enters=next_midnight(happened.enters),
@@ -185,4 +191,4 @@ def _of_same_code(happened: ibis.Table, plan: ibis.Table, measures: list[str]) -
         **{name: moved[name].sum() for name in measures}
     )
     holders = plan.select("coupon_id", "coupon_code", "known")
-    return _since_known(daily.inner_join(holders, "coupon_code"), "known")
+    return _from_known_midnight(daily.inner_join(holders, "coupon_code"), "known")

@@ -1,7 +1,8 @@
-"""What is known of a product, published at the UTC midnights at which it changes."""
+"""Features of a product, published at the UTC midnights at which they change."""
 
 import ibis
 from ibis import _
+from ibis.expr.types import FloatingValue, NumericValue
 
 from feature_repo.transforms.history.changes import (
     FAR,
@@ -27,7 +28,7 @@ _SUMS = {
 
 
 def details(products: ibis.Table) -> ibis.Table:
-    """The view ``product_details``: the description of the product that counts."""
+    """Builds the view ``product_details``: the version of the product that counts."""
     newest = newest_description(products, "product_id")
     named = {
         "product_name": newest["name"],
@@ -37,22 +38,22 @@ def details(products: ibis.Table) -> ibis.Table:
 
 
 def terms(product_terms: ibis.Table) -> ibis.Table:
-    """The view ``product_terms``: what a coupon for the product must respect."""
+    """Builds the view ``product_terms``: the limits that a coupon for the product must respect."""
     newest = newest_description(product_terms, "product_id")
     return newest.drop("event_us", "created_us")
 
 
 def attributes(products: ibis.Table) -> ibis.Table:
-    """Department, category and brand of a product by its first description, and since when."""
+    """Returns department, category and brand by the first description, and when it is ``known``."""
     return first_description(products, "product_id").select(
         "product_id", "department", "category", "brand", "known"
     )
 
 
 def daily(bought: ibis.Table, by: list[str]) -> ibis.Table:
-    """Purchases summed over what enters, expires and leaves at the same midnights."""
+    """Sums purchases that enter, expire and leave at the same midnights."""
     bought = bought.filter(bought.product_id.notnull())
-    # A whole number of days after the event's own midnight is where each window ends.
+    # Each window ends a whole number of days after the midnight that follows the event.
     moved = bought.mutate(
         event_us=next_midnight(bought.event_us),
         enters=next_midnight(bought.enters),
@@ -68,7 +69,7 @@ def daily(bought: ibis.Table, by: list[str]) -> ibis.Table:
 
 
 def sales_stats(by_user: ibis.Table, products: ibis.Table, stage: Stage) -> ibis.Table:
-    """The view ``product_sales_stats``; ``by_user`` is ``daily`` by product and user."""
+    """Builds the view ``product_sales_stats``; ``by_user`` is ``daily`` by product and user."""
     key = ["product_id"]
     by_product = by_user.group_by(["product_id", "event_us", "enters", "leaves"]).agg(
         **{name: by_user[name].sum() for name in _SUMS}
@@ -98,8 +99,8 @@ def sales_stats(by_user: ibis.Table, products: ibis.Table, stage: Stage) -> ibis
 
 
 def buyers_ever(by_user: ibis.Table, key: list[str], column: str) -> ibis.Table:
-    """Changes of how many users ever bought; ``by_user`` has the key, ``enters`` and ``leaves``."""
-    # Of purchases that were never corrected only a user's first can change the count.
+    """Lists changes of the number of buyers; ``by_user`` has the key, ``enters`` and ``leaves``."""
+    # Among purchases without a correction, only the first of a user can change the count.
     lasting = by_user.filter(_.leaves >= FAR).group_by([*key, "user_id"])
     first = lasting.agg(enters=_.enters.min(), leaves=_.leaves.max())
     corrected = by_user.filter(_.leaves < FAR).select(*key, "user_id", "enters", "leaves")
@@ -108,6 +109,6 @@ def buyers_ever(by_user: ibis.Table, key: list[str], column: str) -> ibis.Table:
     return distinct_changes(here, [*key, "user_id"], key, {column: ("here_all", 1)})
 
 
-def _ratio(part, whole):
-    """Part of whole, null where the whole is nothing."""
+def _ratio(part: NumericValue, whole: NumericValue) -> FloatingValue:
+    """Divides part by whole; null if the whole is 0."""
     return part.cast("float64") / whole.nullif(0).cast("float64")

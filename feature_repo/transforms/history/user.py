@@ -1,11 +1,11 @@
-"""What is known of a user, published at every instant at which it changes."""
+"""Features of a user, published at the instants at which they change."""
 
 import ibis
 from ibis import _
 
+from feature_repo.instants import DAY
 from feature_repo.transforms.history.changes import (
     ANCHOR,
-    DAY,
     FAR,
     Stage,
     add_changes,
@@ -24,8 +24,8 @@ _EVER = (*WINDOWS, None)
 
 
 def purchases(events: ibis.Table) -> ibis.Table:
-    """Purchase versions with the measures that users and products sum up."""
-    # Only after the versions are told apart: a correction may say that it was no purchase.
+    """Lists purchase versions with the measures that the features of users and products sum."""
+    # The filter comes after the versions: a correction can change the event type.
     known = versions(events, ["event_id"]).filter(_.event_type == "purchase")
     money = {name: known[name].fill_null(0) for name in _MONEY}
     known = known.mutate(basket=ibis.coalesce(known.basket_id, known.event_id), **money)
@@ -57,7 +57,7 @@ _LATEST = {
 
 
 def purchase_stats(bought: ibis.Table, users: ibis.Table, stage: Stage) -> ibis.Table:
-    """The view ``user_purchase_stats``: windowed sums and counts, recencies, decayed spend."""
+    """Builds the view ``user_purchase_stats``: windowed sums, recencies and decayed spend."""
     key = ["user_id"]
     slices = stage(_slices(bought))
     parts = [window_legs(slices, key, _SUMS), introductions(users, key), _lasting(slices)]
@@ -78,7 +78,7 @@ def purchase_stats(bought: ibis.Table, users: ibis.Table, stage: Stage) -> ibis.
 
 
 def _slices(bought: ibis.Table) -> ibis.Table:
-    """Purchases summed by basket and instant, and the spend as if it had happened at ``ANCHOR``."""
+    """Sums purchases by basket and instant, and weighs the spend relative to ``ANCHOR``."""
     slices = (
         bought.mutate(day=bought.event_us - bought.event_us % DAY)
         .group_by(["user_id", "basket", "day", "event_us", "enters", "leaves"])
@@ -92,20 +92,20 @@ def _slices(bought: ibis.Table) -> ibis.Table:
 
 
 def _lasting(slices: ibis.Table) -> ibis.Table:
-    """What slices that were never corrected add to the decayed spend and the latest instants."""
+    """Lists the slices that are never superseded: their decayed spend and their instants."""
     lasting = slices.filter(slices.leaves == FAR)
     latest = {name: lasting[column] for name, column in _LATEST.items()}
     return lasting.select("user_id", lasting.anchored, at=lasting.enters, **latest)
 
 
 def introductions(users: ibis.Table, key: list[str]) -> ibis.Table:
-    """A change of nothing when an entity becomes known, so that its counts start at 0."""
+    """Adds a change of 0 when an entity becomes known, so that its counts start at 0."""
     entered = users.mutate(at=ibis.greatest(_.event_us, _.created_us))
     return entered.group_by(key).agg(at=_["at"].min())
 
 
 def redemption_stats(redemptions: ibis.Table, users: ibis.Table, stage: Stage) -> ibis.Table:
-    """The view ``user_redemption_stats``: coupons used, in windows and by coupon."""
+    """Builds the view ``user_redemption_stats``: redemptions in windows and by coupon."""
     used = stage(
         versions(redemptions, ["redemption_id"]).mutate(redemption_count=ibis.literal(1, "int64"))
     )
@@ -130,7 +130,7 @@ def redemption_stats(redemptions: ibis.Table, users: ibis.Table, stage: Stage) -
 
 
 def exposure_stats(exposures: ibis.Table, users: ibis.Table, stage: Stage) -> ibis.Table:
-    """The view ``user_exposure_stats``: the campaigns that reached the user so far."""
+    """Builds the view ``user_exposure_stats``: the campaigns that reached the user so far."""
     seen = stage(
         versions(exposures, ["exposure_id"]).mutate(exposure_count=ibis.literal(1, "int64"))
     )
@@ -144,7 +144,7 @@ def exposure_stats(exposures: ibis.Table, users: ibis.Table, stage: Stage) -> ib
 
 
 def _with_list(points: ibis.Table, held: ibis.Table, fields: dict[str, str]) -> ibis.Table:
-    """Adds, per change point, the sorted ids that count there; ``fields`` maps list to column."""
+    """Adds the sorted ids that count at each change point; ``fields`` maps list to column."""
     ident = next(iter(fields.values()))
     held = held.rename(held_user="user_id")
     matched = points.select("user_id", "at").inner_join(
@@ -170,7 +170,7 @@ _DEMOGRAPHICS = (
 
 
 def demographics(users: ibis.Table) -> ibis.Table:
-    """The view ``user_demographics``: the description of the user that counts."""
+    """Builds the view ``user_demographics``: the version of the user that counts."""
     newest = newest_description(users, "user_id")
     return newest.select(
         "user_id", "at", **{name: newest[name].cast("int64") for name in _DEMOGRAPHICS}

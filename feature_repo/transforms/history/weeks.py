@@ -1,18 +1,19 @@
-"""What a user bought, entry by entry: the sparse history and what came since midnight.
+"""A user's purchases by product, category and brand: the history, and the part since midnight.
 
-A published row holds hundreds of entries and most stay the same from row to row, so the lake
-keeps each entry once with the interval ``[first, until)`` of rows in which it stands. A row is
-put together when it is read (``assembled``), for the rows that are asked for.
+A published row has hundreds of entries, and most are equal from row to row. So each entry is stored
+once, with the interval ``[first, until)`` of the rows that contain it. ``assemble`` builds the
+requested rows when they are read.
 """
 
 from collections.abc import Sequence
 
 import ibis
 from ibis import _
+from ibis.expr.types import NumericColumn
 
+from feature_repo.instants import DAY
 from feature_repo.transforms.history.changes import (
     ANCHOR,
-    DAY,
     FAR,
     Stage,
     add_changes,
@@ -24,14 +25,15 @@ from feature_repo.transforms.history.changes import (
 from feature_repo.transforms.request.affinity import HISTORY_HALF_LIFE_DAYS, KINDS
 
 CAP = 1024
+"""Most entries of a kind in a row; the heaviest are kept."""
 
 _ENTRY = ["user_id", "kind", "id"]
 
 
-def purchased(bought: ibis.Table, attributes: ibis.Table) -> ibis.Table:
-    """What each purchase version adds to the entries of its product, category and brand.
+def entry_slices(bought: ibis.Table, attributes: ibis.Table) -> ibis.Table:
+    """Lists the part of each purchase version in the entries of its product, category and brand.
 
-    The weight is anchored: what it was worth if the purchase had happened at ``ANCHOR``.
+    The weight is relative to ``ANCHOR``.
     """
     described = bought.left_join(attributes, "product_id")
     since = ibis.greatest(described.enters, described.known)
@@ -52,40 +54,40 @@ def purchased(bought: ibis.Table, attributes: ibis.Table) -> ibis.Table:
         for kind in KINDS
     ]
     slices = ibis.union(*kinds)
-    return _unbroken(slices.filter(slices["id"].notnull(), slices.leaves > slices.enters))
+    return _merge_adjacent(slices.filter(slices["id"].notnull(), slices.leaves > slices.enters))
 
 
-def _unbroken(slices: ibis.Table) -> ibis.Table:
-    """Versions of a purchase that follow each other and say the same of an entry, as one.
+def _merge_adjacent(slices: ibis.Table) -> ibis.Table:
+    """Merges consecutive versions of a purchase with the same content for an entry.
 
-    Adds ``returns``: whether the same counted at the midnight before, and was away since.
+    Adds ``returns``: true if the same content counted at the midnight before and left since then.
     """
     event = ["event_id", "kind"]
     corrected = slices.filter(_.leaves < FAR).select(*event).distinct()
     versions = slices.semi_join(corrected, event)
-    before = ibis.window(group_by=_SAID, order_by=versions.enters)
+    before = ibis.window(group_by=_CONTENT, order_by=versions.enters)
     marked = versions.mutate(starts=versions.leaves.lag().over(before) != versions.enters)
-    so_far = ibis.cumulative_window(group_by=_SAID, order_by=marked.enters)
+    so_far = ibis.cumulative_window(group_by=_CONTENT, order_by=marked.enters)
     runs = marked.mutate(run=marked.starts.fill_null(True).cast("int64").sum().over(so_far))
-    whole = runs.group_by([*_SAID, "run"]).agg(enters=_.enters.min(), leaves=_.leaves.max())
+    whole = runs.group_by([*_CONTENT, "run"]).agg(enters=_.enters.min(), leaves=_.leaves.max())
     lasting = slices.anti_join(corrected, event).mutate(returns=ibis.literal(False))
     return ibis.union(lasting, _returning(whole).select(lasting.columns))
 
 
 def _returning(runs: ibis.Table) -> ibis.Table:
-    before = ibis.window(group_by=_SAID, order_by=runs.enters)
+    before = ibis.window(group_by=_CONTENT, order_by=runs.enters)
     dated = runs.mutate(gone=runs.leaves.lag().over(before), day=runs.enters - runs.enters % DAY)
-    of_day = ibis.window(group_by=[*_SAID, "day"], order_by=dated.enters)
+    of_day = ibis.window(group_by=[*_CONTENT, "day"], order_by=dated.enters)
     returns = (dated.gone.first().over(of_day) >= dated.day).fill_null(False)
     return dated.mutate(returns=returns)
 
 
-_SAID = ["event_id", *_ENTRY, "count", "uses", "spend", "weight", "last"]
+_CONTENT = ["event_id", *_ENTRY, "count", "uses", "spend", "weight", "last"]
 _SUMS = ("count", "uses", "spend")
 
 
 def history(slices: ibis.Table, stage: Stage) -> tuple[ibis.Table, ibis.Table]:
-    """The rows and entries of ``user_purchase_history``, as of each midnight after a change."""
+    """Builds the rows and entries of ``user_purchase_history``, at each midnight after a change."""
     daily = slices.mutate(
         enters=next_midnight(slices.enters),
         leaves=ibis.ifelse(slices.leaves < FAR, next_midnight(slices.leaves), FAR),
@@ -98,10 +100,10 @@ def history(slices: ibis.Table, stage: Stage) -> tuple[ibis.Table, ibis.Table]:
 
 
 def recent(slices: ibis.Table, stage: Stage) -> tuple[ibis.Table, ibis.Table]:
-    """The rows and entries of ``user_recent_purchases``: what came since midnight, until the next.
+    """Builds the rows and entries of ``user_recent_purchases``: changes since midnight.
 
-    A correction counts as the difference that it makes, so an entry may be negative. Only the
-    last purchase of an entry is that of all its purchases: what was taken back leaves no trace.
+    A correction counts as a difference, so an entry can be negative. The last purchase of an entry
+    is the last of all its purchases that count, not a difference.
     """
     key = [*_ENTRY, "midnight"]
     within = _within_day(slices)
@@ -110,16 +112,16 @@ def recent(slices: ibis.Table, stage: Stage) -> tuple[ibis.Table, ibis.Table]:
         values.select("user_id", "at"), values.select("user_id", at=values.midnight)
     ).distinct()
     held = _with_superseded(values, key, within, slices)
-    # An entry that came and went within the day, as if it had never been, is none.
+    # An entry that entered and left on the same day without any gain is dropped.
     held = held.filter((held["count"] != 0) | (held.gained > 0))
     entries = held.mutate(until=held.until.fill_null(held.midnight)).rename(first="at")
     return rows, entries.drop("midnight", "gained")
 
 
 def _within_day(slices: ibis.Table) -> ibis.Table:
-    """What each version adds on the day it enters, and takes away on a later day it leaves.
+    """Lists the gain of a version on the day it enters, and its loss if it leaves on a later day.
 
-    ``ends`` is when it really leaves.
+    ``ends`` is the instant at which the version leaves.
     """
     midnight = next_midnight(slices.enters)
     added = slices.mutate(
@@ -144,8 +146,8 @@ def _within_day(slices: ibis.Table) -> ibis.Table:
     return ibis.union(added, taken.select(added.columns))
 
 
-def _values(slices: ibis.Table, key: list[str], sums: Sequence[str] = _SUMS):
-    """The running values of every entry, with ``until``: when the next change comes, if any."""
+def _values(slices: ibis.Table, key: list[str], sums: Sequence[str] = _SUMS) -> ibis.Table:
+    """Computes the running values of each entry; ``until`` is its next change, null if none."""
     entering = slices.select(
         *key,
         *sums,
@@ -164,16 +166,16 @@ def _values(slices: ibis.Table, key: list[str], sums: Sequence[str] = _SUMS):
 def _with_superseded(
     values: ibis.Table, key: list[str], weighing: ibis.Table, lasting: ibis.Table
 ) -> ibis.Table:
-    """The values with versions that were corrected later, where they count."""
+    """Adds the versions that are superseded later, at the instants at which they count."""
     weighed = add_superseded(values, key, weighing, sums={"weight": "weight"})
     return add_superseded(weighed, _ENTRY, lasting, maxima={"last": "last"})
 
 
-def assembled(wanted: ibis.Table, entries: ibis.Table, part: str) -> ibis.Table:
-    """The lists of the wanted rows (``user_id``, ``at``), fields ``<part>_<kind>_...``.
+def assemble(wanted: ibis.Table, entries: ibis.Table, part: str) -> ibis.Table:
+    """Builds the lists of the wanted rows (``user_id``, ``at``) in fields ``<part>_<kind>_...``.
 
-    At most ``CAP`` entries a kind, the heaviest, in falling weight with ties by id. Weights are
-    decayed to the row's instant. An entry without a purchase that counts has no last one: 0.
+    A kind has at most ``CAP`` entries, the heaviest, by decreasing weight and then by id. Weights
+    are decayed to the row's instant. The last instant of an entry without a purchase is 0.
     """
     held = entries.rename(held_user="user_id")
     joined = wanted.select("user_id", "at").inner_join(
@@ -202,11 +204,12 @@ def assembled(wanted: ibis.Table, entries: ibis.Table, part: str) -> ibis.Table:
     return out.mutate(**{f"{part}_reference_timestamp": out["at"]})
 
 
-def _heaviest(weight) -> list:
-    """An order by falling weight, in which what only rounding tells apart is equal.
+def _heaviest(weight: NumericColumn) -> list[NumericColumn]:
+    """Returns an order by decreasing weight in which rounding errors make no difference.
 
-    The last digits of a sum depend on the order in which it was added up: here they are less than
-    a step, and what one microsecond makes of a purchase is more than two.
+    The last digits of a sum depend on the order of its terms. So weights are rounded to steps on a
+    logarithmic scale. A rounding error is less than a step, and a purchase one microsecond later
+    is more than two steps.
     """
     digits = (weight.abs().nullif(0.0).log2() * 2e13).round()
     return [weight.sign().desc(), (digits * weight.sign()).desc()]
