@@ -1,5 +1,5 @@
-"""The checks that decide which rows may land.
+"""Validation: checks of incoming rows, and the quarantine for rows that fail.
 
-Great Expectations suites in code, one a table, and the quarantine for rows that fail. Imports
-`feature_repo` alone. Offers `ingestion` to the flows.
+The checks are Great Expectations suites in code, one for each table. Imports `feature_repo` alone.
+Offers `ingestion`, `docs` and `threshold` to the flows.
 """

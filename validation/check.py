@@ -1,42 +1,46 @@
-"""Which rows of a batch may land: every row passes, repeats another one, or is in quarantine."""
+"""Check of a batch: each row passes, repeats another row, or enters the quarantine."""
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 from feature_repo.contract import TABLES, Parent, Table, arrow_schema
 from validation import quarantine
-from validation.findings import ROW, known_ids, with_findings, without_copies
-from validation.intake import admit, empty
-from validation.judge import Failure, Verdict, ephemeral_context, judge
+from validation.batch_shape import check_shape, empty_rows
+from validation.findings import ROW, ParentIds, known_ids, with_findings, without_copies
+from validation.suite_runner import Failure, SuiteResult, ephemeral_context, run_suite
 from validation.suites import suite
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 log = logging.getLogger(__name__)
 
-Landed = Mapping[tuple[str, str], Collection]
 Progress = Callable[[str, int, int], None]
+"""Called after each table with its name, the number of checked tables and of all tables."""
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A batch after validation, by table: rows_in = passed + repeated + quarantined.
+    """A batch after the check; for each table rows_in = passed + repeated + quarantined.
 
     ``passed`` holds Arrow tables in contract columns. ``quarantined`` is one Arrow table of
-    ``quarantine.COLUMNS``. ``repeated`` counts exact copies of another row of the batch, whatever
-    became of that one. ``results`` holds Great Expectations' validation results.
+    ``quarantine.COLUMNS``. ``repeated`` counts exact copies of another row of the batch, whether
+    or not that row passed. ``results`` holds Great Expectations' validation results.
     """
 
-    passed: Mapping[str, object]
-    quarantined: object
+    passed: "Mapping[str, pa.Table]"
+    quarantined: "pa.Table"
     repeated: Mapping[str, int]
     rows_in: Mapping[str, int]
-    results: Mapping[str, object]
+    results: Mapping[str, Any]
     warnings: tuple[str, ...] = ()
 
     @property
     def statistics(self) -> dict[str, dict]:
-        """How many expectations each table met: GX's own counts, ready for JSON."""
+        """GX's counts of met and failed expectations by table, ready for JSON."""
         return {name: dict(result.statistics) for name, result in self.results.items()}
 
 
@@ -44,39 +48,39 @@ class Checked:
 class _Part:
     """One table of ``Checked``."""
 
-    passed: object
-    quarantined: object
+    passed: "pa.Table"
+    quarantined: "pa.Table"
     repeated: int
     rows_in: int
-    verdict: Verdict
+    suite_result: SuiteResult
 
 
 def check(
-    batch: Mapping[str, object],
-    parents: Landed,
+    batch: "Mapping[str, pa.Table]",
+    parents: ParentIds,
     as_of: datetime,
     progress: Progress | None = None,
-    rejected: Mapping[str, object] | None = None,
+    rejected: "Mapping[str, pa.Table] | None" = None,
     fresh_within: timedelta | None = None,
 ) -> Checked:
-    """Hold every row of a batch against the contract as of an instant.
+    """Checks all rows of a batch against the contract as of an instant.
 
     ``batch`` maps table names to Arrow tables in contract columns and types plus ``_row``, the
-    row's number in its source. ``parents`` maps (table, column) to the ids that have landed; what
-    is missing has none. Parents that pass in the same batch count too. ``rejected`` maps table
-    names to the rows that the adapter could not read (row_number, rule, reason, payload).
-    ``progress`` is called after each table with its name, the tables done and all tables.
-    Events whose newest row is older than ``fresh_within`` before ``as_of`` make a warning.
+    row's number in its source. ``parents`` has the ids in the lake; parents that pass in the same
+    batch count too. ``rejected`` maps table names to the rows that the adapter could not cast
+    (row_number, rule, reason, payload). A warning results if the newest event is older than
+    ``fresh_within`` before ``as_of``.
 
-    Raises BatchError if the batch has not the contract's shape.
+    Raises BatchError if the batch does not have the contract's shape.
     """
     rejected = rejected or {}
-    admit(batch, rejected, as_of)
+    check_shape(batch, rejected, as_of)
     names = [name for name in TABLES if name in batch or name in rejected]
-    context, parts = ephemeral_context(), {}
+    context = ephemeral_context()
+    parts: dict[str, _Part] = {}
     for done, name in enumerate(names, 1):
         table = TABLES[name]
-        rows = batch[name] if name in batch else empty(table)
+        rows = batch[name] if name in batch else empty_rows(table)
         known = {parent: _known(parent, parents, parts) for parent in table.parents}
         fresh_from = _fresh_from(name, rows, as_of, fresh_within)
         parts[name] = _check_table(
@@ -88,31 +92,41 @@ def check(
     return _checked(parts, as_of, fresh_within)
 
 
-def _known(parent: Parent, landed: Landed, parts: Mapping[str, _Part]):
+def _known(parent: Parent, landed: ParentIds, parts: Mapping[str, _Part]) -> "pa.Array":
     passed = parts[parent.table].passed[parent.parent_column] if parent.table in parts else None
     return known_ids(landed.get((parent.table, parent.parent_column)), passed)
 
 
-def _fresh_from(name: str, rows, as_of: datetime, fresh_within: timedelta | None):
-    """The oldest instant that the newest event may have; None if that is not to be judged."""
+def _fresh_from(
+    name: str, rows: "pa.Table", as_of: datetime, fresh_within: timedelta | None
+) -> datetime | None:
+    """Returns the earliest instant allowed for the newest event; None if it is not checked."""
     if name != "events" or fresh_within is None:
         return None
     has_instants = rows["event_timestamp"].null_count < rows.num_rows
     return as_of - fresh_within if has_instants else None
 
 
-def _check_table(context, table: Table, rows, rejected, known, as_of, fresh_from) -> _Part:
+def _check_table(
+    context: Any,
+    table: Table,
+    rows: "pa.Table",
+    rejected: "pa.Table | None",
+    known: "Mapping[Parent, pa.Array]",
+    as_of: datetime,
+    fresh_from: datetime | None,
+) -> _Part:
     refused = 0 if rejected is None else rejected.num_rows
     kept, conflicts = without_copies(table, rows)
     found = with_findings(table, kept, conflicts, known)
     expectations = suite(table, as_of, kept.num_rows + refused, fresh_from)
-    verdict = judge(context, table, found, expectations, as_of)
+    result = run_suite(context, table, found, expectations, as_of)
     return _Part(
-        _passed(table, kept, verdict.failures),
-        _quarantined(table, found, verdict.failures, rejected),
+        _passed(table, kept, result.failures),
+        _quarantined(table, found, result.failures, rejected),
         rows.num_rows - kept.num_rows,
         rows.num_rows + refused,
-        verdict,
+        result,
     )
 
 
@@ -127,7 +141,7 @@ def _log(name: str, part: _Part) -> None:
     )
 
 
-def _passed(table: Table, rows, failures: tuple[Failure, ...]):
+def _passed(table: Table, rows: "pa.Table", failures: tuple[Failure, ...]) -> "pa.Table":
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -139,7 +153,12 @@ def _passed(table: Table, rows, failures: tuple[Failure, ...]):
     return rows.select(schema.names).cast(schema)
 
 
-def _quarantined(table: Table, rows, failures: tuple[Failure, ...], rejected):
+def _quarantined(
+    table: Table,
+    rows: "pa.Table",
+    failures: tuple[Failure, ...],
+    rejected: "pa.Table | None",
+) -> "pa.Table":
     import pyarrow as pa
 
     parts = [quarantine.failing(table, rows, failures)]
@@ -155,15 +174,15 @@ def _checked(
     held = [part.quarantined for part in parts.values()]
     warnings = (
         f"{name}: the newest event_timestamp should be within {fresh_within} of "
-        f"{as_of.isoformat()}, but is {part.verdict.stale_since}; check that the source delivers."
+        f"{as_of.isoformat()}, but is {part.suite_result.stale_since}; check the source."
         for name, part in parts.items()
-        if part.verdict.stale_since is not None
+        if part.suite_result.stale_since is not None
     )
     return Checked(
         passed={name: part.passed for name, part in parts.items()},
         quarantined=pa.concat_tables([quarantine.quarantine_schema().empty_table(), *held]),
         repeated={name: part.repeated for name, part in parts.items()},
         rows_in={name: part.rows_in for name, part in parts.items()},
-        results={name: part.verdict.result for name, part in parts.items()},
+        results={name: part.suite_result.result for name, part in parts.items()},
         warnings=tuple(warnings),
     )

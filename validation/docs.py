@@ -1,18 +1,21 @@
-"""Data Docs: Great Expectations' own pages about a checked batch, readable without a network.
+"""Data Docs: Great Expectations' pages on a checked batch, readable without a network.
 
-The pages that GX's site builder writes load Bootstrap, jQuery and more from six hosts, and their
-index stays empty without them. So its renderers and templates make the pages here, inside a frame
-and an index of our own that load nothing.
+Pages of GX's site builder load Bootstrap, jQuery and more from six hosts, and without them their
+index is empty. So GX's renderers and templates fill a page and an index of ours, which load
+nothing.
 """
 
 import html
-from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any
 
 from feature_repo.contract import TABLES
+from validation.check import Checked
 from validation.suites import suite
+
+if TYPE_CHECKING:
+    from great_expectations import ExpectationSuite
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 75em; margin: 2em auto; padding: 0 1em; }
@@ -36,19 +39,10 @@ _FRAME = """<!DOCTYPE html>
 """
 
 
-class Judged(Protocol):
-    """What is asked of a checked batch."""
+def write_docs(checked: Checked, folder: Path, as_of: datetime) -> Path:
+    """Writes Data Docs of a checked batch into a folder and returns the path of index.html.
 
-    quarantined: object
-    repeated: Mapping[str, int]
-    rows_in: Mapping[str, int]
-    results: Mapping[str, object]
-
-
-def write_docs(checked: Judged, folder: Path, as_of: datetime) -> Path:
-    """Write Data Docs of a checked batch into a folder and return the path of its index.html.
-
-    Every table has a page with its expectations, and one with its results if the batch held it.
+    Each table has a page with its expectations, and a page with its results if it is in the batch.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in TABLES.items():
@@ -64,38 +58,39 @@ def write_docs(checked: Judged, folder: Path, as_of: datetime) -> Path:
     return index
 
 
-def _results_page(name: str, result) -> str:
+def _results_page(name: str, result: Any) -> str:
     from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
 
     page = _page(ValidationResultsPageRenderer().render(result))
-    # GX links to the suite's page where its own site builder would have put it.
+    # GX links to the place of the suite's page in a site by its own builder.
     return page.replace(f"../../../../expectations/{name}.html", f"{name}_suite.html")
 
 
-def _suite_page(expected) -> str:
+def _suite_page(expected: "ExpectationSuite") -> str:
     from great_expectations.render.renderer.page_renderer import ExpectationSuitePageRenderer
 
     return _page(ExpectationSuitePageRenderer().render(expected))
 
 
-def _page(document) -> str:
+def _page(document: Any) -> str:
     from great_expectations.render.view import DefaultJinjaPageView
     from jinja2 import ChoiceLoader, DictLoader
 
     view = DefaultJinjaPageView()
     own = DictLoader({"page.j2": _FRAME % _STYLE})
-    view.env.loader = ChoiceLoader([own, view.env.loader])
+    theirs = [] if view.env.loader is None else [view.env.loader]
+    view.env.loader = ChoiceLoader([own, *theirs])
     return view.render(document)
 
 
-def _index(checked: Judged, as_of: datetime) -> str:
+def _index(checked: Checked, as_of: datetime) -> str:
     rows = "\n".join(_index_row(checked, name) for name in TABLES)
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head><meta charset="UTF-8"><title>Clipwise Data Docs</title><style>{_STYLE}</style></head>
 <body>
 <h1>Data Docs</h1>
-<p>The last batch, judged as of {html.escape(as_of.isoformat())}.</p>
+<p>The last batch, checked as of {html.escape(as_of.isoformat())}.</p>
 <table>
 <tr><th>Table</th><th>Rows in</th><th>Passed</th><th>Repeated</th><th>Quarantined</th>
 <th>Expectations met</th><th>Suite</th></tr>
@@ -106,7 +101,7 @@ def _index(checked: Judged, as_of: datetime) -> str:
 """
 
 
-def _index_row(checked: Judged, name: str) -> str:
+def _index_row(checked: Checked, name: str) -> str:
     link = f'<a href="{name}_suite.html">expectations</a>'
     if name not in checked.results:
         return f'<tr><td>{name}</td><td colspan="5">not in this batch</td><td>{link}</td></tr>'

@@ -1,12 +1,19 @@
-"""What Great Expectations has no row-level expectation for, found with Arrow beforehand.
+"""Checks without a row-level expectation in Great Expectations, computed with Arrow beforehand.
 
-Each finding becomes a column beside the contract's own: null where the row is fine, else what is
-wrong with it. The suites expect these columns to be null, so that Data Docs show them too.
+Each finding is a further column: null if the row passes, else a text with the fault. The suites
+expect these columns to be null, so Data Docs show the findings too.
 """
 
 from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
 
 from feature_repo.contract import Parent, Table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ParentIds = Mapping[tuple[str, str], Collection[Any]]
+"""Ids in the lake, by the table and column that other tables refer to."""
 
 ROW = "_row"
 CONFLICT = "conflicting rows"
@@ -15,18 +22,18 @@ PURCHASE_LACKS = "purchase lacks"
 PURCHASE_NEEDS = ("product_id", "quantity", "amount")
 
 
-def unknown(parent: Parent) -> str:
-    """The name of the finding that holds the ids without a parent."""
+def orphan_column(parent: Parent) -> str:
+    """Returns the name of the finding with the ids that have no parent row."""
     return f"unknown {parent.column}"
 
 
 def identity(table: Table) -> list[str]:
-    """The columns that tell one version of a row from all others."""
+    """Returns the columns that identify one version of a row."""
     return list(dict.fromkeys((*table.key, "created_timestamp")))
 
 
-def same_identity(table: Table, rows):
-    """The rows that share their identity with another; a row with a null in it has none."""
+def same_identity(table: Table, rows: "pa.Table") -> "pa.Table":
+    """Returns the rows with the same identity as another row; a null is no identity."""
     import pyarrow.compute as pc
 
     groups = rows.group_by(identity(table)).aggregate([(ROW, "count")])
@@ -36,17 +43,17 @@ def same_identity(table: Table, rows):
     return rows.join(shared, keys=identity(table), join_type="left semi")
 
 
-def first_copies(table: Table, rows):
-    """The distinct contents among rows of shared identity, each by its first row number."""
+def first_copies(table: Table, rows: "pa.Table") -> "pa.Table":
+    """Returns the distinct contents of the rows, each with its first row number."""
     content = rows.group_by(list(table.column_names)).aggregate([(ROW, "min")])
     return content.rename_columns({f"{ROW}_min": ROW})
 
 
-def without_copies(table: Table, rows):
-    """The rows without later exact copies, and of them those that contradict each other.
+def without_copies(table: Table, rows: "pa.Table") -> "tuple[pa.Table, pa.Table]":
+    """Removes later exact copies, and finds the remaining rows that conflict with each other.
 
     The second table has the columns ``_row`` and ``conflicting rows``: a text with the numbers of
-    all rows that share an identity and differ in content.
+    all rows with the same identity and different content.
     """
     import pyarrow.compute as pc
 
@@ -59,7 +66,7 @@ def without_copies(table: Table, rows):
     return rows.filter(pc.invert(is_copy)), _conflicts(table, firsts)
 
 
-def _conflicts(table: Table, firsts):
+def _conflicts(table: Table, firsts: "pa.Table") -> "pa.Table":
     import pyarrow as pa
 
     groups = firsts.group_by(identity(table)).aggregate([(ROW, "list")])
@@ -74,50 +81,52 @@ def _listed(numbers: list[int], most: int = 5) -> str:
     return shown if len(numbers) <= most else f"{shown} and {len(numbers) - most} more"
 
 
-def with_findings(table: Table, rows, conflicts, known: Mapping[Parent, object]):
-    """The rows with one column a finding; ``known`` holds the ids that each parent may have."""
+def with_findings(
+    table: Table, rows: "pa.Table", conflicts: "pa.Table", known: "Mapping[Parent, pa.Array]"
+) -> "pa.Table":
+    """Adds a column for each finding to the rows; ``known`` has the existing ids of each parent."""
     import pyarrow.compute as pc
 
     position = pc.index_in(rows[ROW], value_set=conflicts[ROW])
     found = rows.append_column(CONFLICT, conflicts[CONFLICT].take(position))
     for parent in table.parents:
         found = found.append_column(
-            unknown(parent), _unknown_ids(rows[parent.column], known[parent])
+            orphan_column(parent), _orphans(rows[parent.column], known[parent])
         )
     if table.name == "events":
         found = found.append_column(PURCHASE_LACKS, _purchase_lacks(rows))
-    if may_contradict(table):
+    if can_contradict(table):
         found = found.append_column(CONTRADICTION, _contradictions(table, rows))
     return found
 
 
-def may_contradict(table: Table) -> bool:
-    """Whether the columns of one row of the table can contradict each other."""
+def can_contradict(table: Table) -> bool:
+    """True if columns of one row of the table can contradict each other."""
     return bool(table.together) or table.name == "coupons"
 
 
-def _contradictions(table: Table, rows):
-    """What about a row contradicts itself, joined by "; "."""
+def _contradictions(table: Table, rows: "pa.Table") -> "pa.Array":
+    """Lists the contradictions within each row, joined by "; "; null if there are none."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    claims = {
+    faults = {
         f"{one} and {other} must be stated together": pc.xor(
             pc.is_null(rows[one]), pc.is_null(rows[other])
         )
         for one, other in table.together
     }
     if table.name == "coupons":
-        claims |= _discount_contradictions(rows)
+        faults |= _discount_contradictions(rows)
     texts = [
         pc.if_else(pc.fill_null(wrong, False), pa.scalar(f"{text}; "), pa.scalar(""))
-        for text, wrong in claims.items()
+        for text, wrong in faults.items()
     ]
     joined = pc.utf8_rtrim(pc.binary_join_element_wise(*texts, ""), characters="; ")
     return pc.if_else(pc.equal(joined, ""), pa.scalar(None, pa.string()), joined)
 
 
-def _discount_contradictions(rows) -> dict:
+def _discount_contradictions(rows: "pa.Table") -> "dict[str, pa.Array]":
     import pyarrow.compute as pc
 
     kind = rows["discount_type"]
@@ -131,15 +140,15 @@ def _discount_contradictions(rows) -> dict:
     }
 
 
-def _unknown_ids(ids, known):
+def _orphans(ids: "pa.ChunkedArray", known: "pa.Array") -> "pa.ChunkedArray":
     import pyarrow as pa
     import pyarrow.compute as pc
 
     return pc.if_else(pc.is_in(ids, value_set=known), pa.scalar(None, pa.string()), ids)
 
 
-def _purchase_lacks(rows):
-    """The names of the columns that a purchase needs and that are null, joined by commas."""
+def _purchase_lacks(rows: "pa.Table") -> "pa.Array":
+    """Lists the required columns of a purchase that are null, joined by commas."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -152,8 +161,8 @@ def _purchase_lacks(rows):
     return pc.if_else(pc.fill_null(wrong, False), lacks, pa.scalar(None, pa.string()))
 
 
-def known_ids(landed: Collection | None, passed):
-    """The ids landed before and those that passed in this batch, as one Arrow array of strings."""
+def known_ids(landed: Collection[Any] | None, passed: "pa.ChunkedArray | None") -> "pa.Array":
+    """Returns the ids in the lake and those that passed in this batch, as one Arrow array."""
     import pyarrow as pa
 
     parts = [] if landed is None else [_as_strings(landed)]
@@ -161,7 +170,7 @@ def known_ids(landed: Collection | None, passed):
     return pa.concat_arrays(parts) if parts else pa.array([], pa.string())
 
 
-def _as_strings(ids):
+def _as_strings(ids: Collection[Any]) -> "pa.Array":
     import pyarrow as pa
 
     if isinstance(ids, pa.ChunkedArray):

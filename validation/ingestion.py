@@ -1,10 +1,12 @@
-"""One batch into the lake: what waited and may now land, the check, and the landing, as a whole."""
+"""Ingest of one batch: waiting rows, the check and the landing, as one atomic step."""
 
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
+from feature_repo.instants import from_microseconds
 from feature_repo.lake.landing import (
     ClassifiedRows,
     Landing,
@@ -17,10 +19,13 @@ from feature_repo.lake.reader import Lake
 from feature_repo.lake.state import LakeError, State
 from feature_repo.sources import Batch
 from validation.check import Checked, check
-from validation.quarantine import contradicting, quarantine_schema
+from validation.quarantine import conflicting, quarantine_schema
 from validation.suites import HAPPENINGS
 from validation.threshold import stop_if_too_many
-from validation.waiting import landed_parents, may_land, released
+from validation.waiting import landable_rows, landed_parents, released_ids
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +34,8 @@ log = logging.getLogger(__name__)
 class Counts:
     """Rows of one table: rows_in = landed + present + quarantined.
 
-    ``present`` counts rows that the lake or the batch held already. ``waited`` of the rows in came
-    from earlier batches, out of the quarantine.
+    ``present`` counts rows that are already in the lake or the batch. ``waited`` counts incoming
+    rows that were in quarantine since an earlier batch.
     """
 
     rows_in: int
@@ -42,7 +47,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Ingested:
-    """What became of a batch; without a change ``state`` is the one before."""
+    """The result of an ingest; without a change ``state`` is the state before it."""
 
     state: State
     changed: bool
@@ -60,17 +65,19 @@ def ingest_batch(
     fresh_within: timedelta | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Ingested:
-    """Check a batch as of an instant and land it whole, or raise and change nothing.
+    """Checks a batch as of an instant and lands all of it, or raises and changes nothing.
 
-    ``complete_until`` becomes the lake's watermark; by default what the batch says, else just
-    after its latest row. Events older than ``fresh_within`` make a warning. Raises LakeBusy while
-    another ingest runs, BatchError for a batch that has not the contract's shape, and
-    TooManyFailures above ``maximum_share`` failing rows.
+    ``complete_until`` becomes the lake's watermark. The default is the watermark of the batch, else
+    the instant just after its latest row. A warning results if the newest event is older than
+    ``fresh_within``.
+
+    Raises LakeBusy while another ingest runs, BatchError for a batch without the contract's shape,
+    and TooManyFailures if more than ``maximum_share`` of a table's rows fail.
     """
     with write_lock(lake):
         state = current_state(lake)
         landed = landed_parents(lake, state)
-        waiting = may_land(lake, state, batch, landed)
+        waiting = landable_rows(lake, state, batch, landed)
         checked = check(
             _together(batch, waiting), landed, as_of, progress, batch.rejected, fresh_within
         )
@@ -85,7 +92,7 @@ def ingest_batch(
                 watermark,
                 {name: one.new for name, one in rows.items()},
                 _quarantined(checked, rows),
-                released(lake, state, rows),
+                released_ids(lake, state, rows),
                 batch.learned,
             ),
         )
@@ -96,9 +103,9 @@ def ingest_batch(
 
 
 def discard(lake: Lake, start: str) -> State:
-    """Take the one quarantined row whose id begins so out for good, as a new state.
+    """Deletes the one quarantined row with an id that starts with ``start``, as a new state.
 
-    Raises LakeError if no row or several fit, and LakeBusy while an ingest runs.
+    Raises LakeError unless exactly one row fits, and LakeBusy while an ingest runs.
     """
     with write_lock(lake):
         state = lake.state()
@@ -107,14 +114,14 @@ def discard(lake: Lake, start: str) -> State:
         found = {one for one in ids if one.startswith(start)}
         if len(found) != 1:
             raise LakeError(
-                f"Expected the beginning of one row's id, {start!r} fits {len(found)}; "
+                f"Expected the first characters of one row's id, {start!r} fits {len(found)} rows; "
                 "`clipwise quarantine` lists them."
             )
-        nothing = quarantine_schema().empty_table()
-        return commit(lake, state, Landing(state.source, state.watermark, {}, nothing, found))
+        no_rows = quarantine_schema().empty_table()
+        return commit(lake, state, Landing(state.source, state.watermark, {}, no_rows, found))
 
 
-def _together(batch: Batch, waiting: Mapping[str, object]) -> dict[str, object]:
+def _together(batch: Batch, waiting: "Mapping[str, pa.Table]") -> "dict[str, pa.Table]":
     import pyarrow as pa
 
     tables = dict(batch.tables)
@@ -124,10 +131,10 @@ def _together(batch: Batch, waiting: Mapping[str, object]) -> dict[str, object]:
     return tables
 
 
-def _quarantined(checked: Checked, rows: Mapping[str, ClassifiedRows]):
+def _quarantined(checked: Checked, rows: Mapping[str, ClassifiedRows]) -> "pa.Table":
     import pyarrow as pa
 
-    conflicts = [contradicting(name, one.conflicting) for name, one in rows.items()]
+    conflicts = [conflicting(name, one.conflicting) for name, one in rows.items()]
     return pa.concat_tables([checked.quarantined, *conflicts])
 
 
@@ -147,10 +154,10 @@ def _counts(
     }
 
 
-def _just_after(passed: Mapping[str, object], state: State | None, as_of: datetime) -> datetime:
-    """The first instant after all that the batch says happened or was learned, at most ``as_of``.
+def _just_after(passed: "Mapping[str, pa.Table]", state: State | None, as_of: datetime) -> datetime:
+    """Returns the first instant after all events and learning of the batch, at most ``as_of``.
 
-    Plans may take effect later than that. A batch without rows says nothing.
+    The effects of plans can be later. Without any row it is the watermark of the state.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -163,4 +170,4 @@ def _just_after(passed: Mapping[str, object], state: State | None, as_of: dateti
     ]
     if not latest:
         return state.watermark if state else as_of
-    return min(as_of, datetime.fromtimestamp(0, UTC) + timedelta(microseconds=max(latest) + 1))
+    return min(as_of, from_microseconds(max(latest) + 1))

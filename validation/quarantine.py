@@ -1,29 +1,33 @@
-"""The quarantine: rows that may not land, each with its rule, its reason and its content."""
+"""The quarantine: rows that failed a check, each with its rule, its reason and its content."""
 
 import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from feature_repo.contract import TABLES, Table
 from validation.findings import ROW
-from validation.judge import Failure
+from validation.suite_runner import Failure
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 COLUMNS = ("quarantine_id", "table", "row_id", "row_number", "rule", "reason", "payload")
 
 
-def quarantine_schema():
-    """The Arrow schema of the quarantine: all strings, but for the row's number in its source."""
+def quarantine_schema() -> "pa.Schema":
+    """Returns the Arrow schema of the quarantine: strings, and the row's number in its source."""
     import pyarrow as pa
 
     kinds = {"row_number": pa.int64()}
     return pa.schema([pa.field(name, kinds.get(name, pa.string())) for name in COLUMNS])
 
 
-def failing(table: Table, rows, failures: Iterable[Failure]):
-    """One quarantine row for each row (Arrow, with ``_row`` and findings) that breaks a rule.
+def failing(table: Table, rows: "pa.Table", failures: Iterable[Failure]) -> "pa.Table":
+    """Builds a quarantine row for each row (Arrow, with ``_row`` and findings) that breaks a rule.
 
-    It is filed under the first rule that it breaks; the reason names all.
+    Its rule is the first that it breaks; its reason names all of them.
     """
     broken: dict[int, list[Failure]] = defaultdict(list)
     for failure in failures:
@@ -38,15 +42,18 @@ def failing(table: Table, rows, failures: Iterable[Failure]):
     )
 
 
-def contradicting(name: str, rows):
-    """Quarantine rows for rows of a table that contradict what has landed.
+def conflicting(name: str, rows: "pa.Table") -> "pa.Table":
+    """Builds quarantine rows for rows of a table that conflict with rows in the lake.
 
-    They have the identity of a landed row, hence the same instant of learning, and other content.
+    They have the identity of a row in the lake, so the same instant of learning, and other content.
     ``rows`` is Arrow in contract columns; ``_row``, the row's number in its source, is optional.
     """
     table = TABLES[name]
     same = ", ".join(dict.fromkeys((*table.key, "created_timestamp")))
-    sentence = f"breaks conflict: rows of one {same} must agree, but a landed row differs"
+    sentence = (
+        f"breaks conflict: rows with the same {same} must have the same content, but the row in "
+        "the lake differs"
+    )
     return _entries(
         table,
         (
@@ -56,8 +63,8 @@ def contradicting(name: str, rows):
     )
 
 
-def rejected(table: Table, rows):
-    """Quarantine rows for what the adapter could not read in the contract's types.
+def rejected(table: Table, rows: "pa.Table") -> "pa.Table":
+    """Builds quarantine rows for rows that the adapter could not cast to the contract's types.
 
     ``rows`` is Arrow with the columns row_number, rule, reason and payload, a JSON object.
     """
@@ -71,7 +78,7 @@ def rejected(table: Table, rows):
     return pa.Table.from_pylist([_with_id(entry, seen) for entry in entries], quarantine_schema())
 
 
-def _entries(table: Table, rows: Iterable[tuple[int | None, str, str, Mapping]]):
+def _entries(table: Table, rows: Iterable[tuple[int | None, str, str, Mapping]]) -> "pa.Table":
     import pyarrow as pa
 
     seen: Counter = Counter()
@@ -91,10 +98,10 @@ def _entries(table: Table, rows: Iterable[tuple[int | None, str, str, Mapping]])
 
 
 def _with_id(entry: dict, seen: Counter) -> dict:
-    """The entry with its id, which a second ingest of the same row finds again.
+    """Adds an id to the entry: a hash of its content, equal in each ingest of the same row.
 
-    Rows of the same content (they have no key, else they would be copies) are counted, so that
-    ids are unique within a batch.
+    Rows of equal content and without a key get a number in the hash, so that ids are unique within
+    a batch. With a key they would be copies.
     """
     content = (entry["table"], entry["payload"], entry["rule"])
     seen[content] += 1
@@ -102,15 +109,15 @@ def _with_id(entry: dict, seen: Counter) -> dict:
     return {"quarantine_id": hashlib.sha256(text.encode()).hexdigest()[:32], **entry}
 
 
-def _only(rows, numbers: Iterable[int]):
+def _only(rows: "pa.Table", numbers: Iterable[int]) -> "pa.Table":
     import pyarrow as pa
     import pyarrow.compute as pc
 
     return rows.filter(pc.is_in(rows[ROW], value_set=pa.array(list(numbers), pa.int64())))
 
 
-def _as_dicts(rows) -> list[dict]:
-    """Rows as dicts with instants as ISO text; Python's own would not hold every instant."""
+def _as_dicts(rows: "pa.Table") -> list[dict]:
+    """Converts rows to dicts with instants as ISO text; Python cannot represent all instants."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -128,7 +135,7 @@ def _reason(table: Table, row: Mapping, broken: list[Failure]) -> str:
 
 
 def _title(table: Table, row: Mapping, number: int | None) -> str:
-    """Names a row as a person would look for it: table, number in the source, key."""
+    """Names a row by its table, its number in the source, and its key."""
     numbered = "row" if number is None else f"row {number}"
     return f"{table.name} {numbered} ({_row_id(table, row)})"
 
@@ -139,12 +146,12 @@ def _shown(value: object, longest: int = 60) -> str:
 
 
 def _row_id(table: Table, row: Mapping) -> str:
-    """The key joined by colons, with null for what is missing."""
+    """Joins the key by colons, with null for a missing value."""
     return ":".join("null" if row.get(name) is None else str(row[name]) for name in table.key)
 
 
 def _parsed(payload: str | None) -> Mapping:
-    """The content of a rejected row, empty if the adapter kept none that is a JSON object."""
+    """Parses the payload of a rejected row; empty if it is not a JSON object."""
     try:
         content = json.loads(payload or "{}")
     except json.JSONDecodeError:

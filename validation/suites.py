@@ -1,11 +1,12 @@
-"""One Great Expectations suite a contract table, generated from the contract.
+"""Great Expectations suites, one for each table, generated from the contract.
 
-Every expectation carries in its ``meta`` the rule it stands for and, if it judges single rows, the
-sentence to say of a row that breaks it: a format string over the row's columns.
+The ``meta`` of an expectation has its rule. If the expectation checks single rows, ``meta`` also
+has the sentence for a row that breaks the rule: a format string with the row's columns.
 """
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from feature_repo.contract import Column, Table
 from validation.findings import (
@@ -13,13 +14,17 @@ from validation.findings import (
     CONTRADICTION,
     PURCHASE_LACKS,
     PURCHASE_NEEDS,
+    can_contradict,
     identity,
-    may_contradict,
-    unknown,
+    orphan_column,
 )
 
-# A row that breaks several rules is filed under the first. unknown_parent comes last: a row that
-# is filed under it has no other fault and may land as soon as its parent does.
+if TYPE_CHECKING:
+    from great_expectations import ExpectationSuite
+    from great_expectations.expectations import Expectation
+
+# A row that breaks several rules gets the first of them. unknown_parent comes last: a row with it
+# has no other fault, so it can land as soon as its parent does.
 RULES = (
     "not_null",
     "not_empty",
@@ -34,15 +39,16 @@ RULES = (
     "unknown_parent",
 )
 
-# Plans may take effect later, so of these tables only the moment of learning is in the past.
+# Both instants of these tables must be in the past. In other tables, which hold plans,
+# event_timestamp can be in the future.
 HAPPENINGS = ("exposures", "events", "redemptions")
 
-# No shop has older rows, so they are misread; and Python cannot represent later ones.
+# Older rows are misread, since no shop has any. Python cannot represent later instants.
 _EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
 _LATEST = datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
 
-# The contract's types as GX finds them in a pandas frame. An int64 column would change its type
-# there with its first null, so all of them are float64; the adapter's Arrow types were exact.
+# The contract's types as GX finds them in a pandas frame. In pandas an int64 column with a null
+# changes its type, so all of them are float64. The exact types were checked in Arrow.
 _TYPES = {
     "string": "str",
     "int64": "float64",
@@ -57,12 +63,12 @@ def suite(
     as_of: datetime,
     rows_expected: int | None = None,
     fresh_from: datetime | None = None,
-):
-    """The expectations of one table as of an instant.
+) -> "ExpectationSuite":
+    """Builds the expectations of one table as of an instant.
 
-    ``rows_expected`` counts a source's rows without exact copies: fewer could be read if the
-    adapter rejected some. ``fresh_from`` is the oldest instant that the newest row may have.
-    Without one of these two, nothing is expected of it.
+    ``rows_expected`` is the number of a source's rows without exact copies; the table has fewer if
+    the adapter rejected some. ``fresh_from`` is the earliest instant allowed for the newest row. If
+    one of these two is None, it is not checked.
     """
     from great_expectations import ExpectationSuite
 
@@ -81,6 +87,7 @@ def _table_expectations(
     table: Table, rows_expected: int | None, fresh_from: datetime | None
 ) -> Iterator:
     import great_expectations.expectations as gxe
+    from great_expectations.expectations.metadata_types import FailureSeverity
 
     if rows_expected is not None:
         yield gxe.ExpectTableRowCountToEqual(value=rows_expected, meta={"rule": "reject"})
@@ -88,7 +95,7 @@ def _table_expectations(
         yield gxe.ExpectColumnMaxToBeBetween(
             column="event_timestamp",
             min_value=fresh_from,
-            severity="warning",
+            severity=FailureSeverity.WARNING,
             meta={"rule": "freshness"},
         )
     for column in table.columns:
@@ -111,7 +118,7 @@ def _presence_expectations(column: Column) -> Iterator:
         yield gxe.ExpectColumnValuesToNotBeInSet(
             column=name,
             value_set=[""],
-            meta=_meta("not_empty", name, f"{name} must name something, but is an empty string"),
+            meta=_meta("not_empty", name, f"{name} must not be empty, but is an empty string"),
             description="Values must not be empty strings.",
         )
 
@@ -121,9 +128,10 @@ def _value_expectations(column: Column) -> Iterator:
 
     name, came = column.name, f"but is {{{column.name}}}"
     if column.several:
-        words = ", ".join(column.allowed)
-        meta = _meta("allowed_values", name, f"{name} must be words of {words}, {came}")
-        one = f"(?:{'|'.join(column.allowed)})"
+        words = ", ".join(column.allowed or ())
+        sentence = f"{name} must list, separated by one space, one or more of {words}, {came}"
+        meta = _meta("allowed_values", name, sentence)
+        one = f"(?:{'|'.join(column.allowed or ())})"
         regex = f"^{one}(?: {one})*$"
         yield gxe.ExpectColumnValuesToMatchRegex(column=name, regex=regex, meta=meta)
     elif column.allowed is not None:
@@ -169,16 +177,16 @@ def _finding_expectations(table: Table) -> Iterator:
     yield _finding(
         "conflict",
         CONFLICT,
-        f"rows of one {key} must agree, but rows {{{CONFLICT}}} differ",
-        f"Rows of one {key} must agree.",
+        f"rows with the same {key} must have the same content, but rows {{{CONFLICT}}} differ",
+        f"Rows with the same {key} must have the same content.",
     )
     for parent in table.parents:
-        home = f"{parent.table}.{parent.parent_column}"
+        target = f"{parent.table}.{parent.parent_column}"
         yield _finding(
             "unknown_parent",
-            unknown(parent),
-            f"{parent.column} must be known in {home}, but {{{parent.column}}} is not",
-            f"{parent.column} must be known in {home}.",
+            orphan_column(parent),
+            f"{parent.column} must exist in {target}, but {{{parent.column}}} does not",
+            f"{parent.column} must exist in {target}.",
         )
     if table.name == "events":
         needs = ", ".join(PURCHASE_NEEDS)
@@ -188,7 +196,7 @@ def _finding_expectations(table: Table) -> Iterator:
             f"a purchase must have {needs}, but lacks {{{PURCHASE_LACKS}}}",
             f"A purchase must have {needs}.",
         )
-    if may_contradict(table):
+    if can_contradict(table):
         yield _finding(
             "contradiction",
             CONTRADICTION,
@@ -197,7 +205,7 @@ def _finding_expectations(table: Table) -> Iterator:
         )
 
 
-def _finding(rule: str, column: str, sentence: str, description: str):
+def _finding(rule: str, column: str, sentence: str, description: str) -> "Expectation":
     import great_expectations.expectations as gxe
 
     return gxe.ExpectColumnValuesToBeNull(

@@ -1,7 +1,8 @@
-"""Rows that wait in quarantine for their parent, and leave it when the parent is there."""
+"""Rows that wait in quarantine for their parent, and leave it when the parent lands."""
 
 import json
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from feature_repo.contract import TABLES, Table, arrow_schema
 from feature_repo.lake.duckdb_files import query
@@ -9,15 +10,16 @@ from feature_repo.lake.landing import ClassifiedRows
 from feature_repo.lake.reader import Lake
 from feature_repo.lake.state import State
 from feature_repo.sources import Batch
-from validation.findings import ROW, identity, known_ids
+from validation.findings import ROW, ParentIds, identity, known_ids
 
-Landed = Mapping[tuple[str, str], object]
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _RULE = "unknown_parent"
 
 
-def landed_parents(lake: Lake, state: State | None) -> Landed:
-    """The ids that have landed, by the table and column that other tables refer to."""
+def landed_parents(lake: Lake, state: State | None) -> ParentIds:
+    """Reads the ids in the lake that rows of other tables can refer to."""
     if state is None:
         return {}
     wanted = {(p.table, p.parent_column) for table in TABLES.values() for p in table.parents}
@@ -27,10 +29,13 @@ def landed_parents(lake: Lake, state: State | None) -> Landed:
     }
 
 
-def may_land(lake: Lake, state: State | None, batch: Batch, landed: Landed) -> dict[str, object]:
-    """Waiting rows whose parents are in the lake or the batch, numbered after the batch's own.
+def landable_rows(
+    lake: Lake, state: State | None, batch: Batch, landed: ParentIds
+) -> "dict[str, pa.Table]":
+    """Returns the waiting rows with parents in the lake or the batch, by table.
 
-    A version that the batch itself brings again is the batch's.
+    Their row numbers follow those of the batch. A version that the batch contains again is left
+    out.
     """
     held = lake.quarantine(state) if state else None
     if held is None:
@@ -41,15 +46,15 @@ def may_land(lake: Lake, state: State | None, batch: Batch, landed: Landed) -> d
             f"SELECT payload FROM held WHERE \"table\" = '{name}' AND rule = '{_RULE}'", held=held
         )["payload"]
         if len(payloads):
-            rows = _without_brought(table, _contract_rows(table, payloads.to_pylist()), batch)
+            rows = _not_in_batch(table, _contract_rows(table, payloads.to_pylist()), batch)
             rows = _with_parents(table, rows, batch, landed)
             if rows.num_rows:
                 found[name] = _numbered(rows, _last_number(batch, name))
     return found
 
 
-def _contract_rows(table: Table, payloads: list[str]):
-    """Quarantined rows as they would have landed."""
+def _contract_rows(table: Table, payloads: list[str]) -> "pa.Table":
+    """Parses quarantined rows into contract columns and types."""
     import pyarrow as pa
 
     rows = [json.loads(payload) for payload in payloads]
@@ -61,21 +66,21 @@ def _contract_rows(table: Table, payloads: list[str]):
     return pa.table(columns, names=arrow_schema(table).names)
 
 
-def _without_brought(table: Table, rows, batch: Batch):
+def _not_in_batch(table: Table, rows: "pa.Table", batch: Batch) -> "pa.Table":
     if table.name not in batch.tables:
         return rows
     keys = identity(table)
     return rows.join(batch.tables[table.name].select(keys), keys=keys, join_type="left anti")
 
 
-def _with_parents(table: Table, rows, batch: Batch, landed: Landed):
+def _with_parents(table: Table, rows: "pa.Table", batch: Batch, landed: ParentIds) -> "pa.Table":
     import pyarrow.compute as pc
 
     for parent in table.parents:
-        brought = batch.tables.get(parent.table)
+        parents = batch.tables.get(parent.table)
         known = known_ids(
             landed.get((parent.table, parent.parent_column)),
-            None if brought is None else brought[parent.parent_column],
+            None if parents is None else parents[parent.parent_column],
         )
         there = pc.or_(
             pc.is_in(rows[parent.column], value_set=known), pc.is_null(rows[parent.column])
@@ -92,18 +97,20 @@ def _last_number(batch: Batch, name: str) -> int:
     return max((pc.max(part).as_py() or 0 for part in parts), default=0)
 
 
-def _numbered(rows, last: int):
+def _numbered(rows: "pa.Table", last: int) -> "pa.Table":
     import pyarrow as pa
 
     numbers = pa.array(range(last + 1, last + 1 + rows.num_rows), pa.int64())
     return rows.append_column(ROW, numbers)
 
 
-def released(lake: Lake, state: State | None, landing: Mapping[str, ClassifiedRows]) -> set[str]:
-    """The ids of quarantined rows that land now, or that a row of the same key repairs.
+def released_ids(
+    lake: Lake, state: State | None, landing: Mapping[str, ClassifiedRows]
+) -> set[str]:
+    """Returns the ids of quarantined rows that land now, or that a row of the same key replaces.
 
-    A row that waits for its parent is not wrong, so that a correction of it repairs nothing: it
-    leaves when this very version lands.
+    A row that waits for its parent has no fault, so a correction does not replace it. It leaves the
+    quarantine when the same version lands.
     """
     held = lake.quarantine(state) if state else None
     if held is None:

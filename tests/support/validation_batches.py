@@ -1,4 +1,4 @@
-"""A small batch in which every row is good, to be spoiled by the validation tests."""
+"""A small batch of valid rows, which the validation tests change."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -15,7 +15,7 @@ def day(number: int) -> datetime:
 
 
 def good_rows(count: int = 3) -> dict[str, list[dict]]:
-    """Some rows a table, parents and children consistent, as plain dicts."""
+    """Returns ``count`` rows for each table as dicts; children refer to existing parents."""
     rows = {
         "users": [{"user_id": f"u{i}", "age_min": 30, "is_married": True} for i in range(count)],
         "products": [{"product_id": f"p{i}", "name": f"Milk {i}"} for i in range(count)],
@@ -72,7 +72,7 @@ def _purchase(i: int) -> dict:
 
 
 def arrow(name: str, rows: list[dict]) -> pa.Table:
-    """The rows in contract types with ``_row`` counted from 1."""
+    """Converts the rows to contract types and adds ``_row`` from 1."""
     schema = pa.schema([field.with_nullable(True) for field in arrow_schema(TABLES[name])])
     table = pa.Table.from_pylist(rows, schema)
     return table.append_column("_row", pa.array(range(1, len(rows) + 1), pa.int64()))

@@ -63,7 +63,9 @@ ROOMS: Mapping[str, str] = {
     "feature_repo.views": (
         "feature_repo.names feature_repo.transforms.history feature_repo.transforms.request"
     ),
-    "validation": "feature_repo.contract feature_repo.lake feature_repo.sources",
+    "validation": (
+        "feature_repo.contract feature_repo.instants feature_repo.lake feature_repo.sources"
+    ),
     "training.data": (
         "feature_repo.instants feature_repo.lake feature_repo.names feature_repo.transforms.request"
     ),

@@ -1,4 +1,4 @@
-"""A whole batch: parents, rejected rows, freshness, and batches that cannot be judged at all."""
+"""A whole batch: parents, rejected rows, freshness, and batches of the wrong shape."""
 
 import gc
 import json
@@ -11,9 +11,9 @@ import pytest
 
 from feature_repo.contract import TABLES, arrow_schema
 from tests.support.validation_batches import AS_OF, arrow, batch, day, good_rows, rejected
+from validation.batch_shape import BatchError
 from validation.check import check
 from validation.findings import CONFLICT
-from validation.intake import BatchError
 
 # Great Expectations itself imports a module that Python deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:module 'sre_:DeprecationWarning")
@@ -30,7 +30,7 @@ def test_good_batch_passes_whole_and_unchanged():
     assert all(one["unsuccessful_expectations"] == 0 for one in checked.statistics.values())
 
 
-def test_children_of_a_held_parent_wait_in_quarantine():
+def test_children_of_a_quarantined_parent_wait_in_quarantine():
     rows = good_rows()
     rows["coupons"][2]["discount_value"] = -1
     held = check(batch(rows), {}, AS_OF).quarantined.to_pylist()
@@ -43,21 +43,21 @@ def test_children_of_a_held_parent_wait_in_quarantine():
 
 
 @pytest.mark.parametrize("kind", [set, list, pa.array, lambda ids: pa.chunked_array([ids])])
-def test_parents_that_have_landed_before_count(kind):
+def test_parents_in_the_lake_count(kind):
     rows = {"events": good_rows()["events"]}
     users, products = ([f"{letter}{i}" for i in range(3)] for letter in "up")
     parents = {("users", "user_id"): kind(users), ("products", "product_id"): kind(products)}
     assert check(batch(rows), parents, AS_OF).passed["events"].num_rows == 3
 
 
-def test_parents_that_have_landed_and_parents_of_the_batch_count_together():
+def test_parents_in_the_lake_and_in_the_batch_count_together():
     rows = good_rows()
     rows = {"users": rows["users"][:1], "products": rows["products"], "events": rows["events"]}
     checked = check(batch(rows), {("users", "user_id"): {"u1"}}, AS_OF)
     assert [row["row_id"] for row in checked.quarantined.to_pylist()] == ["e2"]
 
 
-def test_rows_that_the_adapter_rejected_are_held_and_counted():
+def test_rows_that_the_adapter_rejected_are_quarantined_and_counted():
     users = arrow("users", good_rows()["users"])
     refused = rejected((4, "type", "users row 4: age_min should be int64.", '{"user_id": "u7"}'))
     checked = check({"users": users}, {}, AS_OF, rejected={"users": refused})
@@ -68,7 +68,7 @@ def test_rows_that_the_adapter_rejected_are_held_and_counted():
     assert checked.statistics["users"]["unsuccessful_expectations"] == 1
 
 
-def test_table_of_which_every_row_was_rejected_is_still_counted():
+def test_table_with_rejected_rows_only_is_counted():
     refused = rejected((1, "naive_time", "It has no zone.", "not json"))
     checked = check({}, {}, AS_OF, rejected={"events": refused})
     assert (checked.rows_in, checked.passed["events"].num_rows) == ({"events": 1}, 0)
@@ -80,7 +80,7 @@ def test_empty_table_passes():
     assert checked.passed["events"].num_rows == 0
 
 
-def test_old_events_make_a_warning_and_stop_nothing():
+def test_old_events_give_a_warning_and_pass():
     rows = {name: good_rows()[name] for name in ("users", "products", "events")}
     checked = check(batch(rows), {}, AS_OF, fresh_within=timedelta(days=1))
     (warning,) = checked.warnings
@@ -89,12 +89,12 @@ def test_old_events_make_a_warning_and_stop_nothing():
     assert checked.passed["events"].num_rows == 3
 
 
-def test_fresh_events_make_no_warning():
+def test_fresh_events_give_no_warning():
     rows = {name: good_rows()[name] for name in ("users", "products", "events")}
     assert check(batch(rows), {}, day(3), fresh_within=timedelta(days=1)).warnings == ()
 
 
-def test_payload_is_the_row_and_its_id_is_found_again():
+def test_payload_is_the_row_and_a_second_check_gives_the_same_id():
     rows = good_rows()["users"]
     rows[1] |= {"age_min": -1}
     first, second = (
@@ -108,7 +108,7 @@ def test_payload_is_the_row_and_its_id_is_found_again():
     assert content["event_timestamp"] == "2017-03-02T00:00:00.000000Z"
 
 
-def test_progress_names_each_table_as_it_is_done():
+def test_progress_is_called_after_each_table():
     rows, calls = good_rows(), []
     check(
         batch({name: rows[name] for name in ("products", "users")}),
@@ -126,7 +126,7 @@ def test_no_frame_stays_in_memory_after_the_check():
     assert not [frame for frame in frames if CONFLICT in frame.columns]
 
 
-def test_counts_are_logged_one_line_a_table(caplog):
+def test_counts_are_logged_in_one_line_for_each_table(caplog):
     with caplog.at_level(logging.INFO, "validation.check"):
         check(batch({"users": good_rows()["users"]}), {}, AS_OF)
     assert "users: 3 rows in, 3 passed, 0 repeated, 0 quarantined" in caplog.text
@@ -143,7 +143,7 @@ def _as_text(name: str) -> pa.Table:
 
 
 @pytest.mark.parametrize(
-    ("users", "said"),
+    ("users", "message"),
     [
         (_without("age_min"), "users needs the columns age_min, but has only user_id"),
         (_without("_row"), "users needs the columns _row"),
@@ -151,7 +151,7 @@ def _as_text(name: str) -> pa.Table:
         (_as_text("event_timestamp"), "must be of type timestamp.us, tz=UTC., but is string"),
         (
             arrow("users", good_rows()["users"]).append_column("mood", pa.array(["a", "b", "c"])),
-            "columns that the contract does not know or has twice .mood.",
+            "columns that are not in the contract, or has a column twice .mood.",
         ),
         (
             pa.concat_tables([arrow("users", good_rows()["users"])] * 2),
@@ -159,8 +159,8 @@ def _as_text(name: str) -> pa.Table:
         ),
     ],
 )
-def test_table_out_of_shape_is_refused_with_a_sentence(users, said):
-    with pytest.raises(BatchError, match=said):
+def test_table_of_the_wrong_shape_is_refused_with_a_sentence(users, message):
+    with pytest.raises(BatchError, match=message):
         check({"users": users}, {}, AS_OF)
 
 
@@ -169,7 +169,7 @@ def test_unknown_table_is_refused_with_a_sentence():
         check({"customers": arrow("users", [])}, {}, AS_OF)
 
 
-def test_row_that_is_both_read_and_rejected_is_refused():
+def test_row_number_that_is_both_read_and_rejected_is_refused():
     users = arrow("users", good_rows()["users"])
     with pytest.raises(BatchError, match="come twice"):
         check({"users": users}, {}, AS_OF, rejected={"users": rejected((3, "type", "", ""))})

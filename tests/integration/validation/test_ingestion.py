@@ -1,4 +1,4 @@
-"""A batch as a whole: what it makes of the lake's watermark."""
+"""Ingest of whole batches: the watermark, the quarantine and waiting rows."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -40,7 +40,7 @@ def test_plan_that_takes_effect_later_does_not_move_the_watermark(lake):
     assert ingest_batch(lake, batch, NOW).state.watermark == LEARNED + timedelta(microseconds=1)
 
 
-def test_batch_of_which_nothing_passes_leaves_the_watermark(lake):
+def test_batch_without_passing_rows_does_not_move_the_watermark(lake):
     before = ingest_batch(lake, users(), NOW).state.watermark
     late = users(user_id="bob", created_timestamp=NOW + timedelta(days=1))
     after = ingest_batch(lake, late, NOW, maximum_share=1.0)
@@ -48,7 +48,7 @@ def test_batch_of_which_nothing_passes_leaves_the_watermark(lake):
     assert after.state.watermark == before
 
 
-def test_discarded_row_leaves_the_quarantine_for_good(lake):
+def test_discarded_row_leaves_the_quarantine(lake):
     ingest_batch(lake, users(), NOW)
     bad = users(user_id=None)
     ingest_batch(lake, bad, NOW, maximum_share=1.0)
@@ -67,7 +67,7 @@ def purchases(*versions: dict, **tables) -> Batch:
     return Batch("test", batch(parts | {"events": rows}))
 
 
-def test_version_that_waits_lands_beside_the_correction_that_comes_with_its_parent(lake):
+def test_waiting_version_lands_together_with_its_correction_and_its_parent(lake):
     ingest_batch(lake, purchases({}, along=["users"]), NOW, maximum_share=1.0)
     correction = {"amount": 7, "created_timestamp": LEARNED}
     after = ingest_batch(lake, purchases(correction, along=["users", "products"]), NOW)
@@ -76,7 +76,7 @@ def test_version_that_waits_lands_beside_the_correction_that_comes_with_its_pare
     assert lake.quarantine(after.state) is None
 
 
-def test_version_that_waits_goes_on_waiting_when_only_its_correction_can_land(lake):
+def test_waiting_version_stays_when_only_its_correction_can_land(lake):
     ingest_batch(lake, purchases({}, along=["users"]), NOW, maximum_share=1.0)
     correction = {"product_id": "p1", "created_timestamp": LEARNED}
     known = batch({"products": [good_rows(2)["products"][1]]})
@@ -86,5 +86,5 @@ def test_version_that_waits_goes_on_waiting_when_only_its_correction_can_land(la
     assert [row["rule"] for row in lake.quarantine(after.state).to_pylist()] == ["unknown_parent"]
 
 
-def test_stated_end_becomes_the_watermark(lake):
+def test_given_end_becomes_the_watermark(lake):
     assert ingest_batch(lake, users(), NOW, complete_until=NOW).state.watermark == NOW

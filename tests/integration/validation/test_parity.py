@@ -1,4 +1,4 @@
-"""Random corruption: the accounts always balance, and a checker of single rows agrees."""
+"""Random corruption: row counts add up, and the result equals a plain check of single rows."""
 
 from collections import Counter, defaultdict
 from datetime import timedelta
@@ -26,7 +26,7 @@ LANDED = {("users", "user_id"): {"u7"}, ("coupons", "campaign_id"): {"open"}}
 
 @st.composite
 def spoiled(draw):
-    """The good batch with some tables gone, values changed, and rows copied or contradicted."""
+    """Draws a batch with missing tables, changed values, and copied or conflicting rows."""
     names = draw(st.lists(st.sampled_from(list(TABLES)), min_size=1, max_size=3, unique=True))
     rows = {name: good_rows(count=6)[name] for name in names}
     for _ in range(draw(st.integers(0, 25))):
@@ -42,7 +42,7 @@ def spoiled(draw):
 
 
 def faults(name: str, row: dict, known: dict[str, set]) -> set[str]:
-    """What is wrong with a single row, rule by rule, in plain Python."""
+    """Returns the rules that a single row breaks, in plain Python."""
     found = set()
     for column in TABLES[name].columns:
         value = row[column.name]
@@ -83,8 +83,8 @@ def _contradicts(coupon: dict) -> bool:
     return coupon["discount_type"] == "percent" and (coupon["discount_value"] or 0) > 100
 
 
-def judged_by_hand(rows: dict[str, list[dict]]) -> tuple[dict, dict]:
-    """(table, row number) -> broken rules, and the number of exact copies a table."""
+def checked_by_hand(rows: dict[str, list[dict]]) -> tuple[dict, dict]:
+    """Returns the broken rules by (table, row number), and the number of exact copies by table."""
     held, copies, passed = {}, Counter(), defaultdict(list)
     for name, table in ((name, table) for name, table in TABLES.items() if name in rows):
         seen: dict[tuple, dict[tuple, int]] = defaultdict(dict)
@@ -113,7 +113,7 @@ def judged_by_hand(rows: dict[str, list[dict]]) -> tuple[dict, dict]:
     return held, {name: copies[name] for name in rows}
 
 
-# Each example costs half a second: shrinking one that fails would take minutes.
+# An example takes half a second, so shrinking a failing one would take minutes.
 @settings(
     max_examples=40,
     deadline=None,
@@ -121,7 +121,7 @@ def judged_by_hand(rows: dict[str, list[dict]]) -> tuple[dict, dict]:
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(rows=spoiled(), refused=st.integers(0, 2))
-def test_every_row_is_passed_repeated_or_held_as_a_checker_of_single_rows_says(rows, refused):
+def test_each_row_passes_repeats_or_is_quarantined_as_in_a_plain_check(rows, refused):
     name = next(iter(rows))
     lost = rejected(*((900 + i, "type", f"{name} row {900 + i}", "{}") for i in range(refused)))
     checked = check(batch(rows), LANDED, AS_OF, rejected={name: lost})
@@ -132,7 +132,7 @@ def test_every_row_is_passed_repeated_or_held_as_a_checker_of_single_rows_says(r
         assert checked.rows_in[table] == passed.num_rows + checked.repeated[table] + counts[table]
     assert checked.rows_in[name] == len(rows[name]) + refused
 
-    held, copies = judged_by_hand(rows)
+    held, copies = checked_by_hand(rows)
     kept = [entry for entry in entries if entry["row_number"] < 900]
     named = {
         (entry["table"], entry["row_number"]): {

@@ -5,7 +5,7 @@ import pyarrow as pa
 
 from feature_repo.contract import COUPON_PRODUCTS, arrow_schema
 from validation import quarantine
-from validation.judge import Failure
+from validation.suite_runner import Failure
 
 SCHEMA = pa.schema([field.with_nullable(True) for field in arrow_schema(COUPON_PRODUCTS)])
 
@@ -21,7 +21,7 @@ def failure(rule: str, *rows: int) -> Failure:
     return Failure(rule, "product_id", sentence, np.array(rows))
 
 
-def test_only_failing_rows_are_held_each_once_under_its_first_rule():
+def test_each_failing_row_is_quarantined_once_under_its_first_rule():
     failures = (failure("not_empty", 3), failure("unknown_parent", 1, 3))
     held = quarantine.failing(COUPON_PRODUCTS, pairs(("a", "x"), ("a", "y"), ("b", "z")), failures)
     assert held["row_number"].to_pylist() == [1, 3]
@@ -33,7 +33,7 @@ def test_only_failing_rows_are_held_each_once_under_its_first_rule():
     ]
 
 
-def test_braces_and_long_values_in_the_data_are_only_shown():
+def test_braces_in_the_data_are_not_formatted_and_long_values_are_cut():
     rows = pairs(("a", "{coupon_id}"), ("a", "y" * 999))
     held = quarantine.failing(COUPON_PRODUCTS, rows, (failure("unknown_parent", 1, 2),))
     assert held["reason"][0].as_py().endswith("but is {coupon_id}.")
@@ -41,7 +41,7 @@ def test_braces_and_long_values_in_the_data_are_only_shown():
     assert json.loads(held["payload"][1].as_py())["product_id"] == "y" * 999
 
 
-def test_equal_rows_without_a_key_get_ids_of_their_own_that_stay_the_same():
+def test_equal_rows_without_a_key_get_different_and_reproducible_ids():
     rows = pairs((None, "x"), (None, "x"))
     first, again = (
         quarantine.failing(COUPON_PRODUCTS, rows, (failure("not_null", 1, 2),)) for _ in range(2)
@@ -51,7 +51,7 @@ def test_equal_rows_without_a_key_get_ids_of_their_own_that_stay_the_same():
     assert first["row_id"].to_pylist() == ["null:x", "null:x"]
 
 
-def test_id_does_not_depend_on_where_in_the_source_the_row_stood():
+def test_id_does_not_depend_on_the_position_in_the_source():
     one, other = pairs(("a", "x"), ("b", "x")), pairs(("b", "x"))
     ids = (
         quarantine.failing(COUPON_PRODUCTS, one, (failure("unknown_parent", 2),)),
@@ -60,18 +60,18 @@ def test_id_does_not_depend_on_where_in_the_source_the_row_stood():
     assert ids[0]["quarantine_id"].equals(ids[1]["quarantine_id"])
 
 
-def test_row_that_contradicts_a_landed_one_says_so():
-    held = quarantine.contradicting("coupon_products", pairs(("a", "x")).drop_columns(["_row"]))
+def test_reason_of_a_conflict_with_the_lake_names_the_key():
+    held = quarantine.conflicting("coupon_products", pairs(("a", "x")).drop_columns(["_row"]))
     assert held.schema == quarantine.quarantine_schema()
     (row,) = held.to_pylist()
     assert (row["rule"], row["row_number"]) == ("conflict", None)
     assert row["reason"] == (
-        "coupon_products row (a:x) breaks conflict: rows of one coupon_id, product_id, "
-        "created_timestamp must agree, but a landed row differs."
+        "coupon_products row (a:x) breaks conflict: rows with the same coupon_id, product_id, "
+        "created_timestamp must have the same content, but the row in the lake differs."
     )
 
 
-def test_rejected_row_keeps_the_adapters_words_whatever_its_payload_is():
+def test_rejected_row_keeps_the_reason_of_the_adapter_for_any_payload():
     payloads = ['{"coupon_id": "a", "product_id": "x"}', "not json", "[1]", None]
     rejected = pa.table(
         {

@@ -1,20 +1,26 @@
-"""Does a batch have the contract's shape at all? What a row-level rule could not even be asked."""
+"""The shape of a batch: tables, columns, types and row numbers, checked before any row."""
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from feature_repo.contract import TABLES, Table, arrow_schema
 from validation.findings import ROW
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _REJECTED = ("row_number", "rule", "reason", "payload")
 
 
 class BatchError(Exception):
-    """A batch that cannot be judged row by row; the message names the table and what to do."""
+    """A batch that cannot be checked row by row; the message names the table and what to do."""
 
 
-def admit(batch: Mapping, rejected: Mapping, as_of: datetime) -> None:
-    """Raise BatchError unless every table has the contract's columns, types and row numbers."""
+def check_shape(
+    batch: "Mapping[str, pa.Table]", rejected: "Mapping[str, pa.Table]", as_of: datetime
+) -> None:
+    """Raises BatchError unless all tables have the contract's columns, types and row numbers."""
     if as_of.tzinfo is None:
         raise BatchError(
             f"as_of must be an instant with a time zone, but is {as_of.isoformat()}; "
@@ -27,21 +33,21 @@ def admit(batch: Mapping, rejected: Mapping, as_of: datetime) -> None:
                 "rename the table or leave it out."
             )
     for name, rows in batch.items():
-        _admit_columns(TABLES[name], rows)
+        _check_columns(TABLES[name], rows)
     for name, rows in rejected.items():
-        _admit_rejected(name, rows)
+        _check_rejected(name, rows)
     for name in TABLES:
-        _admit_numbers(name, batch.get(name), rejected.get(name))
+        _check_numbers(name, batch.get(name), rejected.get(name))
 
 
-def empty(table: Table):
-    """A table without rows, for one of which the adapter rejected every row."""
+def empty_rows(table: Table) -> "pa.Table":
+    """Returns a table without rows, for a table with rejected rows only."""
     import pyarrow as pa
 
     return arrow_schema(table).append(pa.field(ROW, pa.int64())).empty_table()
 
 
-def _admit_columns(table: Table, rows) -> None:
+def _check_columns(table: Table, rows: "pa.Table") -> None:
     import pyarrow as pa
 
     wanted = {field.name: field.type for field in arrow_schema(table)} | {ROW: pa.int64()}
@@ -54,7 +60,7 @@ def _admit_columns(table: Table, rows) -> None:
     surplus = [name for name in rows.column_names if name not in wanted]
     if surplus or len(rows.column_names) != len(wanted):
         raise BatchError(
-            f"{table.name} has columns that the contract does not know or has twice "
+            f"{table.name} has columns that are not in the contract, or has a column twice "
             f"({', '.join(surplus or rows.column_names)}); leave them out."
         )
     for name, kind in wanted.items():
@@ -65,7 +71,7 @@ def _admit_columns(table: Table, rows) -> None:
             )
 
 
-def _admit_rejected(name: str, rows) -> None:
+def _check_rejected(name: str, rows: "pa.Table") -> None:
     missing = [column for column in _REJECTED if column not in rows.column_names]
     if missing:
         raise BatchError(
@@ -74,8 +80,8 @@ def _admit_rejected(name: str, rows) -> None:
         )
 
 
-def _admit_numbers(name: str, rows, rejected) -> None:
-    """Every row of a source is judged once: its number is there and is nobody else's."""
+def _check_numbers(name: str, rows: "pa.Table | None", rejected: "pa.Table | None") -> None:
+    """Raises BatchError unless each row of a source has a number of its own."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -84,6 +90,6 @@ def _admit_numbers(name: str, rows, rejected) -> None:
     numbers = pa.chunked_array([chunk for part in parts for chunk in part.chunks], pa.int64())
     if numbers.null_count or pc.count_distinct(numbers).as_py() != len(numbers):
         raise BatchError(
-            f"The row numbers of {name} ({ROW}, and row_number of rejected rows) must be there "
-            "and differ, but some are null or come twice; number the rows in the adapter."
+            f"The row numbers of {name} ({ROW}, and row_number of rejected rows) must differ, but "
+            "some are null or come twice; number the rows in the adapter."
         )
