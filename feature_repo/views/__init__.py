@@ -1,22 +1,22 @@
-"""Feast's view of what we know: entities, sources, feature views and feature services.
+"""Feast's entities, sources, feature views and feature services.
 
 Instants inside features are Int64 microseconds since 1970-01-01 UTC; money is Int64 minor units.
-The descriptions use these words:
+Imports the names and the transforms. The descriptions of fields use these terms:
 
-- ``known(row)`` is the later of its event_timestamp and created_timestamp: from then on a version
-  of a row is visible.
-- A row "counts at t" as its version that was learned last (the greatest created_timestamp) among
-  those with known < t. Its other versions do not count at t.
-- The "first version" of a product or coupon is the one that counted first: the least known, and
-  of several the one learned last. Nothing is seen of it before it is known.
-- "The last UTC midnight before t" lies strictly before t: at midnight it is the one of the day
-  before.
-- A user, product or coupon is known from when a version of it counts.
+- ``known(row)`` is the later of its event_timestamp and created_timestamp. A version of a row is
+  visible after that instant.
+- A row "counts at t" in one version: among its versions with known < t, the one learned last (the
+  greatest created_timestamp). Its other versions do not count at t.
+- The "first version" of a product or coupon is the version that counted first: the one with the
+  least known, and among several of these the one learned last. It is not used before it is known.
+- "The last UTC midnight before t" is strictly before t. If t is a midnight, it is the midnight one
+  day earlier.
+- A user, product or coupon is known from the instant at which a version of it counts.
 
-A view has nothing to say of an entity, so that every field is null, until the entity is known or,
-where that is earlier, until a row that it counts first counted (in a view as of midnight: first
-counted at a midnight). From then on a count or sum over no rows is 0, and a latest instant, a list
-or a description of nothing is null.
+A view has a row of an entity from the earlier of two instants: when the entity is known, and when a
+row that the view counts first counts (in a view as of midnight: first counts at a midnight). Before
+that instant, all fields are null. From then on, a count or sum over no rows is 0. A latest instant,
+a list or a description is null if there is none.
 """
 
 from collections.abc import Mapping
@@ -26,10 +26,10 @@ from feast import Entity, FeatureView, Field, FileSource
 from feast.types import FeastType
 
 LAKE = "lake://"
-"""Sources with this prefix name a view that the lake publishes, not a path."""
+"""Prefix of a source that is a published view of the lake and not a path."""
 
 CHANGE_POINT_TTL = timedelta(days=36_500)
-"""The newest change row of an entity stays right however old it is."""
+"""A hundred years, since the newest change row of an entity is correct at any age."""
 
 
 def lake_view(
@@ -38,7 +38,7 @@ def lake_view(
     description: str,
     fields: Mapping[str, tuple[FeastType, str]],
 ) -> FeatureView:
-    """A feature view over a published view of the lake, with a description for every field."""
+    """Builds a feature view over a published view; ``fields`` has types and descriptions."""
     return FeatureView(
         name=name,
         entities=[entity],

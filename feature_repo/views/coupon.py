@@ -1,4 +1,4 @@
-"""The coupon and the views that describe it."""
+"""The entity coupon and its feature views."""
 
 from feast import Entity, ValueType
 from feast.types import Array, Float64, Int64, String
@@ -17,7 +17,7 @@ _VERSION = "of the version of the coupon, learned last, that counts at t"
 coupon_details = lake_view(
     coupon,
     "coupon_details",
-    "The plan of the coupon; published when it is announced and when it changes.",
+    "The plan of the coupon; published at its announcement and at each change.",
     {
         name: (String, f"{name} {_VERSION}.")
         for name in ("coupon_code", "campaign_id", "campaign_type", "audience", "discount_type")
@@ -39,7 +39,7 @@ _FIRST = "by the first version of the product, where that is known before t"
 coupon_scope = lake_view(
     coupon,
     "coupon_scope",
-    "What the coupon covers; published when it is announced and when more of its scope is known.",
+    "The scope of the coupon; published at its announcement and when more of its scope is known.",
     {
         "scope_product_count": (Int64, f"Number of distinct product_id {_SCOPE}."),
     }
@@ -68,8 +68,8 @@ _COVERED = (
 coupon_popularity_stats = lake_view(
     coupon,
     "coupon_popularity_stats",
-    "How much the covered products are bought by everyone, as of the last UTC midnight; published "
-    "at midnights at which it changes, and with zeros at the announcement.",
+    "Purchases of the covered products by all users, as of the last UTC midnight; published at "
+    "midnights at which they change, and with zeros at the announcement.",
     {
         f"covered_purchase_count_{days}d": (
             Int64,
@@ -94,8 +94,8 @@ _CODE = (
 coupon_redemption_stats = lake_view(
     coupon,
     "coupon_redemption_stats",
-    "The record of the same code in all its campaigns, as of the last UTC midnight; published at "
-    "midnights at which it changes, and with zeros at the announcement.",
+    "Redemptions and exposures of the same code in all campaigns, as of the last UTC midnight; "
+    "published at midnights at which they change, and with zeros at the announcement.",
     {
         "code_redemption_count_90d": (
             Int64,
@@ -110,7 +110,7 @@ coupon_redemption_stats = lake_view(
         "typical_discount_all": (
             Float64,
             "Mean of discount_amount (minor units) where not null over redemptions that count at "
-            f"m, {_CODE}; 0 where there is none.",
+            f"m, {_CODE}; 0 if there is none.",
         ),
     },
 )
@@ -120,7 +120,7 @@ _TERMS = "of the version of the coupon's coupon_terms, learned last, that counts
 coupon_terms = lake_view(
     coupon,
     "coupon_terms",
-    "What limits the use of the coupon; published when it changes.",
+    "The limits on the use of the coupon; published at each change.",
     {
         name: (String, f"{name} {_TERMS}.")
         for name in ("placements", "exclusivity_group", "gift_product_id")

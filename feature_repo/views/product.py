@@ -1,4 +1,4 @@
-"""The product and the views that describe it."""
+"""The entity product and its feature views."""
 
 from feast import Entity, ValueType
 from feast.types import Float64, Int64, String
@@ -18,7 +18,7 @@ _VERSION = "of the version of the product, learned last, that counts at t"
 product_details = lake_view(
     product,
     "product_details",
-    "The description of the product; published when it changes.",
+    "The description of the product; published at each change.",
     {
         "product_name": (String, f"name {_VERSION}."),
         "department": (String, f"department {_VERSION}."),
@@ -39,13 +39,13 @@ def _over(days: int | None) -> str:
 product_sales_stats = lake_view(
     product,
     "product_sales_stats",
-    "How the product sells, as of the last UTC midnight; published at midnights at which it "
-    "changes, and with zeros when the product becomes known.",
+    "Sales of the product, as of the last UTC midnight; published at midnights at which they "
+    "change, and with zeros when the product becomes known.",
     {f"purchase_count_{days}d": (Int64, f"Number of {_EVENTS} {_over(days)}.") for days in WINDOWS}
     | {"purchase_count_all": (Int64, f"Number of {_EVENTS} {_AT}.")}
     | {
-        f"{name}_{days}d": (Int64, f"Sum of {what} over {_EVENTS} {_over(days)}.")
-        for name, what in {
+        f"{name}_{days}d": (Int64, f"Sum of {term} over {_EVENTS} {_over(days)}.")
+        for name, term in {
             "quantity": "quantity (null as 0)",
             "revenue": "amount (minor units, null as 0)",
             "discount": "retail_discount + coupon_discount + coupon_match_discount (minor units, "
@@ -62,15 +62,15 @@ product_sales_stats = lake_view(
         ),
         "unit_price_30d": (
             Float64,
-            "revenue_30d / quantity_30d, in minor units; null where nothing was sold.",
+            "revenue_30d / quantity_30d, in minor units; null where quantity_30d is 0.",
         ),
         "discount_rate_30d": (
             Float64,
-            "discount_30d / (revenue_30d + discount_30d); null where that is 0.",
+            "discount_30d / (revenue_30d + discount_30d); null where that sum is 0.",
         ),
         "repeat_buyer_rate_90d": (
             Float64,
-            "repeat_buyer_count_90d / buyer_count_90d; null without a buyer.",
+            "repeat_buyer_count_90d / buyer_count_90d; null where buyer_count_90d is 0.",
         ),
     },
 )
@@ -80,7 +80,7 @@ _TERMS = "of the version of the product's product_terms, learned last, that coun
 product_terms = lake_view(
     product,
     "product_terms",
-    "What a coupon for the product must respect; published when it changes.",
+    "The limits that a coupon for the product must respect; published at each change.",
     {
         "stock": (Int64, f"stock {_TERMS}."),
         "unit_cost": (Int64, f"unit_cost {_TERMS}, in minor units."),

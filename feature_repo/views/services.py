@@ -1,4 +1,4 @@
-"""Feature services: one per model contract, a new number when its columns change."""
+"""Feature services: one for each model contract, with a new number when its columns change."""
 
 from feast import FeatureService
 
@@ -9,22 +9,23 @@ from feature_repo.views import coupon, product, user
 coupon_ranker_v1 = FeatureService(
     name=RANKER_SERVICE,
     features=[*user.VIEWS, *coupon.VIEWS],
-    description="All that ranker_inputs (feature_repo/transforms/request.py) reads.",
+    description="The features that ranker_inputs (feature_repo/transforms/request) reads.",
 )
 
 coupon_terms_v1 = FeatureService(
     name=TERMS_SERVICE,
     features=[coupon.coupon_terms, product.product_terms],
-    description="What the rules of the service (serving/rules.py) hold a coupon against.",
+    description="The terms that the rules of the service (serving/rules) check for a coupon.",
 )
 
 DERIVED_VIEW = "at request time"
+"""In place of a view: the input is derived from several fields."""
 
 
 def input_lineage() -> dict[str, tuple[str, str]]:
-    """Of every ranker input, in order: the view that stores it, and what it is.
+    """Returns the view and the description of each ranker input, in order.
 
-    One that ``ranker_inputs`` derives from several fields has DERIVED_VIEW in place of a view.
+    An input that ``ranker_inputs`` derives from several fields has DERIVED_VIEW in place of a view.
     """
     stored = {
         field.name: (view.name, field.description)
@@ -32,5 +33,5 @@ def input_lineage() -> dict[str, tuple[str, str]]:
         for field in view.schema
     }
     derived = {name: (DERIVED_VIEW, text) for name, text in DERIVED.items()}
-    known = stored | derived
-    return {name: known[name] for name in RANKER_INPUTS}
+    lineage = stored | derived
+    return {name: lineage[name] for name in RANKER_INPUTS}

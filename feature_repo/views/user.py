@@ -1,7 +1,7 @@
-"""The user and the views that describe it."""
+"""The entity user and its feature views."""
 
 from feast import Entity, ValueType
-from feast.types import Array, Float64, Int64, String
+from feast.types import Array, FeastType, Float64, Int64, String
 
 from feature_repo.transforms.history.weeks import CAP
 from feature_repo.transforms.request.affinity import HISTORY_HALF_LIFE_DAYS, KINDS
@@ -34,8 +34,8 @@ _PURCHASE_MEASURES = {
 }
 
 
-def _windows(measures: dict[str, str]) -> dict:
-    """The fields of windowed measures; w days at t hold t - w <= event_timestamp < t."""
+def _windows(measures: dict[str, str]) -> dict[str, tuple[FeastType, str]]:
+    """Builds the fields of windowed measures: t - w <= event_timestamp < t for w days at t."""
     return {
         f"{name}_{days}d": (
             Int64,
@@ -50,7 +50,7 @@ def _windows(measures: dict[str, str]) -> dict:
 user_purchase_stats = lake_view(
     user,
     "user_purchase_stats",
-    "What the user bought, spent and saved over 7, 30 and 90 days; published when it changes.",
+    "Purchases, spend and discounts over 7, 30 and 90 days; published at each change.",
     _windows(_PURCHASE_MEASURES)
     | {
         "purchase_count_all": (Int64, f"Number of {_EVENTS} that count at t."),
@@ -78,7 +78,7 @@ user_purchase_stats = lake_view(
 user_redemption_stats = lake_view(
     user,
     "user_redemption_stats",
-    "How often the user used coupons, in windows and by coupon; published when it changes.",
+    "Redemptions of the user, in windows and by coupon; published at each change.",
     _windows({"redemption_count": "Number of redemptions of the user"})
     | {
         "redemption_count_all": (Int64, "Number of redemptions of the user that count at t."),
@@ -100,7 +100,7 @@ user_redemption_stats = lake_view(
 user_exposure_stats = lake_view(
     user,
     "user_exposure_stats",
-    "The campaigns that reached the user; published when it changes.",
+    "The campaigns that reached the user; published at each change.",
     {
         "exposure_count_all": (Int64, "Number of exposures of the user that count at t."),
         "campaign_ids": (
@@ -115,7 +115,7 @@ _DEMOGRAPHIC = "of the version of the user, learned last, that counts at t"
 user_demographics = lake_view(
     user,
     "user_demographics",
-    "The description of the user; published when it changes.",
+    "The description of the user; published at each change.",
     {
         "age_min": (Int64, f"age_min {_DEMOGRAPHIC}, in years."),
         "income_min": (Int64, f"income_min {_DEMOGRAPHIC}, in minor units a year."),
@@ -127,15 +127,17 @@ user_demographics = lake_view(
 )
 
 
-def _entry_fields(part: str, over: str, less: str, lasting: str, reference: str) -> dict:
-    """The lists of a view by kind; ``less`` says what is taken off a count or sum."""
-    fields = {}
+def _entry_fields(
+    part: str, over: str, less: str, counting: str, reference: str
+) -> dict[str, tuple[FeastType, str]]:
+    """Builds the lists of a view by kind; ``less`` describes the rows that are subtracted."""
+    fields: dict[str, tuple[FeastType, str]] = {}
     for kind in KINDS:
         name = f"{part}_{kind}"
         fields[f"{name}_ids"] = (
             Array(String),
-            f"Distinct {_IDS[kind]} over {over}; the {CAP} of the largest {name}_decayed_90d, in "
-            "falling order of it, ties by id; null: none.",
+            f"Distinct {_IDS[kind]} over {over}; the {CAP} with the largest {name}_decayed_90d, "
+            "in decreasing order of it, ties by id; null: none.",
         )
         fields[f"{name}_counts"] = (Int64Array, f"Number, for each id, of {over}{less}.")
         fields[f"{name}_decayed_90d"] = (
@@ -145,7 +147,7 @@ def _entry_fields(part: str, over: str, less: str, lasting: str, reference: str)
         )
         fields[f"{name}_last_timestamps"] = (
             Int64Array,
-            f"Latest event_timestamp, for each id, over {lasting}; 0 where there is none.",
+            f"Latest event_timestamp, for each id, over {counting}; 0 if there is none.",
         )
         fields[f"{name}_coupon_counts"] = (
             Int64Array,
@@ -172,8 +174,8 @@ _IDS = {
 user_purchase_history = lake_view(
     user,
     "user_purchase_history",
-    "What the user ever bought, by product, category and brand, as of the last UTC midnight before "
-    "t; published at the midnight after each day on which it changed.",
+    "All purchases of the user, by product, category and brand, as of the last UTC midnight before "
+    "t; published at the midnight after each day with a change.",
     _entry_fields(
         "history",
         f"{_EVENTS} that count at the last UTC midnight before t",
@@ -186,11 +188,11 @@ user_purchase_history = lake_view(
 user_recent_purchases = lake_view(
     user,
     "user_recent_purchases",
-    "What changed in user_purchase_history since m, the last UTC midnight before t; published at "
-    "each change, and empty at the midnight that ends the day. A purchase of an id is gained if it "
-    "counts at t and did not at m, and lost if it counted at m and does not at t. One whose "
-    "user_id, id, event_timestamp, amount or coupon_discount > 0 was corrected is lost as it was "
-    "and gained as it is; other corrections change nothing here.",
+    "Changes of user_purchase_history since m, the last UTC midnight before t; published at each "
+    "change, and empty at the midnight that ends the day. A purchase of an id is gained if it "
+    "counts at t and did not count at m. It is lost if it counted at m and does not count at t. If "
+    "its user_id, id, event_timestamp, amount or coupon_discount > 0 was corrected, the old version "
+    "is lost and the new one is gained. Other corrections change nothing here.",
     _entry_fields(
         "recent",
         "purchases gained or lost",
