@@ -14,7 +14,7 @@ from feature_repo.instants import MICROSECOND
 from feature_repo.lake.reader import Lake
 from feature_repo.lake.state import State, instant
 from feature_repo.publication.publish import published
-from feature_repo.publication.queries import View, view_queries
+from feature_repo.publication.queries import WriteView, view_queries
 from flows.runtime import StageCounter, as_task, prepare_environment, report_progress
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def publish_features(lake: Lake, state: State, stage: str = "features") -> None:
 
 
 def _published_views() -> int:
-    return sum(isinstance(query, View) for query in view_queries())
+    return sum(isinstance(query, WriteView) for query in view_queries())
 
 
 def feature_store(repository: Path = REPOSITORY) -> "FeatureStore":
