@@ -1,8 +1,10 @@
 """Materialization: in bulk, by changed keys, resumed after a kill, with a progress mark."""
 
+import itertools
 import os
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pandas as pd
 import pytest
 
 from tests.support.feature_logs import DAY, START, land, moment
+from tests.support.forked import child
 from tests.support.online_stores import (
     ENGINE,
     GUARDED,
@@ -275,50 +278,30 @@ def test_row_pushed_later_stays_and_an_earlier_one_is_replaced(store):
     assert ages(store, "u001") == [32]
 
 
-STEP_BY_STEP = """
-import sys, time
-sys.path[:0] = {path!r}
-from pathlib import Path
-from tests.support.online_stores import opened
-from tests.integration.feature_repo.test_materialization import VIEW, END, START, moment, users
-store = opened({kind!r}, Path({home!r}), {place!r}, objects=users())
-store.config.materialization_config.online_write_batch_size = 10
-online_store = store.provider.online_store
-write = online_store.write_table
-def slowly(*arguments):
-    found = write(*arguments)
-    print("batch", flush=True)
-    time.sleep({pause})
-    return found
-online_store.write_table = slowly
-store.materialize(moment(START), moment({end}), [VIEW])
-print("done", flush=True)
-"""
+def run_until(kind: str, home: str, place: dict, batches: int, end: int, pipe) -> None:
+    """Materializes in batches of ten, reports each, and stops for a minute after some of them."""
+    store = opened(kind, Path(home), place, objects=users())
+    store.config.materialization_config.online_write_batch_size = 10
+    online_store = store.provider.online_store
+    write, count = online_store.write_table, itertools.count(1)
+
+    def write_and_report(*arguments):
+        found = write(*arguments)
+        pipe.send("batch")
+        if next(count) >= batches:
+            time.sleep(60)
+        return found
+
+    online_store.write_table = write_and_report
+    store.materialize(moment(START), moment(end), [VIEW])
+    pipe.send("done")
 
 
 def killed(kind: str, store, place: dict, batches: int, end: int = END) -> None:
     """Materializes in another process, which is killed after some batches of ten."""
-    text = STEP_BY_STEP.format(
-        path=[str(ROOT)],
-        kind=kind,
-        home=store.config.offline_store.home,
-        place=place,
-        pause=60,
-        end=end,
-    ).replace("time.sleep(60)", f"time.sleep(60 if (n := n_batches()) >= {batches} else 0)")
-    counter = "count = iter(range(1, 10**6))\ndef n_batches():\n    return next(count)\n"
-    process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", counter + text], stdout=subprocess.PIPE, text=True
-    )
-    try:
-        for line in process.stdout:
-            assert line != "done\n"
-            batches -= line == "batch\n"
-            if not batches:
-                break
-    finally:
-        process.kill()
-        process.communicate()
+    home = store.config.offline_store.home
+    with child(run_until, kind, home, place, batches, end) as (_process, pipe):
+        assert [pipe.recv() for _ in range(batches)] == ["batch"] * batches
 
 
 def test_killed_run_resumes_where_it_stopped(kind, store, place):

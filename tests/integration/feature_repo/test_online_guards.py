@@ -2,9 +2,9 @@
 
 import asyncio
 import itertools
+import random
 import socket
 import subprocess
-import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,8 +15,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from tests.support.forked import child
 from tests.support.online_stores import opened, place_of, redis_of, redis_server, sqlite_of
-from tests.support.places import ROOT
 
 # Feast warns while it is imported; its warnings are not ours to mend.
 pytestmark = pytest.mark.filterwarnings("default")
@@ -226,59 +226,36 @@ def entity_key(driver: str) -> bytes:
     return serialize_entity_key(key, 3)
 
 
-WRITER = """
-import random, sys
-from datetime import timedelta
-sys.path[:0] = {path!r}
-from tests.integration.feature_repo.test_online_guards import NOON, MICROSECOND, driving, load
-from tests.support.online_stores import opened
-from pathlib import Path
-home = Path({home!r})
-store = opened({kind!r}, home, {place!r}, objects=driving(home))
-numbers = list(range({writer}, 400, 2))
-random.Random({writer}).shuffle(numbers)
-print("ready", flush=True)
-sys.stdin.readline()
-for start in range(0, len(numbers), 4):
-    rows = [(f"hot{{key}}", n, NOON + n * MICROSECOND, None)
-            for n in numbers[start : start + 4] for key in range(20)]
-    load(store, rows)
-"""
+def write_half(kind: str, home: str, place: dict, writer: int, pipe) -> None:
+    """Writes every other number to twenty drivers, in random order, four numbers at a time."""
+    store = opened(kind, Path(home), place, objects=driving(Path(home)))
+    numbers = list(range(writer, 400, 2))
+    random.Random(writer).shuffle(numbers)
+    pipe.send("ready")
+    pipe.recv()
+    for start in range(0, len(numbers), 4):
+        rows = [
+            (f"hot{driver}", number, NOON + number * MICROSECOND, None)
+            for number in numbers[start : start + 4]
+            for driver in range(20)
+        ]
+        load(store, rows)
 
 
 def test_two_processes_writing_the_same_keys_leave_the_newest_row_of_each(kind, store, home, place):
-    texts = (
-        WRITER.format(
-            path=[str(ROOT)],
-            home=str(home),
-            kind=kind,
-            place=place,
-            writer=writer,
-        )
-        for writer in (0, 1)
-    )
-    writers = [
-        subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", text],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for text in texts
-    ]
-    try:
-        for writer in writers:
-            assert writer.stdout.readline() == "ready\n"
-        for writer in writers:
-            writer.stdin.write("go\n")
-            writer.stdin.flush()
-        assert [writer.wait(timeout=120) for writer in writers] == [0, 0]
-    finally:
-        for writer in writers:
-            writer.kill()
-            writer.communicate()
-    for key in range(20):
-        assert read(store, f"hot{key}") == {"trips": 399, "name": "n399"}
+    arguments = kind, str(home), place
+    with (
+        child(write_half, *arguments, 0) as (first, to_first),
+        child(write_half, *arguments, 1) as (second, to_second),
+    ):
+        assert [to_first.recv(), to_second.recv()] == ["ready", "ready"]
+        to_first.send("go")
+        to_second.send("go")
+        for process in (first, second):
+            process.join(timeout=120)
+        assert [first.exitcode, second.exitcode] == [0, 0]
+    for driver in range(20):
+        assert read(store, f"hot{driver}") == {"trips": 399, "name": "n399"}
 
 
 @pytest.fixture(scope="module")
