@@ -136,8 +136,8 @@ def _entry_fields(
         name = f"{part}_{kind}"
         fields[f"{name}_ids"] = (
             Array(String),
-            f"Distinct {_IDS[kind]} over {over}; the {CAP} with the largest {name}_decayed_90d, "
-            "in decreasing order of it, ties by id; null: none.",
+            f"Distinct {_IDS[kind]} over {over}; the {CAP} with the largest "
+            f"{name}_decayed_90d, in decreasing order of it, ties by id; null: none.",
         )
         fields[f"{name}_counts"] = (Int64Array, f"Number, for each id, of {over}{less}.")
         fields[f"{name}_decayed_90d"] = (
@@ -191,8 +191,8 @@ user_recent_purchases = lake_view(
     "Changes of user_purchase_history since m, the last UTC midnight before t; published at each "
     "change, and empty at the midnight that ends the day. A purchase of an id is gained if it "
     "counts at t and did not count at m. It is lost if it counted at m and does not count at t. If "
-    "its user_id, id, event_timestamp, amount or coupon_discount > 0 was corrected, the old version "
-    "is lost and the new one is gained. Other corrections change nothing here.",
+    "its user_id, id, event_timestamp, amount or coupon_discount > 0 was corrected, the old "
+    "version is lost and the new one is gained. Other corrections change nothing here.",
     _entry_fields(
         "recent",
         "purchases gained or lost",

@@ -1,9 +1,8 @@
-"""Every stored feature computed again from raw rows, one entity and instant at a time.
+"""An oracle for all stored features: computed from raw rows, one entity and instant at a time.
 
-Written from the descriptions of the fields alone and in plain Python, so that it shares nothing
-with the expressions that it judges. A value that depends on the instant to which the published
-row is decayed is a function of that reference. An entity without a row in a view has None in
-place of the fields.
+It is plain Python, written from the descriptions of the fields alone, and shares no code with the
+expressions that it checks. A value that is decayed to a reference instant is a function of that
+reference. An entity without a row in a view has None in place of the fields.
 """
 
 from collections.abc import Callable, Mapping
@@ -87,7 +86,7 @@ def user_exposure_stats(raw: Raw, user: str, t: int) -> Fields | None:
 
 
 def _plain(row: Row, names: Mapping[str, str]) -> Fields:
-    """Fields from columns (new name to column), booleans as 0 or 1."""
+    """Returns fields from columns (new name to column), with booleans as 0 or 1."""
     values = {name: row[column] for name, column in names.items()}
     return {n: int(v) if isinstance(v, bool) else v for n, v in values.items()}
 
@@ -260,4 +259,4 @@ VIEWS: Mapping[str, tuple[str, Callable[[Raw, str, int], Fields | None]]] = {
     "coupon_popularity_stats": ("coupon_id", coupon_popularity_stats),
     "coupon_redemption_stats": ("coupon_id", coupon_redemption_stats),
 }
-"""Each view with its join key and its definition."""
+"""Each view with its join key and its oracle."""

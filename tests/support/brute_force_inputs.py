@@ -1,7 +1,7 @@
-"""Every input of the ranker computed again from raw rows, for one user, coupon and instant.
+"""An oracle for all ranker inputs: from raw rows, for one user, coupon and instant.
 
-Stored inputs are the fields that ``brute_force`` defines; derived ones follow the definitions
-beside ``RANKER_INPUTS``. Unknown is NaN.
+Stored inputs are the fields that ``brute_force`` computes. Derived inputs follow the definitions in
+``DERIVED``. An unknown value is NaN.
 """
 
 import math
@@ -48,12 +48,12 @@ def share(part: float, whole: float) -> float:
 
 @lru_cache(maxsize=1000)
 def fields(raw: Raw, views: Sequence, name: str, t: int) -> dict[str, object]:
-    """The stored fields of all views; one that has no row leaves them out."""
+    """Returns the stored fields of all views; a view without a row has none."""
     return {field: value for view in views for field, value in (view(raw, name, t) or {}).items()}
 
 
 def inputs(raw: Raw, user: str, coupon: str, t: int, cart: Sequence[CartLine] = ()) -> Values:
-    """Every input by name."""
+    """Returns all inputs by name."""
     stored = fields(raw, USER_VIEWS, user, t), fields(raw, COUPON_VIEWS, coupon, t)
     numbers = {n: number(v) for part in stored for n, v in part.items() if _is_number(v)}
     return (
@@ -122,7 +122,7 @@ def _affinity(raw: Raw, user: str, stored: Mapping[str, object], t: int) -> Valu
 
 
 def _listed(raw: Raw, user: str, kind: str, t: int) -> list[tuple[int, Bought]]:
-    """Purchases that count at t of ids among the heaviest at midnight, and changes of the rest."""
+    """Lists purchases that count at t of the heaviest ids at midnight, and changes of others."""
     m = last_midnight(t)
     now, then = bought(raw, user, kind, t), bought(raw, user, kind, m)
     kept = entries(then, set(), then, m) if len({one.id for one in then}) > CAP else None
@@ -133,7 +133,7 @@ def _listed(raw: Raw, user: str, kind: str, t: int) -> list[tuple[int, Bought]]:
 
 
 def _weight(raw: Raw, user: str, signed: Sequence[tuple[int, Bought]], t: int) -> Measured:
-    """The weight; what was bought at midnight and is not any more bounds its rounding too."""
+    """Returns the weight; purchases that were returned since midnight also bound its rounding."""
     weight = decayed([(sign, one.at) for sign, one in signed], t, 90)
     then = [(1.0, one.at) for one in bought(raw, user, "product", last_midnight(t))]
     return Measured(weight.value, weight.scale + decayed(then, t, 90).scale)

@@ -1,6 +1,6 @@
-"""What a user bought, by product, category and brand, again in plain Python.
+"""An oracle for a user's purchases by product, category and brand, in plain Python.
 
-A value that depends on the instant to which the published row is decayed is a function of it.
+A value that is decayed to a reference instant is a function of that reference.
 """
 
 from collections.abc import Iterable, Set
@@ -17,20 +17,20 @@ Fields = dict[str, object]
 
 @dataclass(frozen=True)
 class Measured:
-    """A float and the size of the terms it was added up from, which bounds its rounding."""
+    """A float, and the sum of the absolute terms of its sum, which bounds the rounding error."""
 
     value: float
     scale: float
 
 
 def decayed(terms: Iterable[tuple[float, int]], reference: int, half_life: float) -> Measured:
-    """Sum of worth * 2 ** (-(reference - instant) / half_life days) over (worth, instant)."""
-    parts = [worth * 2.0 ** (-(reference - at) / DAY / half_life) for worth, at in terms]
+    """Sums amount * 2 ** (-(reference - instant) / half_life days) over (amount, instant)."""
+    parts = [amount * 2.0 ** (-(reference - at) / DAY / half_life) for amount, at in terms]
     return Measured(sum(parts), sum(map(abs, parts)))
 
 
 def named(raw: Raw, product: str, kind: str, t: int) -> str | None:
-    """A product's id, or its category or brand by its first version, where that is known."""
+    """Returns a product's id, or its category or brand by its first version, once it is known."""
     if kind == "product":
         return product
     first = raw.first("products", product, t)
@@ -39,7 +39,7 @@ def named(raw: Raw, product: str, kind: str, t: int) -> str | None:
 
 @dataclass(frozen=True)
 class Bought:
-    """What the histories see of a purchase: two that agree here are the same to them."""
+    """The columns of a purchase that the histories depend on; equal ones count as the same."""
 
     event_id: str
     id: str
@@ -50,7 +50,7 @@ class Bought:
 
 @lru_cache(maxsize=1000)
 def bought(raw: Raw, user: str, kind: str, t: int) -> frozenset[Bought]:
-    """The user's purchases that count at t, under the ids of a kind."""
+    """Returns the user's purchases that count at t, with the ids of a kind."""
     rows = raw.purchases(t, user_id=user)
     return frozenset(
         Bought(
@@ -66,7 +66,7 @@ def bought(raw: Raw, user: str, kind: str, t: int) -> frozenset[Bought]:
 
 
 def entries(gained: Set[Bought], lost: Set[Bought], now: Set[Bought], reference: int) -> dict:
-    """Count, weight, last purchase, coupon uses and amount by id: the heaviest, in order."""
+    """Returns count, weight, last purchase, coupon uses and amount of the heaviest ids."""
     signed = [(1, one) for one in gained] + [(-1, one) for one in lost]
     out = {}
     for name in {one.id for _sign, one in signed}:

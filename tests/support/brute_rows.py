@@ -1,4 +1,4 @@
-"""Which raw rows count at an instant: the words of ``feature_repo/views``, in plain Python.
+"""An oracle for the raw rows that count at an instant: ``feature_repo/views`` in plain Python.
 
 Rows are dicts in contract columns; instants are int microseconds since the epoch, UTC.
 """
@@ -13,17 +13,17 @@ Row = Mapping[str, object]
 
 
 def known(row: Row) -> int:
-    """The later of when it happened and when it was learned."""
+    """Returns the later of the instants of the event and of learning."""
     return max(row["event_timestamp"], row["created_timestamp"])
 
 
 def last_midnight(t: int) -> int:
-    """The last UTC midnight strictly before t."""
+    """Returns the last UTC midnight strictly before t."""
     return (t - 1) // DAY * DAY
 
 
 def within(rows: Sequence[Row], t: int, days: int) -> list[Row]:
-    """The rows with t - days <= event_timestamp."""
+    """Returns the rows with t - days <= event_timestamp."""
     return [row for row in rows if t - days * DAY <= row["event_timestamp"]]
 
 
@@ -48,11 +48,11 @@ class Raw:
         self._counting: dict[tuple[str, int], list[Row]] = {}
 
     def known(self, table: str, t: int) -> list[Row]:
-        """The versions that happened and were learned before t."""
+        """Returns the versions that happened and were learned before t."""
         return [row for row in self.tables[table] if known(row) < t]
 
     def counting(self, table: str, t: int) -> list[Row]:
-        """Of each row, the version that counts at t: of those known, the one learned last."""
+        """Returns the version of each row that counts at t: the known version learned last."""
         if (table, t) not in self._counting:
             newest: dict[tuple, Row] = {}
             for row in sorted(self.known(table, t), key=lambda r: r["created_timestamp"]):
@@ -61,30 +61,30 @@ class Raw:
         return self._counting[table, t]
 
     def counted(self, table: str, t: int, daily: bool = False) -> list[Row]:
-        """The versions that counted at some instant up to t, or at some midnight up to t."""
+        """Returns the versions that counted at any instant up to t, or at any midnight up to t."""
         since = {known(row) for row in self.known(table, t)}
         ends = {(at // DAY + 1) * DAY if daily else at + 1 for at in since}
         return [row for end in ends if end <= t for row in self.counting(table, end)]
 
     def names(self, table: str, t: int) -> set[str]:
-        """The users, products or coupons of which a version counts at t."""
+        """Returns the users, products or coupons with a version that counts at t."""
         return {_key(table, row)[0] for row in self.known(table, t)}
 
     def is_known(self, table: str, name: str, t: int) -> bool:
         return name in self.names(table, t)
 
     def described(self, table: str, name: str, t: int) -> Row | None:
-        """The version of a user, product or coupon that counts at t."""
+        """Returns the version of a user, product or coupon that counts at t."""
         return next((r for r in self.counting(table, t) if _key(table, r) == (name,)), None)
 
     def first(self, table: str, name: str, t: int) -> Row | None:
-        """The version of a product or coupon that counted first, if that was before t."""
+        """Returns the version of a product or coupon that counted first, if that was before t."""
         versions = [row for row in self.known(table, t) if _key(table, row) == (name,)]
         order = [(known(row), -row["created_timestamp"]) for row in versions]
         return versions[order.index(min(order))] if versions else None
 
     def purchases(self, t: int, **values: object) -> list[Row]:
-        """Rows of events with event_type 'purchase' that count at t, of a user or product."""
+        """Returns the purchases (rows of events) that count at t, of a user or product."""
         wanted = {"event_type": "purchase"} | values
         return [r for r in self.counting("events", t) if matches(r, wanted)]
 

@@ -4,6 +4,8 @@ import shutil
 from pathlib import Path
 
 from feature_repo.contract import TABLES, arrow_schema
+from feature_repo.instants import from_microseconds as moment
+from feature_repo.instants import microseconds
 from tests.support.feature_rows import (
     COUPONS,
     DAY,
@@ -11,13 +13,11 @@ from tests.support.feature_rows import (
     START,
     USERS,
     WATERMARK,
+    change_instants,
     complete_until,
     deliveries,
     logs,
-    microseconds,
-    moment,
     some_instants,
-    telling_instants,
 )
 
 __all__ = [
@@ -38,7 +38,7 @@ __all__ = [
     "moment",
     "relanded",
     "some_instants",
-    "telling_instants",
+    "change_instants",
 ]
 
 
@@ -73,14 +73,14 @@ def land(home: Path, log: dict[str, list[dict]], watermark: int = WATERMARK):
 
     lake = Lake(home)
     names = ("quarantine_id", "table", "row_id", "rule", "reason", "payload")
-    nothing = pa.table({name: pa.array([], pa.string()) for name in names})
+    no_rows = pa.table({name: pa.array([], pa.string()) for name in names})
     with landing.write_lock(lake):
         state = landing.current_state(lake)
         new = {
             name: landing.classify_rows(lake, state, name, arrow(name, rows)).new
             for name, rows in log.items()
         }
-        batch = landing.Landing("test", moment(watermark), new, quarantined=nothing)
+        batch = landing.Landing("test", moment(watermark), new, quarantined=no_rows)
         return landing.commit(lake, state, batch)
 
 

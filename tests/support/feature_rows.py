@@ -1,20 +1,19 @@
 """Small event logs for the feature tests: rows in contract columns with int microseconds."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from hypothesis import strategies as st
 
 from feature_repo.contract import TABLES
+from feature_repo.instants import DAY, microseconds
 
-DAY = 86_400_000_000
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-START = (datetime(2024, 2, 27, tzinfo=UTC) - EPOCH) // timedelta(microseconds=1)
+START = microseconds(datetime(2024, 2, 27, tzinfo=UTC))
 """Two days before a leap day, at midnight."""
 
 DAYS = (0, 1, 2, 3, 6, 7, 8, 9, 29, 30, 31, 37, 89, 90, 91, 97, 98)
 MOMENTS = (0, 1, DAY // 4, DAY // 2, DAY - 1)
 DELAYS = (0, 0, 0, 1, DAY // 4, DAY, 8 * DAY, 31 * DAY, 91 * DAY, -1, -20 * DAY, -45 * DAY)
-"""From when something happens or takes effect until it is learned: late, at once or ahead."""
+"""From the event until it is learned: late, at once or in advance."""
 
 WATERMARK = START + 200 * DAY
 
@@ -25,14 +24,6 @@ COUPONS = ("A:x", "B:x", "A:y", "C:z")
 Log = dict[str, list[dict]]
 
 
-def moment(microseconds: int) -> datetime:
-    return EPOCH + timedelta(microseconds=microseconds)
-
-
-def microseconds(at: datetime) -> int:
-    return (at - EPOCH) // timedelta(microseconds=1)
-
-
 instants = st.builds(
     lambda day, part: START + day * DAY + part, st.sampled_from(DAYS), st.sampled_from(MOMENTS)
 )
@@ -40,12 +31,12 @@ cents = st.sampled_from((None, 0, 1, 250, 99_999))
 paid = st.sampled_from((0, 1, 250, 99_999))
 
 REFUNDED = ("quantity", "amount", "retail_discount", "coupon_discount", "coupon_match_discount")
-"""What a refund corrects to 0."""
+"""The columns that a refund corrects to 0."""
 
 
 @st.composite
 def versions(draw, columns, most: int = 3):
-    """Versions of one row, each learned later than the one before it."""
+    """Draws versions of one row, each learned later than the one before it."""
     rows: list[dict] = []
     for _ in range(draw(st.integers(1, most))):
         row = _corrected(draw, rows, columns) if rows else draw(columns)
@@ -57,14 +48,15 @@ def versions(draw, columns, most: int = 3):
 
 
 def _corrected(draw, rows: list[dict], columns) -> dict:
-    """What the next version of a row says: another thing, or in part or again the same."""
-    how = draw(st.sampled_from(("anew", "anew", "elsewhen", "refund", "as it was", "as it is")))
-    last = dict(rows[0] if how == "as it was" else rows[-1])
-    if how == "anew":
+    """Draws the next version of a row: other, partly other, or equal content."""
+    kinds = ("content", "content", "instant", "refund", "first version", "repetition")
+    kind = draw(st.sampled_from(kinds))
+    last = dict(rows[0] if kind == "first version" else rows[-1])
+    if kind == "content":
         return draw(columns)
-    if how == "elsewhen":
+    if kind == "instant":
         return last | {"event_timestamp": draw(instants)}
-    return last | dict.fromkeys(last.keys() & REFUNDED, 0) if how == "refund" else last
+    return last | dict.fromkeys(last.keys() & REFUNDED, 0) if kind == "refund" else last
 
 
 def table(key: dict, columns: dict, most: int = 3):
@@ -109,11 +101,11 @@ def _coupon(name: str):
         "valid_to": instants,
         "per_user_limit": st.sampled_from((None, 1)),
     }
-    return table({"coupon_id": name}, columns).map(_valid_for_a_while)
+    return table({"coupon_id": name}, columns).map(_end_after_start)
 
 
-def _valid_for_a_while(rows: list[dict]) -> list[dict]:
-    """A coupon ends after it starts and after it was announced."""
+def _end_after_start(rows: list[dict]) -> list[dict]:
+    """Moves the end of a coupon after its start and its announcement."""
     starts = [max(row["valid_from"], row["event_timestamp"]) for row in rows]
     ends = [max(row["valid_to"], start + 1) for row, start in zip(rows, starts, strict=True)]
     return [row | {"valid_to": end} for row, end in zip(rows, ends, strict=True)]
@@ -206,7 +198,7 @@ def _some(make, least: int, most: int):
 
 
 def logs(events: int = 40):
-    """A log of every table: ties, gaps, late rows, corrections, refunds, borders of windows."""
+    """Draws a log of all tables: ties, gaps, late rows, corrections, refunds, window borders."""
     return st.fixed_dictionaries(
         {
             "users": _flat([_user(name) for name in USERS]),
@@ -224,10 +216,10 @@ def logs(events: int = 40):
 
 @st.composite
 def deliveries(draw, log: Log, most: int = 3) -> list[Log]:
-    """The log in batches: its rows come in any order, but for those that repeat another version.
+    """Splits the log into batches in any order; repeated versions of a row stay together.
 
-    A row that says again what the lake knows is not kept, and would be missed if what lies in
-    between came later.
+    The lake does not keep a version with the content of the version before it. It would be missing
+    if the version between the two landed later.
     """
     batches: list[Log] = [{name: [] for name in log} for _ in range(draw(st.integers(1, most)))]
     place = st.integers(0, len(batches) - 1)
@@ -252,15 +244,15 @@ def _content(row: dict) -> tuple:
 
 
 def complete_until(log: Log) -> int:
-    """The first instant after all that happened or was learned; plans may take effect later."""
+    """Returns the first instant after all events and learning; plans can take effect later."""
     rows = [row for rows in log.values() for row in rows]
     happened = [row for name in ("exposures", "events", "redemptions") for row in log[name]]
     learned = max(row["created_timestamp"] for row in rows)
     return max([learned, *(row["event_timestamp"] for row in happened)]) + 1
 
 
-def telling_instants(log: Log) -> list[int]:
-    """Instants at which something may change, a microsecond before and after, and midnights."""
+def change_instants(log: Log) -> list[int]:
+    """Lists instants of possible changes, a microsecond before and after them, and midnights."""
     seen = set()
     for rows in log.values():
         for row in rows:
@@ -272,7 +264,7 @@ def telling_instants(log: Log) -> list[int]:
 
 
 def some_instants(log: Log, most: int):
-    """Some of the telling instants of a log, in order."""
-    every = telling_instants(log)
+    """Draws some of the change instants of a log, in order."""
+    every = change_instants(log)
     randoms = st.randoms(use_true_random=False)
     return randoms.map(lambda random: sorted(random.sample(every, min(most, len(every)))))

@@ -1,4 +1,4 @@
-"""Every stored feature equals its description, computed again from the raw rows."""
+"""Stored features equal their descriptions, computed by an oracle from the raw rows."""
 
 import math
 from itertools import pairwise
@@ -21,6 +21,7 @@ from tests.support.feature_logs import (
     USERS,
     WATERMARK,
     arrow,
+    change_instants,
     complete,
     complete_until,
     deliveries,
@@ -29,10 +30,9 @@ from tests.support.feature_logs import (
     moment,
     relanded,
     some_instants,
-    telling_instants,
 )
 
-# Feast warns while it is imported; its warnings are not ours to mend.
+# The import of Feast gives warnings that we cannot fix.
 pytestmark = pytest.mark.filterwarnings("default")
 
 KEYS = {"user_id": USERS, "product_id": PRODUCTS, "coupon_id": COUPONS}
@@ -50,7 +50,7 @@ def store(tmp_path_factory):
 
 
 def rows_of(store, key: str, ids, instants) -> list[dict]:
-    """The stored features of every id at every instant, as plain values with int instants."""
+    """Reads the stored features of all ids at all instants, as plain values with int instants."""
     pairs = [(one, t) for t in instants for one in ids]
     entities = pd.DataFrame(
         {key: [one for one, _t in pairs], "event_timestamp": [moment(t) for _one, t in pairs]}
@@ -62,7 +62,7 @@ def rows_of(store, key: str, ids, instants) -> list[dict]:
 
 
 def check_views(store, log: dict, instants) -> None:
-    """Hold every field of every view and entity at these instants against its description."""
+    """Compares all fields of all views and entities at these instants with the oracle."""
     raw = Raw(log)
     found = {key: rows_of(store, key, ids, instants) for key, ids in KEYS.items()}
     for view, (key, definition) in brute_force.VIEWS.items():
@@ -117,16 +117,16 @@ def check_entries(columns: list, wanted: dict, where: str) -> None:
         check_value(weight, decayed, f"{where} {one}")
 
 
-def test_hard_cases_equal_their_descriptions_at_every_telling_instant(store):
+def test_hard_cases_equal_their_descriptions_at_all_change_instants(store):
     log = complete(hard_cases())
     relanded(store, log, watermark=complete_until(log))
-    check_views(store, log, telling_instants(log))
+    check_views(store, log, change_instants(log))
 
 
 @settings(RANDOM, max_examples=5)
 @given(log=logs(), data=st.data())
 def test_stored_features_equal_their_descriptions_at_any_instant(store, log, data):
-    # After the watermark the lake knows nothing new, but windows still end and plans take effect.
+    # After the watermark the lake has no new rows, but windows end and plans take effect.
     watermark = data.draw(st.sampled_from((complete_until(log), WATERMARK)))
     relanded(store, *data.draw(deliveries(log)), watermark=watermark)
     check_views(store, log, data.draw(some_instants(log, 60)))
@@ -134,9 +134,7 @@ def test_stored_features_equal_their_descriptions_at_any_instant(store, log, dat
 
 @settings(RANDOM, max_examples=1)
 @given(log=logs(events=20), data=st.data())
-def test_files_that_are_ingested_become_the_features_that_they_describe(
-    store, tmp_path_factory, log, data
-):
+def test_features_of_ingested_files_equal_their_descriptions(store, tmp_path_factory, log, data):
     home = relanded(store)
     parents = ("users", "products", "coupons")
     first = {name: log[name] if name in parents else [] for name in log}
@@ -147,7 +145,7 @@ def test_files_that_are_ingested_become_the_features_that_they_describe(
 
 
 def ingest(home: Path, folder: Path, log: dict) -> None:
-    """Take a log the way of ``clipwise ingest --source files``."""
+    """Ingests a log in the same way as ``clipwise ingest --source files``."""
     from pyarrow import csv
 
     from feature_repo.lake.reader import Lake

@@ -1,4 +1,4 @@
-"""Every input of the ranker equals its definition, and training and serving see the same."""
+"""Ranker inputs equal their definitions, and are the same in training and serving."""
 
 import asyncio
 
@@ -24,6 +24,7 @@ from tests.support.feature_logs import (
     PRODUCTS,
     START,
     USERS,
+    change_instants,
     complete,
     complete_until,
     deliveries,
@@ -33,10 +34,9 @@ from tests.support.feature_logs import (
     moment,
     relanded,
     some_instants,
-    telling_instants,
 )
 
-# Feast warns while it is imported; its warnings are not ours to mend.
+# The import of Feast gives warnings that we cannot fix.
 pytestmark = pytest.mark.filterwarnings("default")
 
 RANDOM = settings(
@@ -44,7 +44,7 @@ RANDOM = settings(
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-EVERYBODY = (*USERS, "nobody")
+USER_IDS = (*USERS, "unknown")
 CART = (
     {"product_id": PRODUCTS[0], "quantity": 2.0, "unit_price": 0.5},
     {"product_id": PRODUCTS[1], "quantity": 1.0, "unit_price": 3.25},
@@ -58,10 +58,10 @@ def store(tmp_path_factory):
 
 
 def check(found: np.ndarray, expected: dict, where: str) -> None:
-    """Hold a row of inputs against its definition, as exact as float32 can show it.
+    """Compares a row of inputs with its definition, as exactly as float32 allows.
 
-    Whole numbers and days are the nearest float32. Sums of decayed weights and their shares are
-    within 1e-9 of it, relative to the terms that they are added up from, before they are rounded.
+    Whole numbers and days must be the nearest float32. Sums of decayed weights and their shares may
+    differ by 1e-9 relative to their terms before the rounding to float32.
     """
     for name, value in zip(RANKER_INPUTS, found, strict=True):
         wanted = expected[name] if name in DERIVED else expected.get(name, np.nan)
@@ -74,33 +74,35 @@ def check(found: np.ndarray, expected: dict, where: str) -> None:
 
 
 def check_training(store, log: dict, instants) -> None:
-    frame, raw = frame_of(store, EVERYBODY, (*COUPONS, "unknown"), instants), Raw(log)
-    assert len(frame) == len(instants) * len(EVERYBODY) * (len(COUPONS) + 1)
+    frame, raw = frame_of(store, USER_IDS, (*COUPONS, "unknown"), instants), Raw(log)
+    assert len(frame) == len(instants) * len(USER_IDS) * (len(COUPONS) + 1)
     for user, coupon, t, found in zip(
         frame.user_id, frame.coupon_id, frame.as_of, frame.inputs, strict=True
     ):
         check(found, inputs(raw, user, coupon, int(t)), f"of {user} and {coupon} at {t}")
 
 
-def test_every_input_of_the_hard_cases_equals_its_definition(store):
+def test_inputs_of_the_hard_cases_equal_their_definitions(store):
     log = complete(hard_cases())
     relanded(store, log, watermark=complete_until(log))
-    check_training(store, log, telling_instants(log)[::7])
+    check_training(store, log, change_instants(log)[::7])
 
 
 @settings(RANDOM, max_examples=4)
 @given(log=logs(), data=st.data())
-def test_every_input_in_training_equals_its_definition_from_the_raw_rows(store, log, data):
+def test_inputs_in_training_equal_their_definitions_from_the_raw_rows(store, log, data):
     relanded(store, *data.draw(deliveries(log)))
     check_training(store, log, data.draw(some_instants(log, 30)))
 
 
 @settings(RANDOM, max_examples=2)
 @given(log=logs(), data=st.data())
-def test_serving_sees_what_training_sees_at_the_materialized_instant(tmp_path_factory, log, data):
+def test_inputs_in_serving_equal_those_in_training_at_the_materialized_instant(
+    tmp_path_factory, log, data
+):
     home = tmp_path_factory.mktemp("home")
     land(home, log)
-    t = data.draw(st.sampled_from([one for one in telling_instants(log) if one > START]))
+    t = data.draw(st.sampled_from([one for one in change_instants(log) if one > START]))
     store = our_store(home)
     store.materialize(moment(START - 40 * DAY), moment(t))
     online = FeastOnline(store)
@@ -108,9 +110,9 @@ def test_serving_sees_what_training_sees_at_the_materialized_instant(tmp_path_fa
     index = index_from_columns(online.coupons(COUPONS))
     request = RecommendationRequest(user_id="u1", placement="home", cart=CART)
     cart = [item.priced() for item in request.cart]
-    frame, raw = frame_of(store, EVERYBODY, COUPONS, [t]), Raw(log)
+    frame, raw = frame_of(store, USER_IDS, COUPONS, [t]), Raw(log)
     carted = [RANKER_INPUTS.index(f"cart_covered_{name}") for name in ("quantity", "amount")]
-    for user in EVERYBODY:
+    for user in USER_IDS:
         known = asyncio.run(online.user(user))
         seen = candidate_inputs(request, known, index, np.arange(len(index)), t)
         own = frame.user_id == user
@@ -122,7 +124,7 @@ def test_serving_sees_what_training_sees_at_the_materialized_instant(tmp_path_fa
 
 
 def our_store(home):
-    """The store that feature_store.yaml describes, over ``home``, as `feast apply` leaves it."""
+    """Opens the store of feature_store.yaml over ``home``, with the state after `feast apply`."""
     from feast import FeatureStore
 
     from feature_repo import definitions
@@ -134,20 +136,20 @@ def our_store(home):
     return store
 
 
-def test_of_more_than_1024_products_the_lightest_count_only_with_what_changed_today(store):
+def test_products_beyond_the_1024_heaviest_count_only_with_changes_of_today(store):
     names = [f"p{number:04d}" for number in range(1_032)]
     at = {"event_timestamp": START, "created_timestamp": START}
     plan = {"coupon_id": "A:x", "coupon_code": "x", "campaign_id": "A", "audience": "open"}
     plan |= {"valid_from": START, "valid_to": START + 90 * DAY}
     bought = [_purchase(name, START + DAY) for name in names]
-    taken_back = bought[1_027] | {"event_type": "view", "created_timestamp": START + 4 * DAY + 5}
+    returned = bought[1_027] | {"event_type": "view", "created_timestamp": START + 4 * DAY + 5}
     scope = [{"coupon_id": "A:x", "product_id": name} for name in ("p0000", "p1027", "p1028")]
     log = {
         "users": [{"user_id": "u1"} | at],
         "products": [{"product_id": name} | at for name in names],
         "coupons": [plan | at],
         "coupon_products": [pair | at for pair in scope],
-        "events": [*bought, taken_back, _purchase("p1028", START + 4 * DAY + 6)],
+        "events": [*bought, returned, _purchase("p1028", START + 4 * DAY + 6)],
     }
     log = complete(log)
     relanded(store, log)
