@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from feature_repo.instants import from_microseconds
-from feature_repo.lake.coupon_scopes import CoveredProducts, covered_products
+from feature_repo.lake.coupon_scopes import covered_products
 from feature_repo.lake.reader import Lake
 from feature_repo.names import RANKER_SERVICE
 from flows.champion import tracking
@@ -90,10 +90,7 @@ def contents(
     ours, theirs = scores[RANKER], scores[opponent]
     effects, lineage = influence(test, ranker.explain, seed), input_lineage()
     gains = dict(importance(ranker.booster, len(lineage)))
-
-    def covered(user: str, coupons: list[str], as_of: datetime) -> dict[str, CoveredProducts]:
-        return covered_products(Lake(home), data.state, user, coupons, as_of, most=2)
-
+    covered = partial(covered_products, Lake(home), data.state, most=2)
     return Report(
         title=f"Coupon ranker, version {registered.version}",
         facts=_facts(registered, data, origin),
