@@ -20,7 +20,7 @@ from feature_repo.lake.state import LakeError, State
 from feature_repo.sources import Batch
 from validation.check import Checked, check
 from validation.quarantine import conflicting, quarantine_schema
-from validation.suites import HAPPENINGS
+from validation.suites import EVENT_TABLES
 from validation.threshold import stop_if_too_many
 from validation.waiting import landable_rows, landed_parents, released_ids
 
@@ -165,7 +165,7 @@ def _just_after(passed: "Mapping[str, pa.Table]", state: State | None, as_of: da
     latest = [
         pc.max(rows[column].cast(pa.int64())).as_py()
         for name, rows in passed.items()
-        for column in ("created_timestamp", *(("event_timestamp",) * (name in HAPPENINGS)))
+        for column in ("created_timestamp", *(("event_timestamp",) * (name in EVENT_TABLES)))
         if rows.num_rows
     ]
     if not latest:

@@ -41,7 +41,7 @@ RULES = (
 
 # Both instants of these tables must be in the past. In other tables, which hold plans,
 # event_timestamp can be in the future.
-HAPPENINGS = ("exposures", "events", "redemptions")
+EVENT_TABLES = ("exposures", "events", "redemptions")
 
 # Older rows are misread, since no shop has any. Python cannot represent later instants.
 _EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
@@ -162,7 +162,7 @@ def _order_expectations(table: Table) -> Iterator:
 def _time_expectations(table: Table, as_of: datetime) -> Iterator:
     import great_expectations.expectations as gxe
 
-    past = {"created_timestamp"} | ({"event_timestamp"} if table.name in HAPPENINGS else set())
+    past = {"created_timestamp"} | ({"event_timestamp"} if table.name in EVENT_TABLES else set())
     for name in (column.name for column in table.columns if column.type == "timestamp"):
         came = f"but is {{{name}}}"
         meta = _meta("minimum", name, f"{name} must be at least {_EARLIEST.isoformat()}, {came}")

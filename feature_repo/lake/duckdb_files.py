@@ -23,8 +23,8 @@ def connect(spill: Path | None = None) -> "duckdb.DuckDBPyConnection":
     connection.execute("SET TimeZone = 'UTC'")
     # DuckDB's progress bar would go to standard output, among the results of commands.
     connection.execute("SET enable_progress_bar = false")
-    folder = "" if spill is None else str(spill).replace("'", "''")
-    connection.execute(f"SET temp_directory = '{folder}'")
+    folder = "" if spill is None else spill
+    connection.execute(f"SET temp_directory = {literal(folder)}")
     return connection
 
 
@@ -48,8 +48,17 @@ def parquet(files: Iterable[str]) -> str:
 
 def file_list(files: Iterable[str]) -> str:
     """Returns a DuckDB list of exactly these files; special characters in names are escaped."""
-    literal = (re.sub(r"([*?\[])", r"[\1]", file).replace("'", "''") for file in files)
-    return "[" + ", ".join(f"'{file}'" for file in literal) + "]"
+    escaped = (re.sub(r"([*?\[])", r"[\1]", file) for file in files)
+    return "[" + ", ".join(map(literal, escaped)) + "]"
+
+
+def literal(value: object) -> str:
+    """Returns a SQL string literal.
+
+    >>> literal("Åsa's shop")
+    "'Åsa''s shop'"
+    """
+    return "'" + str(value).replace("'", "''") + "'"
 
 
 def empty_query(table: Table) -> str:

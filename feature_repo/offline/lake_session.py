@@ -10,7 +10,7 @@ from feast.repo_config import RepoConfig
 
 from feature_repo.contract import TABLES
 from feature_repo.home import resolve_home
-from feature_repo.lake.duckdb_files import connect
+from feature_repo.lake.duckdb_files import connect, literal
 from feature_repo.lake.reader import Lake
 from feature_repo.lake.state import State
 
@@ -26,7 +26,7 @@ def open_session(
     With ``sql``, SQL can name the lake's raw tables. ``spill`` is as in ``connect``.
     """
     connection = connect(spill)
-    connection.execute(f"SET file_search_path = '{escaped(repository_of(config))}'")
+    connection.execute(f"SET file_search_path = {literal(repository_of(config))}")
     if sql:
         create_lake_views(connection, config)
     return connection
@@ -55,11 +55,6 @@ def spill_root(config: RepoConfig) -> Path:
     """
     home = config.offline_store.home
     return resolve_home(home, repository_of(config)) if home else Path(tempfile.gettempdir())
-
-
-def escaped(text: object) -> str:
-    """Returns text for a SQL literal: each quote is doubled."""
-    return str(text).replace("'", "''")
 
 
 def lake_state(config: RepoConfig) -> tuple[Lake, State]:

@@ -15,8 +15,8 @@ from feast.feature_view import FeatureView
 from feast.infra.offline_stores.file_source import FileSource
 from feast.repo_config import RepoConfig
 
-from feature_repo.lake.duckdb_files import file_list, parquet
-from feature_repo.offline.lake_session import escaped, lake_state, open_session, spill_root
+from feature_repo.lake.duckdb_files import file_list, literal, parquet
+from feature_repo.offline.lake_session import lake_state, open_session, spill_root
 from feature_repo.offline.spill import LIBRARY_BYTES, parse_size, spill_folder
 from feature_repo.publication.publish import published
 from feature_repo.publication.queries import assembling_query
@@ -111,7 +111,7 @@ class Query:
             from deltalake import DeltaTable
 
             return file_list(DeltaTable(uri).file_uris())
-        return f"'{escaped(f'{uri}/**/*.parquet' if Path(uri).is_dir() else uri)}'"
+        return literal(f"{uri}/**/*.parquet" if Path(uri).is_dir() else uri)
 
     def _published(self, name: str) -> str:
         if self.folder is None:
@@ -123,7 +123,7 @@ class Query:
 
     def bytes_per_row(self, source: FileSource, columns: Iterable[str]) -> float:
         """Estimates the bytes of a row in these columns, from the files' own metadata."""
-        names = ", ".join(f"'{escaped(column)}'" for column in columns) or "NULL"
+        names = ", ".join(map(literal, columns)) or "NULL"
         files = self._files(source)
         [(size, rows)] = self.connection.execute(
             "SELECT (SELECT coalesce(sum(total_uncompressed_size), 0) FROM "

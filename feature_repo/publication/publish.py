@@ -13,7 +13,7 @@ from pathlib import Path
 
 from feature_repo.contract import TABLES
 from feature_repo.files import locked
-from feature_repo.lake.duckdb_files import connect
+from feature_repo.lake.duckdb_files import connect, literal
 from feature_repo.lake.reader import Lake
 from feature_repo.lake.state import State
 from feature_repo.publication.queries import (
@@ -121,5 +121,6 @@ class Engine:
             )
 
     def _copy(self, query: str, path: Path) -> None:
-        quoted = str(path).replace("'", "''")
-        self.connection.execute(f"COPY ({query}) TO '{quoted}' (FORMAT parquet, COMPRESSION zstd)")
+        self.connection.execute(
+            f"COPY ({query}) TO {literal(path)} (FORMAT parquet, COMPRESSION zstd)"
+        )

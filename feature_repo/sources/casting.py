@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from feature_repo.contract import Column, Table
+from feature_repo.lake.duckdb_files import literal
 from feature_repo.sources import SourceError
 
 if TYPE_CHECKING:
@@ -127,16 +128,16 @@ def _rejected(plan: ColumnPlan) -> str:
             continue
         raw = f"source.{name}"
         misfit = f"{raw} IS NOT NULL AND {name} IS NULL"
-        wanted = _literal(f"{name} should be {_expected(plan, column)}, got '")
+        wanted = literal(f"{name} should be {_expected(plan, column)}, got '")
         sentences.append(f"CASE WHEN {misfit} THEN {wanted} || {raw} || '''' END")
         content.append(
             f"'{name}', CASE WHEN {misfit} THEN to_json({raw}) ELSE to_json({_shown(column)}) END"
         )
         if column.type == "timestamp":
             naive = f"regexp_full_match(CAST({raw} AS VARCHAR), '{_NAIVE}')"
-            known = f"TRY_CAST({raw} AS TIMESTAMP) IS NOT NULL"
-            zoneless.append(f"({misfit} AND {naive} AND {known})")
-    title = _literal(f"{plan.table.name} row ")
+            parses = f"TRY_CAST({raw} AS TIMESTAMP) IS NOT NULL"
+            zoneless.append(f"({misfit} AND {naive} AND {parses})")
+    title = literal(f"{plan.table.name} row ")
     return f"""
         SELECT _row AS row_number,
             CASE WHEN {" OR ".join(zoneless) or "false"} THEN 'time_zone' ELSE 'type' END AS rule,
@@ -158,14 +159,10 @@ def _expected(plan: ColumnPlan, column: Column) -> str:
     return _WORDS[column.type]
 
 
-def _literal(value: object) -> str:
-    return "'" + str(value).replace("'", "''") + "'"
-
-
 def _value(plan: ColumnPlan, column: Column, kinds: Mapping[str, str]) -> str:
     """Returns SQL for the column's value in its type; null where it does not fit."""
     if column.name in plan.constants:
-        return _typed(plan, column, _literal(plan.constants[column.name]), "string")
+        return _typed(plan, column, literal(plan.constants[column.name]), "string")
     if column.name in plan.origin:
         return _typed(plan, column, f"source.{column.name}", kinds[column.name])
     if column.name == "created_timestamp":
@@ -214,7 +211,7 @@ def _whole(plan: ColumnPlan, column: Column, raw: str, kind: str) -> str:
 
 def _discount_type(plan: ColumnPlan) -> str:
     if "discount_type" in plan.constants:
-        return _literal(plan.constants["discount_type"])
+        return literal(plan.constants["discount_type"])
     return "CAST(source.discount_type AS VARCHAR)" if "discount_type" in plan.origin else "NULL"
 
 
@@ -239,6 +236,6 @@ def _instant(plan: ColumnPlan, column: Column, raw: str, kind: str) -> str:
 
 def _local(timezone: str, raw: str) -> str:
     """Returns SQL for the instant of a local time in a zone; null if the zone skips that time."""
-    zone, local = _literal(timezone), f"TRY_CAST({raw} AS TIMESTAMP)"
+    zone, local = literal(timezone), f"TRY_CAST({raw} AS TIMESTAMP)"
     instant = f"timezone({zone}, {local})"
     return f"CASE WHEN timezone({zone}, {instant}) = {local} THEN {instant} END"

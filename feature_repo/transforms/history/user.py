@@ -26,16 +26,18 @@ _EVER = (*WINDOWS, None)
 def purchases(events: ibis.Table) -> ibis.Table:
     """Lists purchase versions with the measures that the features of users and products sum."""
     # The filter comes after the versions: a correction can change the event type.
-    known = versions(events, ["event_id"]).filter(_.event_type == "purchase")
-    money = {name: known[name].fill_null(0) for name in _MONEY}
-    known = known.mutate(basket=ibis.coalesce(known.basket_id, known.event_id), **money)
-    discounted = known.retail_discount + known.coupon_discount + known.coupon_match_discount > 0
-    return known.mutate(
+    counted = versions(events, ["event_id"]).filter(_.event_type == "purchase")
+    money = {name: counted[name].fill_null(0) for name in _MONEY}
+    counted = counted.mutate(basket=ibis.coalesce(counted.basket_id, counted.event_id), **money)
+    discounted = (
+        counted.retail_discount + counted.coupon_discount + counted.coupon_match_discount > 0
+    )
+    return counted.mutate(
         purchase_count=ibis.literal(1, "int64"),
-        spend=known.amount,
+        spend=counted.amount,
         discounted_purchase_count=discounted.cast("int64"),
-        coupon_purchase_count=(known.coupon_discount > 0).cast("int64"),
-        quantity=known.quantity.fill_null(0),
+        coupon_purchase_count=(counted.coupon_discount > 0).cast("int64"),
+        quantity=counted.quantity.fill_null(0),
     )
 
 

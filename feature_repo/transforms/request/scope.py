@@ -171,7 +171,7 @@ def hits_of_columns(
     first = scope.start[column[matched]]
     length = scope.start[column[matched] + 1] - first
     ends = np.cumsum(length)
-    # The coupons of an entry are contiguous: the distance from a pair's number to its place.
+    # The coupons of an entry are contiguous: a pair's number plus ``shift`` is its place there.
     shift = np.repeat(first - ends + length, length)
     candidate = position[scope.coupons[np.arange(len(shift)) + shift]]
     wanted = np.flatnonzero(candidate >= 0)
