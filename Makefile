@@ -29,7 +29,7 @@ bench-serving: .venv/ready
 # The full size of two tests that CI runs in short form: 100,000 fuzzed requests, 20 rounds of each
 # fault.
 soak: .venv/ready
-	CLIPWISE_FUZZED=100000 $(BIN)/pytest tests/e2e/test_doors.py -k fuzzed -s
+	CLIPWISE_FUZZED=100000 $(BIN)/pytest tests/e2e/test_access.py -k fuzzed -s
 	CLIPWISE_FAULT_ROUNDS=20 $(BIN)/pytest tests/e2e/test_faults.py -s
 
 up: .venv/ready

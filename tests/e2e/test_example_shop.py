@@ -1,12 +1,8 @@
-"""What a person does with the example shop: every command, in order, each in its own process."""
+"""A user's work on the example shop: every command, in order, each in its own process."""
 
 import json
-import os
 import re
 import shutil
-import socket
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -14,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.places import ROOT
+from tests.support.example_shop import example_home
+from tests.support.processes import output, running
 
 FIGURES = {"others", "learning_curve", "slices", "fairness", "calibration", "influence"}
 REPORTED = {
@@ -31,63 +28,21 @@ REPORTED = {
     "features": r"user_purchase_stats.*Number of rows of events",
     "limits": r"not at random",
 }
-CLIPWISE = Path(sys.executable).with_name("clipwise")
-
-
-def clipwise(home: Path, *arguments: str, code: int = 0, **environ: str) -> str:
-    """Run a command; its output if it ends with the expected code."""
-    done = subprocess.run(
-        [CLIPWISE, *arguments],
-        env=os.environ | {"CLIPWISE_HOME": str(home), "COLUMNS": "160"} | environ,
-        capture_output=True,
-        text=True,
-        timeout=180,
-        cwd=ROOT,
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A shop that was ingested, materialized and trained on once."""
-    home = tmp_path_factory.mktemp("home")
-    clipwise(home, "ingest", "--source", "files", "--path", "tests/example")
-    clipwise(home, "materialize")
-    clipwise(home, "train", "--test-start", "2025-05-01T00:00:00Z")
+    """The example shop with a trained version."""
+    home = example_home(tmp_path_factory)
+    output(home, "train", "--test-start", "2025-05-01T00:00:00Z")
     return home
 
 
 @pytest.fixture(scope="module")
-def service(home):
-    """The service in replay on a free port; stopped by its own id."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [CLIPWISE, "serve", "--replay", "--port", str(port)],
-        env=os.environ | {"CLIPWISE_HOME": str(home)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        wait_for(url, process)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-
-
-def wait_for(url: str, process: subprocess.Popen) -> None:
-    for _ in range(300):
-        assert process.poll() is None, "the service ended before it answered"
-        try:
-            urllib.request.urlopen(f"{url}/healthz", timeout=1).close()
-            return
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            time.sleep(0.2)
-    raise AssertionError("the service did not answer within a minute")
+def service(home, tmp_path_factory):
+    """The address of the service in replay."""
+    with running(home, tmp_path_factory.mktemp("log") / "log") as service:
+        yield service.url
 
 
 def call(url: str, path: str, body: object = None) -> tuple[int, dict, str]:
@@ -100,16 +55,16 @@ def call(url: str, path: str, body: object = None) -> tuple[int, dict, str]:
         return error.code, json.load(error), error.headers["Content-Type"]
 
 
-def ask(url: str, **changes: object) -> tuple[int, dict, str]:
+def recommend(url: str, **changes: object) -> tuple[int, dict, str]:
     body = {"user_id": "card-004", "placement": "home", "k": 10} | changes
     return call(url, "/v1/recommendations", body)
 
 
 def test_second_ingest_changes_nothing(home):
-    before = clipwise(home, "lake")
-    said = clipwise(home, "ingest", "--source", "files", "--path", "tests/example")
-    assert "(unchanged)" in said
-    assert clipwise(home, "lake") == before
+    before = output(home, "lake")
+    printed = output(home, "ingest", "--source", "files", "--path", "tests/example")
+    assert "(unchanged)" in printed
+    assert output(home, "lake") == before
 
 
 def test_row_waits_for_its_parent_and_lands_with_it(tmp_path):
@@ -123,25 +78,25 @@ def test_row_waits_for_its_parent_and_lands_with_it(tmp_path):
         "e1,2025-02-01T10:00:00Z,ada,purchase,p,1,100\n"
         "e2,2025-02-01T11:00:00Z,bob,purchase,p,1,100\n"
     )
-    refused = clipwise(home, *source, code=1)
+    refused = output(home, *source, code=1)
     assert "unknown_parent" in refused and "nothing landed" in refused
-    clipwise(home, "lake", code=1)
-    clipwise(home, *source, "--max-failure-share", "0.5")
-    assert "bob" in clipwise(home, "quarantine")
+    output(home, "lake", code=1)
+    output(home, *source, "--max-failure-share", "0.5")
+    assert "bob" in output(home, "quarantine")
     (folder / "events.csv").unlink()
     (folder / "users.csv").write_text("user_id,event_timestamp\nbob,2025-01-01T00:00:00Z\n")
-    assert "1 of the rows in came from the quarantine" in clipwise(home, *source)
-    assert "0 rows in quarantine" in clipwise(home, "quarantine")
+    assert "1 of the rows in came from the quarantine" in output(home, *source)
+    assert "0 rows in quarantine" in output(home, "quarantine")
 
 
 def test_old_lake_version_can_be_read(home):
-    assert "Lake version 1" in clipwise(home, "lake", "--version", "1")
-    assert "The lake has no version 99" in clipwise(home, "lake", "--version", "99", code=1)
+    assert "Lake version 1" in output(home, "lake", "--version", "1")
+    assert "The lake has no version 99" in output(home, "lake", "--version", "99", code=1)
 
 
 def test_late_row_shows_between_versions_and_against_the_online_store(home, tmp_path):
-    assert "Offline and online agree" in clipwise(home, "features", "diff", "--online")
-    assert "no lake version before 1" in clipwise(home, "features", "diff", code=2)
+    assert "Offline and online agree" in output(home, "features", "diff", "--online")
+    assert "no lake version before 1" in output(home, "features", "diff", code=2)
     later, folder = tmp_path / "home", tmp_path / "rows"
     shutil.copytree(home, later)
     folder.mkdir()
@@ -149,11 +104,11 @@ def test_late_row_shows_between_versions_and_against_the_online_store(home, tmp_
         "event_id,event_timestamp,user_id,event_type,product_id,quantity,amount\n"
         "late,2025-06-28T16:00:00Z,card-004,purchase,1010,1,249\n"
     )
-    clipwise(later, "ingest", "--source", "files", "--path", str(folder))
+    output(later, "ingest", "--source", "files", "--path", str(folder))
     for sides, names in (((), "Version 1 and version 2"), (("--online",), "Offline and online")):
-        said = clipwise(later, "features", "diff", "--user", "card-004", *sides, code=1)
-        assert f"{names} differ as of 2025-06-30 22:00:00 UTC in 1 of 1 user." in said
-        assert "purchase_count_7d" in said and "entries, only here: 1010" in said
+        printed = output(later, "features", "diff", "--user", "card-004", *sides, code=1)
+        assert f"{names} differ as of 2025-06-30 22:00:00 UTC in 1 of 1 user." in printed
+        assert "purchase_count_7d" in printed and "entries, only here: 1010" in printed
 
 
 def test_training_leaves_predictions_and_a_report(home):
@@ -173,8 +128,8 @@ def test_report_has_every_section_with_what_was_measured(home):
         match[1]: " ".join(re.sub(r"<[^>]+>", " ", match[2]).split())
         for match in re.finditer(r'<section id="(\w+)"[^>]*>(.*?)</section>', page, re.S)
     }
-    for section, said in REPORTED.items():
-        assert re.search(said, found[section]), (section, found[section][:400])
+    for section, printed in REPORTED.items():
+        assert re.search(printed, found[section]), (section, found[section][:400])
     figures = {file.stem for file in home.glob("mlartifacts/*/artifacts/figures/*.svg")}
     assert figures == FIGURES and page.count('role="img"') == len(FIGURES)
     assert json.loads(next(home.glob("mlartifacts/*/artifacts/learning.json")).read_text())["curve"]
@@ -183,70 +138,73 @@ def test_report_has_every_section_with_what_was_measured(home):
 def test_backtest_ranks_the_ranker_beside_the_textbook_and_keeps_every_score(home):
     import pyarrow.parquet as pq
 
-    said = clipwise(home, "backtest", "--from", "2025-05-01T00:00:00Z")
-    assert "own_spend" in said and "matrix_factorization" in said
+    printed = output(home, "backtest", "--from", "2025-05-01T00:00:00Z")
+    assert "own_spend" in printed and "matrix_factorization" in printed
     found = json.loads((home / "reports" / "backtest.json").read_text())
     scores = pq.read_table(home / "reports" / "backtest_predictions.parquet")
     assert set(scores["model"].to_pylist()) == set(found["models"])
     columns = ["fold", "qid", "user_id", "campaign_id", "coupon_id", "model", "score", "label"]
     assert scores.column_names == columns
-    late = clipwise(home, "backtest", "--from", "2030-01-01T00:00:00Z", code=1)
+    late = output(home, "backtest", "--from", "2030-01-01T00:00:00Z", code=1)
     assert "campaigns that start at 2030" in " ".join(late.split())
 
 
 def test_search_tries_the_present_settings_first(home):
     window = ("--from", "2025-05-01T00:00:00Z", "--until", "2026-01-01T00:00:00Z")
-    said = clipwise(home, "tune", *window, "--trials", "2")
-    assert "0 (present)" in said and "2 attempts" in said
+    printed = output(home, "tune", *window, "--trials", "2")
+    assert "0 (present)" in printed and "2 attempts" in printed
 
 
 def test_failed_gate_cannot_be_promoted(home):
-    said = clipwise(home, "promote", "--version", "1", "--reason", "I like it", code=1)
-    assert "gate=failed" in said and "Traceback" not in said
+    printed = output(home, "promote", "--version", "1", "--reason", "I like it", code=1)
+    assert "gate=failed" in printed and "Traceback" not in printed
 
 
 def test_gate_can_be_repeated_and_gives_the_same_answer(home):
     file = next(home.glob("mlartifacts/*/artifacts/gate.json"))
     first = json.loads(file.read_text())
-    said = clipwise(home, "gate", "--version", "1")
-    assert "│ failed" in said and "Gate: failed, verdict: no_champion" in said
-    assert "0 of 100 test pairs" in " ".join(said.replace("│", " ").split())
+    printed = output(home, "gate", "--version", "1")
+    assert "│ failed" in printed and "Gate: failed, verdict: no_champion" in printed
+    assert "0 of 100 test pairs" in " ".join(printed.replace("│", " ").split())
     again = json.loads(file.read_text())
     for one in (first, again):
         # What may differ: how busy the machine was, and which commit measured.
         del one["measured"]["latency"], one["reasons"], one["git_commit"]
     assert again == first
-    assert "has no version 9" in clipwise(home, "gate", "--version", "9", code=1)
+    assert "has no version 9" in output(home, "gate", "--version", "9", code=1)
 
 
-def test_version_made_again_is_the_same_model_file(home):
-    assert "they are the same" in clipwise(home, "reproduce", "--version", "1")
-    assert "has no version 9" in clipwise(home, "reproduce", "--version", "9", code=2)
+def test_reproduced_version_is_the_same_model_file(home):
+    assert "they are the same" in output(home, "reproduce", "--version", "1")
+    assert "has no version 9" in output(home, "reproduce", "--version", "9", code=2)
 
 
 def test_recommend_prints_names_a_person_can_read(home):
-    said = clipwise(home, "recommend", "--user", "card-004", "--k", "3")
-    assert "own_spend rule-1" in said and "val doux" in said
-    assert "after" not in clipwise(
+    printed = output(home, "recommend", "--user", "card-004", "--k", "3")
+    assert "own_spend rule-1" in printed and "val doux" in printed
+    assert "after" not in output(
         home, "recommend", "--user", "card-004", "--as-of", "2025-03-20T00:00:00Z"
     )
-    assert "complete up to" in clipwise(
+    assert "complete up to" in output(
         home, "recommend", "--user", "card-004", "--as-of", "2026-01-01T00:00:00Z", code=1
     )
 
 
 def test_recommend_keeps_the_holdout_of_the_environment(home):
-    def said(share: str, code: int = 0) -> str:
-        asked = ("recommend", "--user", "card-004", "--k", "3")
-        return clipwise(home, *asked, code=code, CLIPWISE_HOLDOUT_SHARE=share)
+    def printed_with(share: str, code: int = 0) -> str:
+        command = ("recommend", "--user", "card-004", "--k", "3")
+        return output(home, *command, code=code, CLIPWISE_HOLDOUT_SHARE=share)
 
-    assert "holdout" in said("1") and "No coupon" in said("1")
-    refused = said("2", code=1)
-    assert "holdout share from 0 to 1" in refused and "Traceback" not in refused
+    assert "holdout" in printed_with("1") and "No coupon" in printed_with("1")
+    refused = printed_with("2", code=1)
+    assert (
+        "in CLIPWISE_HOLDOUT_SHARE a share of users from 0 to 1" in refused
+        and "Traceback" not in refused
+    )
 
 
 def test_rule_serves_while_there_is_no_champion(service):
-    status, answer, kind = ask(service)
+    status, answer, kind = recommend(service)
     assert (status, kind) == (200, "application/json")
     assert answer["model"] == {"name": "own_spend", "version": "rule-1"}
     assert answer["cold_start"] is False and answer["stale_features"] == []
@@ -258,45 +216,45 @@ def test_rule_serves_while_there_is_no_champion(service):
     assert call(service, "/v1/model")[1]["is_champion"] is False
 
 
-def test_answer_explains_itself_if_asked(service):
-    _, plain, _ = ask(service)
-    _, told, _ = ask(service, explain=True)
+def test_answer_carries_reasons_if_the_request_wants_them(service):
+    _, plain, _ = recommend(service)
+    _, explained, _ = recommend(service, explain=True)
     assert all(one["reasons"] == [] for one in plain["recommendations"])
-    for one in told["recommendations"]:
+    for one in explained["recommendations"]:
         assert {"code", "text", "effect"} == set(one["reasons"][0])
         effects = sum(reason["effect"] for reason in one["reasons"])
         assert effects == pytest.approx(one["score"], abs=0.01)
-    first = told["recommendations"][0]["reasons"][0]
+    first = explained["recommendations"][0]["reasons"][0]
     assert first["code"] == "own_purchases" and first["text"].startswith("Bought ")
 
 
 def test_expired_coupons_are_never_shown(service):
-    _, answer, _ = ask(service, k=100)
+    _, answer, _ = recommend(service, k=100)
     assert answer["removed"]["expired"] == 4
     assert not [one for one in answer["recommendations"] if one["campaign_id"] == "spring"]
 
 
 def test_unknown_user_gets_the_open_campaign(service):
-    status, answer, _ = ask(service, user_id="a stranger")
+    status, answer, _ = recommend(service, user_id="a stranger")
     assert status == 200 and answer["cold_start"] is True
     assert {one["campaign_id"] for one in answer["recommendations"]} == {"summer"}
 
 
 def test_past_instant_is_refused_with_the_watermark(service):
-    status, problem, kind = ask(service, as_of="2025-04-01T00:00:00Z")
+    status, problem, kind = recommend(service, as_of="2025-04-01T00:00:00Z")
     assert (status, kind) == (422, "application/problem+json")
     assert "2025-06-30T22:00:00" in problem["detail"]
 
 
 def test_offline_and_online_recommend_the_same(home, service):
-    _, answer, _ = ask(service, k=3)
-    said = clipwise(home, "recommend", "--user", "card-004", "--k", "3")
+    _, answer, _ = recommend(service, k=3)
+    printed = output(home, "recommend", "--user", "card-004", "--k", "3")
     for one in answer["recommendations"]:
-        assert one["coupon_id"] in said
+        assert one["coupon_id"] in printed
 
 
 def test_malformed_request_gets_a_problem_document(service):
-    status, problem, kind = ask(service, placement="roof", surprise=1)
+    status, problem, kind = recommend(service, placement="roof", surprise=1)
     assert (status, kind) == (422, "application/problem+json")
     assert {error["location"] for error in problem["errors"]}
 
@@ -316,21 +274,21 @@ def test_events_are_counted_and_kept_once(service):
     assert (second["accepted"], second["duplicate"]) == (0, 1)
 
 
-def test_forced_promotion_is_on_the_record_and_the_running_service_takes_it(home, service):
+def test_forced_promotion_is_recorded_and_the_running_service_loads_it(home, service):
     why = ("--reason", "the shop opens tomorrow")
-    said = clipwise(home, "promote", "--version", "1", *why, "--force")
-    assert "Forced:" in said and "version 1 is champion" in said
+    printed = output(home, "promote", "--version", "1", *why, "--force")
+    assert "Forced:" in printed and "version 1 is champion" in printed
     for _ in range(100):
         if call(service, "/v1/model")[1]["is_champion"]:
             break
         time.sleep(0.2)
-    told = ask(service, explain=True)[1]
-    assert told["model"] == {"name": "coupon_ranker", "version": "1"}
-    reasons = [reason for one in told["recommendations"] for reason in one["reasons"]]
+    explained = recommend(service, explain=True)[1]
+    assert explained["model"] == {"name": "coupon_ranker", "version": "1"}
+    reasons = [reason for one in explained["recommendations"] for reason in one["reasons"]]
     assert reasons and all((one["effect"] < 0) == ("Against it" in one["text"]) for one in reasons)
-    assert "names no champion before" in clipwise(home, "rollback", "--reason", "no", code=1)
+    assert "names no champion before" in output(home, "rollback", "--reason", "no", code=1)
     assert [change["how"] for change in audited(home)] == ["forced"]
-    assert "the shop opens tomorrow" in clipwise(home, "audit")
+    assert "the shop opens tomorrow" in output(home, "audit")
 
 
 def test_champion_taken_away_in_the_registry_is_noticed_and_recorded_by_the_service(home, service):
@@ -345,13 +303,13 @@ def test_champion_taken_away_in_the_registry_is_noticed_and_recorded_by_the_serv
     last = audited(home)[-1]
     assert (last["from"], last["to"], last["at"]) == ("1", None, None)
     assert last["how"] == "outside clipwise" and "not recorded" in last["actor"]
-    assert ask(service)[1]["model"]["name"] == "own_spend"
-    assert "outside clipwise" in clipwise(home, "audit")
-    assert "version 1 is champion again" in clipwise(home, "rollback", "--reason", "by mistake")
+    assert recommend(service)[1]["model"]["name"] == "own_spend"
+    assert "outside clipwise" in output(home, "audit")
+    assert "version 1 is champion again" in output(home, "rollback", "--reason", "by mistake")
     assert [change["how"] for change in audited(home)][2:] == ["rollback"]
 
 
 def audited(home: Path) -> list[dict]:
-    """Every change of champion that was recorded so far."""
+    """The recorded changes of champion."""
     file = home / "audit" / "champion.jsonl"
     return [json.loads(line) for line in file.read_text().splitlines()]

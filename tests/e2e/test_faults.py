@@ -16,26 +16,26 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.load import DEGRADED, Answer, Load, ask, summary
+from tests.support.load import DEGRADED, Answer, Load, send, summary
 from tests.support.places import ROOT
 from tests.support.processes import Running, clipwise, running
 
 ROUNDS = int(os.environ.get("CLIPWISE_FAULT_ROUNDS", "1"))
-"""How often each fault happens."""
+"""Number of times that each fault happens."""
 KNOWN = [f"card-{number:03}" for number in range(1, 9)]
-NEVER_ASKED = "card-020"
-STRANGERS = ["nobody-1", "nobody-2"]
+NEW_USER = "card-020"
+UNKNOWN_USERS = ["unknown-1", "unknown-2"]
 DOWN = "online-store"
 DEADLINE = 2.0
 SHORT_DEADLINE = 0.5
 MARGIN = 1.0
-"""What two busy cores may add to a deadline."""
+"""Seconds that two busy cores may add to a deadline."""
 STARTS_SECONDS = 180
-"""A worker imports for as long as the cores let it: 10 seconds alone, 80 on busy ones."""
+"""A worker imports for 10 seconds on quiet cores, and up to 80 on busy ones."""
 
 
 class OwnRedis:
-    """A Redis that keeps its data in a folder, and is killed and started again at one port."""
+    """A Redis with its data in a folder, which is killed and started again on one port."""
 
     def __init__(self, folder: Path) -> None:
         with socket.socket() as free:
@@ -60,19 +60,19 @@ class OwnRedis:
         self._process.wait(timeout=10)
 
     def pause(self, seconds: float) -> None:
-        """Answer nothing for a while."""
-        self._tell("CLIENT", "PAUSE", str(round(1000 * seconds)))
+        """Lets Redis answer nothing for some seconds."""
+        self._command("CLIENT", "PAUSE", str(round(1000 * seconds)))
 
     def _ping(self) -> str:
-        return self._tell("PING")
+        return self._command("PING")
 
-    def _tell(self, *words: str) -> str:
+    def _command(self, *words: str) -> str:
         command = ["redis-cli", "-p", str(self.port), *words]
         return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.strip()
 
 
 def until(true: Callable[[], object], what: str, seconds: float) -> float:
-    """Wait until something is true; gives how long that took."""
+    """Waits until something is true; returns the seconds that took."""
     begun = time.monotonic()
     while not true():
         assert time.monotonic() - begun < seconds, f"not within {seconds} s: {what}"
@@ -99,7 +99,7 @@ def home(tmp_path_factory, redis):
 
 @pytest.fixture(scope="module")
 def service(home, redis, tmp_path_factory):
-    """A service that began while Redis was gone."""
+    """A service that started while Redis was down."""
     redis.kill()
     log = tmp_path_factory.mktemp("log") / "log"
     with running(home, log, **redis.environ) as service:
@@ -118,11 +118,11 @@ def get(service: Running, path: str) -> httpx.Response:
 
 def answered(service: Running, user: str = KNOWN[0]) -> Answer:
     with httpx.Client(timeout=20, trust_env=False) as client:
-        return ask(client, f"{service.url}/v1/recommendations", user)
+        return send(client, f"{service.url}/v1/recommendations", user)
 
 
 def counted(service: Running) -> Counter[str]:
-    """The counters of what answers lacked."""
+    """The counters of degraded answers, by kind."""
     with urllib.request.urlopen(f"{service.url}/metrics", timeout=10) as answer:
         text = answer.read().decode()
     pairs = re.findall(r'^clipwise_degraded_total\{kind="([^"]+)"\} (\S+)$', text, re.MULTILINE)
@@ -130,33 +130,33 @@ def counted(service: Running) -> Counter[str]:
 
 
 def assert_sound(answers: list[Answer]) -> None:
-    """Every request was answered in its deadline, and nobody got what is known of another."""
+    """Every request was answered within its deadline, and no user got another user's features."""
     failed = [one for one in answers if one.status != 200]
     assert answers and not failed, failed[:3]
     assert max(one.seconds for one in answers) < DEADLINE + MARGIN, summary(answers)
     for one in answers:
         if DOWN not in one.lacks:
-            assert one.cold_start == (one.user_id in STRANGERS), one
-        elif one.user_id in STRANGERS:
+            assert one.cold_start == (one.user_id in UNKNOWN_USERS), one
+        elif one.user_id in UNKNOWN_USERS:
             assert one.cold_start, one
 
 
 def whole_again(load: Load) -> float:
-    """Wait until a known user gets a whole answer; gives how long that took."""
+    """Waits until a known user gets a whole answer; returns the seconds that took."""
     begun = time.monotonic()
     return until(
         lambda: any(DOWN not in one.lacks for one in load.since(begun)), "whole answers", 15
     )
 
 
-def test_who_was_read_ahead_is_known_at_the_first_request_though_redis_is_gone(service, redis):
-    done = re.compile(r"read ahead [1-9]\d* users")
-    until(lambda: done.search(service.log.read_text()), "users are read ahead", 30)
+def test_prefetched_user_is_known_at_the_first_request_though_redis_is_gone(service, redis):
+    done = re.compile(r"prefetched [1-9]\d* users")
+    until(lambda: done.search(service.log.read_text()), "users are prefetched", 30)
     redis.kill()
     try:
-        first = answered(service, NEVER_ASKED)
+        first = answered(service, NEW_USER)
         assert first.lacks == (DOWN, "cached-features") and not first.cold_start, first
-        assert answered(service, "nobody-else").lacks[:2] == (DOWN, "cold-start-features")
+        assert answered(service, "unknown-3").lacks[:2] == (DOWN, "cold-start-features")
     finally:
         redis.start()
     until(lambda: not answered(service).lacks, "Redis is used again", 30)
@@ -164,14 +164,14 @@ def test_who_was_read_ahead_is_known_at_the_first_request_though_redis_is_gone(s
 
 def test_redis_is_killed_and_comes_back_under_load(service, redis):
     before = counted(service)
-    with Load(service.url, [*KNOWN, *STRANGERS]) as load:
+    with Load(service.url, [*KNOWN, *UNKNOWN_USERS]) as load:
         for _ in range(ROUNDS):
             time.sleep(1)
             redis.kill()
             gone = time.monotonic()
             time.sleep(2)
             note = get(service, "/readyz").json()["notes"]
-            cold = answered(service, "nobody-never-asked")
+            cold = answered(service, "unknown-4")
             back = time.monotonic()
             redis.start()
             took = whole_again(load)
@@ -193,7 +193,7 @@ def test_redis_is_killed_and_comes_back_under_load(service, redis):
 
 
 def test_redis_answers_after_two_seconds(service, redis):
-    with Load(service.url, [*KNOWN, *STRANGERS]) as load:
+    with Load(service.url, [*KNOWN, *UNKNOWN_USERS]) as load:
         for _ in range(ROUNDS):
             time.sleep(1)
             paused = time.monotonic()
@@ -207,9 +207,9 @@ def test_redis_answers_after_two_seconds(service, redis):
     assert_sound(load.answers)
 
 
-def test_each_lack_is_told_and_counted(service):
+def test_each_degradation_is_in_the_header_and_counted(service):
     before = counted(service)
-    body = {"user_id": "nobody", "placement": "home", "k": 3, "explain": False}
+    body = {"user_id": "unknown-5", "placement": "home", "k": 3, "explain": False}
     line = {"product_id": "no such product", "quantity": 1, "unit_price": 100}
     late = {"as_of": "2030-01-01T00:00:00Z"}
     path = f"{service.url}/v1/recommendations"
@@ -244,7 +244,7 @@ def test_locked_ledger_costs_the_limited_coupons_and_no_request(service):
 
 
 def workers(service: Running) -> set[int]:
-    """The processes that answer, by their ids."""
+    """The process ids of the workers."""
     children = Path(f"/proc/{service.process_id}/task/{service.process_id}/children").read_text()
     return {
         int(child)
@@ -254,7 +254,7 @@ def workers(service: Running) -> set[int]:
 
 
 def started(service: Running) -> int:
-    """How many workers were ready so far."""
+    """The number of workers that became ready so far."""
     return service.log.read_text().count("Application startup complete")
 
 
@@ -264,7 +264,7 @@ def is_complete(service: Running, workers: int) -> bool:
 
 @pytest.fixture(scope="module")
 def pair(home, redis, service, tmp_path_factory):
-    """Two workers that may take half a second for an answer."""
+    """Two workers with a deadline of half a second."""
     log = tmp_path_factory.mktemp("log") / "log"
     environ = redis.environ | {"CLIPWISE_DEADLINE_SECONDS": str(SHORT_DEADLINE)}
     with running(home, log, "--workers", "2", **environ) as pair:

@@ -1,4 +1,4 @@
-"""Requests that nobody should send: made up from the OpenAPI document, then mutated."""
+"""Mutants of valid requests, to send to a service that must not fail on them."""
 
 import http.client
 import json
@@ -23,7 +23,7 @@ PATHS = ("/", "//", "/%2e%2e", "/v1/%00", "/v1/recommendations/", "/V1/EVENTS", 
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it goes over the wire, but for its framing."""
+    """A request as it is sent, without its framing."""
 
     method: str
     path: str
@@ -32,7 +32,7 @@ class Request:
 
 
 def mutants(request: Request, chance: random.Random, count: int) -> Iterator[Request]:
-    """Requests that differ from one in a value, a byte, a header, the method or the path."""
+    """Yields requests that differ in a value, a byte, a header, the method or the path."""
     for _ in range(count):
         yield chance.choice((_value, _value, _value, _bytes, _envelope))(request, chance)
 
@@ -57,7 +57,7 @@ def _value(request: Request, chance: random.Random) -> Request:
 
 
 def _places(content: Any) -> Iterator[tuple[Any, Any]]:
-    """Every place of a JSON document: a holder and an index or key in it."""
+    """Yields every place of a JSON document: a container and an index or key in it."""
     if not isinstance(content, dict | list):
         return
     for place, value in content.items() if isinstance(content, dict) else enumerate(content):
@@ -92,7 +92,7 @@ def _envelope(request: Request, chance: random.Random) -> Request:
 
 
 class Sender:
-    """Sends requests over one connection and counts the statuses; keeps what failed."""
+    """Sends requests over one connection, counts the statuses, and keeps the failed requests."""
 
     def __init__(self, url: str, token: str) -> None:
         self._netloc, self._token = urlsplit(url).netloc, token
@@ -101,7 +101,7 @@ class Sender:
         self.failed: list[tuple[int, Request]] = []
 
     def send(self, request: Request) -> None:
-        """Send one; an answer from 500 on, or none at all, is a failure."""
+        """Sends a request. A status from 500 on, or no answer, is a failure."""
         status = self._status(request)
         self.statuses[status] += 1
         if not 200 <= status < 500:

@@ -1,4 +1,4 @@
-"""A small load on a service: who asks, what came back, how long it took."""
+"""A small load on a service, and its answers with their times."""
 
 import itertools
 import threading
@@ -14,7 +14,7 @@ LONGEST_SECONDS = 20.0
 
 
 class Answer(NamedTuple):
-    """An answer to ``user_id``, or what went wrong at the connection in its place."""
+    """An answer to ``user_id``, or the error of the connection."""
 
     at: float
     seconds: float
@@ -26,7 +26,7 @@ class Answer(NamedTuple):
 
 
 class Load:
-    """Asks for one user after the other from several threads until it is left."""
+    """Sends requests for one user after the other from several threads, until the block ends."""
 
     def __init__(self, url: str, users: Sequence[str], threads: int = 4) -> None:
         self.answers: list[Answer] = []
@@ -34,7 +34,7 @@ class Load:
         self._users = itertools.cycle(users)
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(threads)]
+        self._threads = [threading.Thread(target=self._run) for _ in range(threads)]
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -47,20 +47,20 @@ class Load:
             thread.join()
 
     def since(self, at: float, until: float = float("inf")) -> list[Answer]:
-        """The answers to what was asked from one instant to another, as ``time.monotonic``."""
+        """The answers to requests sent in ``[at, until)``, in seconds of ``time.monotonic``."""
         return [one for one in list(self.answers) if at <= one.at < until]
 
-    def _ask(self) -> None:
+    def _run(self) -> None:
         with httpx.Client(timeout=LONGEST_SECONDS, trust_env=False) as client:
             while not self._stop.is_set():
                 with self._lock:
                     user = next(self._users)
-                self.answers.append(ask(client, self._url, user))
+                self.answers.append(send(client, self._url, user))
                 time.sleep(0.01)
 
 
-def ask(client: httpx.Client, url: str, user: str) -> Answer:
-    """One request and what became of it."""
+def send(client: httpx.Client, url: str, user: str) -> Answer:
+    """Sends one request and returns its answer or error."""
     body = {"user_id": user, "placement": "home", "k": 3, "cart": [], "explain": False}
     begun = time.monotonic()
     try:
@@ -75,7 +75,7 @@ def ask(client: httpx.Client, url: str, user: str) -> Answer:
 
 
 def summary(answers: Sequence[Answer]) -> str:
-    """How many answers of which kind, and the longest wait."""
+    """The answers counted by kind, and the longest wait."""
     kinds = Counter((one.status, one.lacks) for one in answers)
     worst = max((one.seconds for one in answers), default=0.0)
     return f"{len(answers)} answers, the slowest after {worst:.2f} s: {dict(kinds)}"

@@ -1,4 +1,4 @@
-"""The commands and the service as processes of their own, each stopped by its own id."""
+"""Runs commands and the service as processes, each stopped by its own id."""
 
 import os
 import subprocess
@@ -30,7 +30,7 @@ class Running(NamedTuple):
 def clipwise(
     home: Path, *arguments: str, code: int = 0, **environ: str
 ) -> subprocess.CompletedProcess:
-    """Run a command that ends with the expected code."""
+    """Runs a command and checks its exit code."""
     done = subprocess.run(
         [CLIPWISE, *arguments],
         env=os.environ | {"CLIPWISE_HOME": str(home), "COLUMNS": "160"} | environ,
@@ -45,7 +45,7 @@ def clipwise(
 
 @contextmanager
 def running(home: Path, log: Path, *arguments: str, **environ: str) -> Iterator[Running]:
-    """The service in replay on a port that it finds itself; stopped by its own id."""
+    """Runs the service in replay on a free port, and stops it by its own id."""
     with log.open("w") as lines:
         process = subprocess.Popen(
             [CLIPWISE, "serve", "--replay", "--port", "0", *arguments],
@@ -66,7 +66,14 @@ def running(home: Path, log: Path, *arguments: str, **environ: str) -> Iterator[
             process.stdout.close()
 
 
+def output(home: Path, *arguments: str, code: int = 0, **environ: str) -> str:
+    """Runs a command and returns what it printed, on both streams."""
+    done = clipwise(home, *arguments, code=code, **environ)
+    return done.stdout + done.stderr
+
+
 def wait_for(url: str, process: subprocess.Popen) -> None:
+    """Waits until the service answers, at most a minute."""
     for _ in range(300):
         assert process.poll() is None, "the service ended before it answered"
         try:

@@ -15,12 +15,13 @@ from pathlib import Path
 import pytest
 
 from serving.client import Client, Refused
+from tests.support.example_shop import example_home
 from tests.support.fuzzing import Request, Sender, mutants
 from tests.support.processes import Running, clipwise, running
 
 USER = "card-004"
 FUZZED = int(os.environ.get("CLIPWISE_FUZZED", "2000"))
-"""How many fuzzed requests to send: made up from the schema, and so many mutants of each."""
+"""Number of fuzzed requests: generated from the schema, and MUTANTS mutants of each."""
 MUTANTS = 49
 
 
@@ -34,15 +35,12 @@ def key(home: Path, *scopes: str, name: str = "shop", rate: float = 100_000) -> 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     """A shop whose features are online."""
-    home = tmp_path_factory.mktemp("home")
-    clipwise(home, "ingest", "--source", "files", "--path", "tests/example")
-    clipwise(home, "materialize")
-    return home
+    return example_home(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
 def service(home, tmp_path_factory):
-    """A service that began without a key."""
+    """A service that started without a key."""
     with running(home, tmp_path_factory.mktemp("log") / "log") as service:
         yield service
 
@@ -61,21 +59,21 @@ def test_without_a_key_the_service_serves_this_machine_and_no_other(home, servic
     assert not (home / "keys.json").exists()
     with service.client() as client:
         assert recommend(client).recommendations
-    said = clipwise(home, "serve", "--replay", "--host", "0.0.0.0", "--port", "0", code=1).stderr
-    assert "clipwise keys add" in said and "Traceback" not in said
+    printed = clipwise(home, "serve", "--replay", "--host", "0.0.0.0", "--port", "0", code=1).stderr
+    assert "clipwise keys add" in printed and "Traceback" not in printed
 
 
 def test_taken_port_is_one_sentence(home, service):
     port = service.url.rsplit(":", 1)[1]
-    said = clipwise(home, "serve", "--replay", "--port", port, code=1).stderr
-    assert f"Port {port} of 127.0.0.1 is in use" in said and "Traceback" not in said
+    printed = clipwise(home, "serve", "--replay", "--port", port, code=1).stderr
+    assert f"Port {port} of 127.0.0.1 is in use" in printed and "Traceback" not in printed
 
 
-def test_first_key_shuts_the_doors_at_once_and_the_file_does_not_hold_it(home, service):
+def test_first_key_is_required_at_once_and_the_file_does_not_hold_it(home, service):
     token = key(home, "recommend")
     file = home / "keys.json"
     assert file.stat().st_mode & 0o777 == 0o600
-    # A secret may hold more of the character that its key is joined by.
+    # A secret may itself contain the separator.
     secret = token.split("_", 2)[2]
     assert secret not in file.read_text()
     assert secret not in clipwise(home, "keys", "list").stdout
@@ -89,14 +87,14 @@ def test_first_key_shuts_the_doors_at_once_and_the_file_does_not_hold_it(home, s
 
 def test_events_and_the_model_page_have_scopes_of_their_own(home, service):
     event = {
-        "event_id": "door-1",
+        "event_id": "scope-1",
         "event_type": "view",
         "user_id": USER,
         "event_timestamp": "2025-06-30T10:00:00Z",
         "product_id": "1",
     }
     with service.client(key(home, "events", "admin")) as client:
-        assert client.send_events([event, {"event_id": "door-2"}]).rejected == 1
+        assert client.send_events([event, {"event_id": "scope-2"}]).rejected == 1
         assert client.send_events([event]).duplicate == 1
         assert client.model().feature_service == "coupon_ranker_v1"
 
@@ -155,7 +153,7 @@ def test_broken_key_file_changes_nothing(home, service):
         recommend(client)
 
 
-def test_losing_the_key_file_does_not_open_the_doors(home, service):
+def test_losing_the_key_file_does_not_open_the_service(home, service):
     token, file = key(home, "recommend", name="lost"), home / "keys.json"
     sound = file.read_text()
     file.unlink()
@@ -176,7 +174,7 @@ def test_request_keeps_its_name_from_the_client_to_the_log(home, service):
     assert (line["route"], line["status"]) == ("/v1/recommendations", 200) and line["ms"] > 0
 
 
-def test_metrics_tell_the_stages_and_nothing_of_a_user(home, service):
+def test_metrics_show_the_stages_and_no_user(home, service):
     token = key(home, "admin", name="prometheus")
     request = urllib.request.Request(
         f"{service.url}/metrics", headers={"authorization": f"Bearer {token}"}
@@ -191,12 +189,12 @@ def test_metrics_tell_the_stages_and_nothing_of_a_user(home, service):
 
 
 def fuzz(service: Running, sender: Sender, token: str) -> None:
-    """Send what schemathesis makes up for each POST, right and wrong, and mutants of each."""
+    """Sends what schemathesis generates for each POST, and mutants of each request."""
     import schemathesis
     from hypothesis import HealthCheck, Phase, given, seed, settings
     from schemathesis.specs.openapi import checks
 
-    asked = [
+    wanted_checks = [
         schemathesis.checks.not_a_server_error,
         checks.status_code_conformance,
         checks.content_type_conformance,
@@ -211,7 +209,7 @@ def fuzz(service: Running, sender: Sender, token: str) -> None:
     def send(case) -> None:
         answer = case.call(headers={"authorization": f"Bearer {token}"})
         sender.statuses[answer.status_code] += 1
-        case.validate_response(answer, checks=asked)
+        case.validate_response(answer, checks=wanted_checks)
         body = answer.request.body or b""
         body = body.encode() if isinstance(body, str) else body
         sound = Request(case.method.upper(), case.operation.path, body)
@@ -230,7 +228,7 @@ def fuzz(service: Running, sender: Sender, token: str) -> None:
             seed(2017)(chosen(given(operation.as_strategy(generation_mode=mode))(send)))()
 
 
-def test_what_is_no_request_or_too_large_is_refused_by_the_service_itself(service):
+def test_malformed_or_too_large_request_is_refused_by_the_service_itself(service):
     netloc = service.url.removeprefix("http://")
     host, port = netloc.split(":")
     with socket.create_connection((host, int(port)), timeout=10) as raw:
