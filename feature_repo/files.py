@@ -8,13 +8,13 @@ from pathlib import Path
 
 
 @contextmanager
-def locked(path: Path, wait: bool = True) -> Iterator[int]:
+def locked(path: Path, wait: bool = True, mode: int = 0o666) -> Iterator[int]:
     """Holds an exclusive lock on a file, which is created if missing; yields its descriptor.
 
-    The lock ends with the block or with the process. Raises BlockingIOError if another process
-    holds it and ``wait`` is false.
+    The lock ends with the block or with the process. A new file gets ``mode``, less the process's
+    umask. Raises BlockingIOError if another process holds the lock and ``wait`` is false.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, mode)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield descriptor

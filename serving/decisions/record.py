@@ -27,8 +27,8 @@ class Decision:
     event_timestamp: int
     user_id: str
     placement: str
-    candidate_ids: Sequence[str]
-    coupon_ids: Sequence[str]
+    candidate_ids: Sequence[str] | np.ndarray
+    coupon_ids: Sequence[str] | np.ndarray
     features: np.ndarray
     scores: np.ndarray
     propensities: np.ndarray

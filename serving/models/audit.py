@@ -119,7 +119,7 @@ class AuditLog:
         with ExitStack() as stack:
             with translated(OSError, self._failure):
                 self._file.parent.mkdir(parents=True, exist_ok=True)
-                file = stack.enter_context(locked(self._file))
+                file = stack.enter_context(locked(self._file, mode=0o644))
             yield file
 
     def _failure(self, error: OSError) -> AuditFailed:
