@@ -132,6 +132,6 @@ def _write(folder: Path, report: Report) -> Written:
     figures = []
     for picture in rendered.pictures:
         file = folder / FIGURES_FOLDER / f"{picture.name}.svg"
-        file.write_text(picture.alone(), encoding="utf-8")
+        file.write_text(picture.standalone(), encoding="utf-8")
         figures.append(file)
     return Written(page, figures)

@@ -16,10 +16,10 @@ from tests.support.processes import output, running
 FIGURES = {"others", "learning_curve", "slices", "fairness", "calibration", "influence"}
 REPORTED = {
     "gate": r"not passed.*Enough groups",
-    "others": r"Number \d+ of 16 .*random forest 0\.\d{3}",
+    "others": r"number \d+ of 16 .*random forest 0\.\d{3}",
     "curve": r"1/8.*all",
     "slices": r"age: under 45.*redeemed coupon: never bought",
-    "fairness": r"income: 50,000 and over less under 50,000 \d+ / \d+",
+    "fairness": r"income: 50,000 and over minus under 50,000 \d+ / \d+",
     "calibration": r"average precision 0\.\d{3}",
     "influence": r"own purchases \d+\.\d%",
     "examples": r"A hit: a redeemed coupon came first.*Val Doux.*redeemed.*Bought",

@@ -1,9 +1,10 @@
-"""What the reviewer's page shows, as plain data: whoever writes the page gathers it."""
+"""The contents of the reviewer's page, as plain data."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
+from feature_repo.instants import from_microseconds
 from feature_repo.transforms.request.reasons import Reason
 from training.data.frame import RankingFrame, groups
 from training.evaluation.compare import Evaluation, LeaderboardEntry, SliceComparison
@@ -13,22 +14,23 @@ from training.registry.records import LearningRecord
 from training.studies.influence import Influence
 
 LIMITS: tuple[str, ...] = (
-    "Coupons went to chosen users, not at random: no figure says what a coupon causes.",
-    "Every coupon of the campaign counts as a candidate, also one that the user did not see.",
-    "Test coupons still open at the watermark may yet be redeemed; here they count as they stand.",
-    "Groups are one campaign each; whether scores compare across campaigns is not measured here.",
-    "Only groups with a redeemed coupon have a value; coverage counts all groups.",
-    "Equal scores are ordered by the first 8 bytes of BLAKE2b of coupon_id, as the service does.",
-    "One test window is one season: clipwise backtest ranks every campaign, each by what was "
-    "known before it.",
-    "The intervals know chance among households, not that another season may differ, and the more "
-    "of them are read, the more lie beside zero by chance.",
+    "Coupons went to selected users, not at random. So no number here shows what a coupon causes.",
+    "Every coupon of a campaign counts as a candidate, even if the user did not see it.",
+    "Test coupons that are open at the watermark may still be redeemed. Their present state counts "
+    "here.",
+    "Each group is one campaign. So this report does not show how scores compare across campaigns.",
+    "Only groups with a redeemed coupon have a value. Coverage counts all groups.",
+    "Equal scores are ordered by the first 8 bytes of BLAKE2b of coupon_id, as in the service.",
+    "One test window is one season. The command clipwise backtest ranks every campaign with models "
+    "trained on the data before it.",
+    "The intervals cover chance between households, but not the differences between seasons. The "
+    "more intervals you read, the more of them exclude zero by chance.",
 )
 
 
 @dataclass(frozen=True)
 class Part:
-    """What a part of the data holds; ``start`` and ``end`` are its first and last exposure."""
+    """Counts of one part of the data; ``start`` and ``end`` are its first and last exposure."""
 
     name: str
     start: datetime | None
@@ -40,7 +42,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How often pairs of alike scores were redeemed: (probability, share redeemed, pairs) a bin."""
+    """Calibration of the scores; each bin is (probability, share redeemed, pairs)."""
 
     bins: Sequence[tuple[float, float, int]]
     auc: float
@@ -49,7 +51,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class ExampleCoupon:
-    """A coupon of a worked example; ``name`` says what it covers in words."""
+    """A coupon of a worked example; ``name`` lists products that it covers."""
 
     rank: int
     coupon_id: str
@@ -61,7 +63,10 @@ class ExampleCoupon:
 
 @dataclass(frozen=True)
 class WorkedExample:
-    """A real test exposure: who, when, and the coupons that came first or were redeemed."""
+    """A real test exposure, with its highest coupons and its first redeemed one.
+
+    ``candidates`` counts the coupons, ``purchases`` the household's purchases before the exposure.
+    """
 
     kind: str
     user_id: str
@@ -75,9 +80,10 @@ class WorkedExample:
 
 @dataclass(frozen=True)
 class Feature:
-    """An input: where it comes from, what it is, and what the model makes of it.
+    """An input: its view, its meaning, and its weight in the model.
 
-    ``influence`` is its part in what moves the ranking, ``gain`` its part of the trees' gain.
+    ``influence`` is its share of all effects on the ranking, ``gain`` its share of the trees' gain.
+    ``rising`` is True if it has a monotone constraint.
     """
 
     name: str
@@ -91,10 +97,11 @@ class Feature:
 
 @dataclass(frozen=True)
 class Report:
-    """What the page shows. ``facts`` are lines on the run, such as the lake version and commit.
+    """The contents of the page.
 
-    ``opponent`` is what the version would replace: the champion, or the best plain rule.
-    ``learning`` is None for a version whose run kept nothing of it.
+    ``facts`` describe the run, such as the lake version and the commit. ``opponent`` is the model
+    that the version would replace: the champion, or the best plain rule without one. ``learning``
+    is None if the run has no learning record.
     """
 
     title: str
@@ -116,13 +123,8 @@ class Report:
 
 
 def part(name: str, frame: RankingFrame) -> Part:
-    """Count what a part of the data holds."""
+    """Counts the groups, pairs and redeemed coupons of a part of the data."""
     if len(frame) == 0:
         return Part(name, None, None, 0, 0, 0)
-    first, last = at(frame.as_of.min()), at(frame.as_of.max())
+    first, last = (from_microseconds(one) for one in (frame.as_of.min(), frame.as_of.max()))
     return Part(name, first, last, len(groups(frame)), len(frame), int(frame.label.sum()))
-
-
-def at(microseconds: int) -> datetime:
-    """An instant of the frame (int64 microseconds) as a time in UTC."""
-    return datetime.fromtimestamp(int(microseconds) / 1e6, UTC)

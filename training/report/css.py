@@ -1,4 +1,4 @@
-"""The page's style sheet, for wide screens and phones, light and dark."""
+"""The style sheet of the page, for wide screens, phones and print, light and dark."""
 
 from training.report.svg import FONT, colors
 
@@ -41,7 +41,6 @@ th,td{padding:6px 10px;text-align:right;border-bottom:1px solid var(--line);whit
 th{font-weight:500}thead th{color:var(--soft);font-size:13px;vertical-align:bottom}
 tbody tr:last-child>*{border-bottom:0}
 th:first-child{text-align:left;padding-left:0;white-space:normal}td b{color:var(--mark)}
-.own th,.own td{font-weight:700}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:4px 20px;margin:0 0 16px}
 dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 .bars td:last-child{width:40%;min-width:60px}

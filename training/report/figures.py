@@ -1,41 +1,45 @@
-"""The figures of the page, one function each."""
+"""The figures of the page: one function for each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
-from training.report.svg import MARK, RIVAL, SOFT, Picture, drawn, picture
+from training.report.svg import MARK, REFERENCE, SOFT, Picture, picture, styled_axes
 from training.studies.influence import Influence
 from training.studies.learning_curve import Point
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 _LOW_TO_HIGH = ("#3b7dc4", "#8a7fc0", "#b977ab", "#d4607f", "#d9444f")
-"""From a low value of an input to a high one; readable on light and dark."""
+"""Colors from low to high values of an input; readable on light and dark."""
 
 _UNKNOWN_VALUE = "#98a2ad"
 
-SWARM_INPUTS, SWARM_POINTS = 12, 220
+BEESWARM_INPUTS, BEESWARM_POINTS = 12, 220
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A line of a figure of intervals; ``rival`` ones are drawn in the other color."""
+    """A line of a figure of intervals; reference models have another color."""
 
     label: str
     value: float
     low: float
     high: float
-    rival: bool = False
+    is_reference: bool = False
 
 
 def intervals(
     name: str, text: str, lines: Sequence[Interval], axis: str, zero: str = "equal"
 ) -> Picture:
-    """Differences with their 95% intervals around zero, one line each, the first on top."""
-    with drawn(0.75 + 0.25 * len(lines)) as (figure, axes):
+    """Draws differences with their 95% intervals, one line each, the first on top."""
+    with styled_axes(0.75 + 0.25 * len(lines)) as (figure, axes):
         for place, line in enumerate(lines):
-            color = RIVAL if line.rival else MARK
+            color = REFERENCE if line.is_reference else MARK
             axes.plot([line.low, line.high], [place] * 2, color=color, lw=5, alpha=0.35, zorder=2)
             axes.plot([line.value], [place], "o", color=color, ms=5.5, zorder=3)
         axes.axvline(0, color=SOFT, lw=1.2, zorder=1)
@@ -54,13 +58,13 @@ def intervals(
 def learning_curve(
     name: str, text: str, points: Sequence[Point], levels: Sequence[tuple[str, float]]
 ) -> Picture:
-    """NDCG@10 by the share of the households; ``levels`` are other models, as lines."""
-    known = [point for point in points if point.value is not None]
-    shares = sorted({point.share for point in known})
-    means = [np.mean([one.value for one in known if one.share == share]) for share in shares]
-    with drawn(2.9) as (figure, axes):
+    """Draws NDCG@10 by share of the households; ``levels`` are other models, as lines."""
+    measured = [(one.share, one.value) for one in points if one.value is not None]
+    shares = sorted({share for share, _ in measured})
+    means = [np.mean([value for share, value in measured if share == one]) for one in shares]
+    with styled_axes(2.9) as (figure, axes):
         for label, level in levels:
-            axes.axhline(level, color=RIVAL, lw=1.4, ls=(0, (5, 3)))
+            axes.axhline(level, color=REFERENCE, lw=1.4, ls=(0, (5, 3)))
             axes.annotate(
                 label,
                 (1, level),
@@ -71,12 +75,11 @@ def learning_curve(
                 color=SOFT,
             )
         axes.plot(shares, means, color=MARK, lw=2)
-        drawn_points = [(one.share, one.value) for one in known]
-        axes.plot(*zip(*drawn_points, strict=True), "o", color=MARK, ms=4.5, alpha=0.55)
+        axes.plot(*zip(*measured, strict=True), "o", color=MARK, ms=4.5, alpha=0.55)
         axes.set_xscale("log", base=2)
         axes.minorticks_off()
-        axes.set_xticks(shares, [_amount(share, known) for share in shares])
-        axes.set_xlabel("households, and redeemed coupons learned from")
+        axes.set_xticks(shares, [_amount(share, points) for share in shares])
+        axes.set_xlabel("share of the households, and their redeemed coupons")
         axes.set_ylabel("NDCG@10 on test")
         axes.yaxis.set_major_formatter("{x:.3f}")
         axes.locator_params(axis="y", nbins=6)
@@ -85,21 +88,22 @@ def learning_curve(
 
 
 def _amount(share: float, points: Sequence[Point]) -> str:
-    redeemed = round(np.mean([one.redeemed for one in points if one.share == share]))
+    counted = [one for one in points if one.share == share and one.value is not None]
+    redeemed = round(np.mean([one.redeemed for one in counted]))
     part = "all" if share == 1 else f"1/{round(1 / share)}"
     return f"{part}\n{redeemed:,}"
 
 
 def calibration(name: str, text: str, bins: Sequence[tuple[float, float, int]]) -> Picture:
-    """How often pairs were redeemed beside how likely it was, with 95% Wilson intervals."""
+    """Draws the share of redeemed pairs by predicted probability, with 95% Wilson intervals."""
     expected, share, pairs = (np.array(column) for column in zip(*bins, strict=True))
     low, high = wilson(share, pairs)
     top = 1.1 * max(high.max(), expected.max())
-    with drawn(3.1) as (figure, axes):
+    with styled_axes(3.1) as (figure, axes):
         axes.plot([0, top], [0, top], color=SOFT, lw=1.2, ls=(0, (5, 3)))
         axes.vlines(expected, low, high, color=MARK, lw=5, alpha=0.35)
         axes.plot(expected, share, "o", color=MARK, ms=5)
-        # Most pairs are hardly ever redeemed: on plain axes they would lie on one spot.
+        # Most pairs are rarely redeemed. On linear axes they would lie on one spot.
         for setting in (axes.set_xscale, axes.set_yscale):
             setting("function", functions=(np.sqrt, np.square))
         axes.set_xlim(0, top)
@@ -107,30 +111,33 @@ def calibration(name: str, text: str, bins: Sequence[tuple[float, float, int]]) 
         ticks = _percents(top)
         axes.set_xticks(ticks, [f"{tick:.4g}%" for tick in 100 * ticks])
         axes.set_yticks(ticks, [f"{tick:.4g}%" for tick in 100 * ticks])
-        axes.set_xlabel("probability from the score")
-        axes.set_ylabel("redeemed")
+        axes.set_xlabel("predicted probability")
+        axes.set_ylabel("share redeemed")
         return picture(figure, name, text)
 
 
 def _percents(top: float) -> np.ndarray:
-    """Round values from 0 to ``top`` that stand apart on a square-root axis."""
+    """Returns round values from 0 to ``top`` that do not overlap on a square-root axis."""
     scale = 10.0 ** np.floor(np.log10(top))
     steps = scale * np.array([0, 0.1, 0.5, 1, 2, 5])
     return steps[steps <= top]
 
 
 def wilson(share: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """95% intervals of shares of counts (Wilson 1927)."""
+    """Returns the 95% intervals of shares of counts (Wilson 1927)."""
     z = 1.96
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
     reach = z / (1 + z * z / count) * np.sqrt(share * (1 - share) / count + (z / 2 / count) ** 2)
     return np.maximum(middle - reach, 0.0), middle + reach
 
 
-def swarm(name: str, text: str, found: Influence) -> Picture:
-    """The strongest inputs, a point a sampled pair: right of zero it moves the coupon up."""
-    names = found.strongest(SWARM_INPUTS)
-    with drawn(0.9 + 0.3 * len(names)) as (figure, axes):
+def beeswarm(name: str, text: str, found: Influence) -> Picture:
+    """Draws the effects of the strongest inputs, one point for each sampled pair.
+
+    Right of zero, the input raises the coupon's score.
+    """
+    names = found.strongest(BEESWARM_INPUTS)
+    with styled_axes(0.9 + 0.3 * len(names)) as (figure, axes):
         axes.axvline(0, color=SOFT, lw=1.2)
         for place, one in enumerate(names):
             _row(axes, place, found, RANKER_INPUTS.index(one))
@@ -154,9 +161,9 @@ def swarm(name: str, text: str, found: Influence) -> Picture:
         return picture(figure, name, text)
 
 
-def _row(axes, place: int, found: Influence, column: int) -> None:
-    drawn_rows = np.random.default_rng(column).permutation(len(found.effects))[:SWARM_POINTS]
-    effect, value = found.effects[drawn_rows, column], found.values[drawn_rows, column]
+def _row(axes: "Axes", place: int, found: Influence, column: int) -> None:
+    rows = np.random.default_rng(column).permutation(len(found.effects))[:BEESWARM_POINTS]
+    effect, value = found.effects[rows, column], found.values[rows, column]
     offset = _spread(effect)
     level = _levels(value)
     for number, color in enumerate((_UNKNOWN_VALUE, *_LOW_TO_HIGH)):
@@ -166,7 +173,10 @@ def _row(axes, place: int, found: Influence, column: int) -> None:
 
 
 def _levels(values: np.ndarray) -> np.ndarray:
-    """From 0 for the lowest values to 4 for the highest, -1 for unknown; equal ones alike."""
+    """Returns levels from 0 for the lowest values to 4 for the highest; -1 for unknown ones.
+
+    Equal values have the same level.
+    """
     known = ~np.isnan(values)
     levels = np.full(len(values), -1)
     distinct, place = np.unique(values[known], return_inverse=True)
@@ -180,7 +190,7 @@ def _levels(values: np.ndarray) -> np.ndarray:
 
 
 def _spread(effect: np.ndarray, bins: int = 70) -> np.ndarray:
-    """Offsets that keep points of about the same effect apart, up to 0.4 of a line's height."""
+    """Returns offsets that separate points of about the same effect, up to 0.4 of a line."""
     reach = np.abs(effect).max() or 1.0
     place = np.round(effect / reach * bins).astype(int)
     offset = np.zeros(len(effect))

@@ -1,26 +1,27 @@
-"""The report of a version for the reviewer: one HTML file that needs nothing else."""
+"""The report of a version for the reviewer: one HTML file without other files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
 from training.evaluation.compare import CHAMPION, PRIMARY, RANKER, Comparison
-from training.registry.promotion_gate import Decision
+from training.registry.promotion_gate import BETTER, NO_CHAMPION, NOT_WORSE, WORSE, Decision
 from training.report import explanation, performance
 from training.report.contents import Part, Report
 from training.report.css import STYLE
+from training.report.fairness import fairness
 from training.report.html import bullets, note, pairs, paragraph, section, table
 from training.report.svg import Picture
 
-_OPENED = (
-    ("others", "Others"),
+_LINKS = (
+    ("others", "Other models"),
     ("curve", "More data"),
     ("slices", "Slices"),
     ("fairness", "Fairness"),
     ("calibration", "Calibration"),
-    ("influence", "What moves it"),
+    ("influence", "Inputs"),
     ("examples", "Examples"),
-    ("model", "The model"),
+    ("model", "Model"),
     ("data", "Data"),
     ("features", "Features"),
     ("limits", "Limits"),
@@ -29,17 +30,17 @@ _OPENED = (
 
 @dataclass(frozen=True)
 class Rendered:
-    """The page, and its figures by themselves."""
+    """The page as HTML, and its figures for separate files."""
 
     html: str
     pictures: Sequence[Picture]
 
 
 def render(report: Report) -> Rendered:
-    """The page as HTML, without scripts and without anything from outside."""
+    """Renders the page as HTML, without scripts and without links to other files."""
     pictures: list[Picture] = []
 
-    def shown(picture: Picture) -> Picture:
+    def collect(picture: Picture) -> Picture:
         pictures.append(picture)
         return picture
 
@@ -49,15 +50,15 @@ def render(report: Report) -> Rendered:
         _decision(report.decision),
         _tiles(report),
         _contents(),
-        performance.others(report, shown),
-        performance.curve(report, shown),
-        performance.slices(report, shown),
-        performance.fairness(report, shown),
-        performance.calibrated(report, shown),
-        explanation.influence(report, shown),
+        performance.leaderboard(report, collect),
+        performance.learning_curve(report, collect),
+        performance.slices(report, collect),
+        fairness(report, collect),
+        performance.calibration(report, collect),
+        explanation.influence(report, collect),
         explanation.examples(report.examples),
         _model(report),
-        section("data", "What it was trained on", pairs([*report.facts.items()]), _data(report)),
+        section("data", "Training and test data", pairs([*report.facts.items()]), _data(report)),
         explanation.features(report.features),
         section("limits", "Known limits", bullets(report.limits)),
     )
@@ -78,11 +79,11 @@ def _lead(report: Report) -> str:
     when = f", {' to '.join(dict.fromkeys(days))}" if days else ""
     other = report.opponent.replace("_", " ")
     against = (
-        "It is held against the champion, which it would replace."
+        "It is compared with the champion, which it would replace."
         if report.opponent == CHAMPION
-        else f"There is no champion: it is held against {other}, the best plain rule here."
+        else f"There is no champion, so it is compared with {other}, the best plain rule here."
     )
-    return f"Measured on {test.groups:,} exposures that it has not seen{when}. {against}"
+    return f"Measured on {test.groups:,} exposures outside of its training data{when}. {against}"
 
 
 def _decision(decision: Decision) -> str:
@@ -101,13 +102,13 @@ def _decision(decision: Decision) -> str:
 
 
 def _verdict(decision: Decision) -> str:
-    said = {
-        "better": "it is better than the champion beyond chance",
-        "not_worse": "it is no worse than the champion, and not surely better",
-        "worse": "it may be worse than the champion",
-        "no_champion": "there is no champion to hold it against",
+    meanings = {
+        BETTER: "this version is better than the champion, with 95% confidence",
+        NOT_WORSE: "this version is no worse than the champion, and not clearly better",
+        WORSE: "this version may be worse than the champion by more than the gate allows",
+        NO_CHAMPION: "there is no champion to compare with",
     }
-    return f"Verdict: <b>{escape(decision.verdict)}</b> — {said.get(decision.verdict, '')}."
+    return f"Verdict: <b>{escape(decision.verdict)}</b> — {meanings.get(decision.verdict, '')}."
 
 
 def _tiles(report: Report) -> str:
@@ -121,7 +122,7 @@ def _tiles(report: Report) -> str:
     tiles.append(
         _tile(
             f"{own.metrics['hit_rate@1']:.0%}",
-            "of exposures with a redemption: the first coupon was it",
+            "of exposures with a redemption have a redeemed coupon in first place",
         )
     )
     return f'<div class="tiles">{"".join(tiles)}</div>'
@@ -129,8 +130,8 @@ def _tiles(report: Report) -> str:
 
 def _difference(measured: Comparison) -> str:
     about = (
-        f"against {measured.other.replace('_', ' ')} ({measured.other_value:.3f}); 95% from "
-        f"{measured.low:+.3f} to {measured.high:+.3f}, {measured.groups:,} groups of "
+        f"difference from {measured.other.replace('_', ' ')} ({measured.other_value:.3f}); 95% "
+        f"interval {measured.low:+.3f} to {measured.high:+.3f}; {measured.groups:,} groups of "
         f"{measured.users:,} households"
     )
     return _tile(f"{measured.difference:+.3f}", about)
@@ -141,28 +142,29 @@ def _tile(value: str, about: str) -> str:
 
 
 def _contents() -> str:
-    links = "".join(f'<a href="#{name}">{text}</a>' for name, text in _OPENED)
+    links = "".join(f'<a href="#{name}">{text}</a>' for name, text in _LINKS)
     return f'<nav aria-label="Sections">{links}</nav>'
 
 
 def _model(report: Report) -> str:
     about = (
-        "Gradient-boosted trees (XGBoost) that learn the order of the coupons within an exposure. "
-        "They start from the plain rule that serves without a champion, as the margin log(1 + what "
-        "the household spent on the covered products), with ties by how often it bought them and "
-        "by popularity. They learn what to add to it: where they have learned nothing, the rule is "
-        "what is left."
+        "Gradient-boosted trees (XGBoost) that order the coupons of an exposure. They start from "
+        "the plain rule that serves without a champion: the margin is log(1 + the household's "
+        "spend on the covered products). Coupons with equal spend are ordered by the number of "
+        "purchases, then by popularity. The trees learn a correction of this margin. Without a "
+        "correction, the rule decides."
     )
     rising = [one.name for one in report.features if one.rising]
     constraint = (
-        f"More of these can only raise a score (monotone constraints): {', '.join(rising)}."
+        "A higher value of these inputs never lowers a score (monotone constraints): "
+        f"{', '.join(rising)}."
         if rising
-        else "No input is constrained."
+        else "No input has a monotone constraint."
     )
     settings = [(name, text) for name, text in report.settings.items() if name != "rising"]
     return section(
         "model",
-        "What the model is",
+        "How does the model work?",
         paragraph(about),
         paragraph(constraint),
         pairs(settings, "compact"),
@@ -171,8 +173,9 @@ def _model(report: Report) -> str:
 
 def _data(report: Report) -> str:
     explain = (
-        "Training knows what was settled before the first test exposure; a coupon still open then "
-        "is left out, not counted as unredeemed. Train and valid are both learned from."
+        "Training uses only outcomes that were final and known before the first test exposure. A "
+        "coupon that was still open then is left out; it does not count as unredeemed. The model "
+        "learns from train and valid."
     )
     return _parts(report.parts) + note(explain)
 
@@ -187,4 +190,4 @@ def _parts(parts: Sequence[Part]) -> str:
         ]
         for each in parts
     ]
-    return table(["", "first exposure", "last exposure", "groups", "pairs", "redeemed"], rows)
+    return table(["part", "first exposure", "last exposure", "groups", "pairs", "redeemed"], rows)

@@ -1,146 +1,189 @@
-"""The sections on how good it is: beside the others, with less data, by slice, fair, calibrated."""
+"""The sections on performance: leaderboard, learning curve, slices and calibration."""
 
 import math
 from collections.abc import Callable, Sequence
 from html import escape
 
-from training.evaluation.compare import CHAMPION, PRIMARY, RANKER, LeaderboardEntry
-from training.evaluation.fairness import Gap
+from training.evaluation.compare import (
+    CHAMPION,
+    PRIMARY,
+    RANKER,
+    Comparison,
+    LeaderboardEntry,
+    SliceComparison,
+)
+from training.evaluation.slices import COLD, HEAVY
 from training.models.baselines import PLAIN_RULES
-from training.registry.promotion_gate import Gate
 from training.report import figures
 from training.report.contents import Report
 from training.report.figures import Interval
-from training.report.html import bullets, figure, folded, named, note, paragraph, section, table
+from training.report.html import (
+    bullets,
+    details,
+    display_name,
+    figure,
+    note,
+    paragraph,
+    section,
+    table,
+)
 from training.report.svg import Picture
+from training.studies.learning_curve import Point
 
-Shown = Callable[[Picture], Picture]
+Collect = Callable[[Picture], Picture]
+"""Adds a figure to the list of the page's figures, and returns it."""
 
-BESIDE = ("ndcg@10", "recall@10", "hit_rate@1", "mrr")
-ALL = ("ndcg@10", "ndcg@5", "map@10", "mrr", "precision@10", "recall@10", "f1@10")
-ALL += ("hit_rate@1", "hit_rate@10", "coverage@10")
+THIS, AXIS = "this version", "difference in NDCG@10"
 
-LEAST_GROUPS = Gate().least_slice_groups
+MAIN_METRICS = ("ndcg@10", "recall@10", "hit_rate@1", "mrr")
+ALL_METRICS = (
+    "ndcg@10",
+    "ndcg@5",
+    "map@10",
+    "mrr",
+    "precision@10",
+    "recall@10",
+    "f1@10",
+    "hit_rate@1",
+    "hit_rate@10",
+    "coverage@10",
+)
 
-NOT_KEPT = (
-    "The run that trained this version kept no {}: train it again with `clipwise train` to see it."
+MISSING = (
+    "The training run of this version has no {}. To see it, train again with `clipwise train`."
 )
 
 
-def others(report: Report, shown: Shown) -> str:
-    """Every model that was measured, best first."""
-    beside = [one for one in report.leaderboard if one.against is not None]
+def leaderboard(report: Report, collect: Collect) -> str:
+    """Builds the section with every measured model, best first."""
+    entries = report.leaderboard
+    compared = [(one.model, one.against) for one in entries if one.against is not None]
+    place = [one.model for one in entries].index(RANKER) + 1
+    text = (
+        f"Difference in NDCG@10 between this version and {len(compared)} other models, with 95% "
+        f"intervals. This version is number {place} of {len(entries)}."
+    )
     lines = [
         Interval(
-            one.model.replace("_", " "),
-            one.against.difference,
-            one.against.low,
-            one.against.high,
-            one.model in (CHAMPION, *PLAIN_RULES),
+            model.replace("_", " "),
+            against.difference,
+            against.low,
+            against.high,
+            is_reference=model in (CHAMPION, *PLAIN_RULES),
         )
-        for one in beside
+        for model, against in compared
     ]
-    place = [one.model for one in report.leaderboard].index(RANKER) + 1
-    text = (
-        f"NDCG@10 of the ranker less that of {len(beside)} other models with 95% intervals. The "
-        f"ranker is number {place} of {len(report.leaderboard)}."
-    )
-    drawn = figures.intervals("others", text, lines, "NDCG@10 of the ranker less the other's")
     about = (
-        f"Number {place} of {len(report.leaderboard)} by NDCG@10. Right of the line the ranker is "
-        "better; an interval that touches the line may be chance. Orange is what the gate asks "
-        "about: the plain rules and the champion."
+        f"This version is number {place} of {len(entries)} by NDCG@10. Right of the zero line, it "
+        "is better than the other model. If an interval includes zero, the difference may be "
+        "chance. Orange marks the plain rules and the champion, which the gate uses."
     )
-    body = [paragraph(about), figure(shown(drawn)), _leaderboard(report.leaderboard)]
-    if report.learning is None:
-        body.append(note(NOT_KEPT.format("scores of the textbook's recommenders and classifiers")))
-    elif report.learning.left_out:
-        left = (f"{name}: {why}" for name, why in report.learning.left_out.items())
-        body += [note("These could not learn from the data:"), bullets([*left])]
-    body.append(note(_HOW))
-    body.append(folded("All metrics", _all_metrics(report.leaderboard)))
-    return section("others", "Beside everything else", *body)
+    return section(
+        "others",
+        "Is it better than other models?",
+        paragraph(about),
+        figure(collect(figures.intervals("others", text, lines, AXIS))),
+        _leaderboard_table(entries),
+        *_left_out(report),
+        note(_METHOD),
+        details("All metrics", _all_metrics_table(entries)),
+    )
 
 
-_HOW = (
-    "Differences are on the same exposures, with paired 95% intervals by bootstrap over "
-    "households. Classifiers learn from what the ranker learned from. Recommenders know "
-    "everybody's purchases before the first campaign of each third of the test."
+_METHOD = (
+    "All models are compared on the same exposures. The 95% intervals are paired and come from a "
+    "bootstrap over households. The classifiers learn from the same data as this version. The "
+    "recommenders use all purchases before the first campaign of each third of the test."
 )
 
 
-def _leaderboard(leaderboard: Sequence[LeaderboardEntry]) -> str:
-    best = {name: max(one.metrics[name] for one in leaderboard) for name in BESIDE}
+def _left_out(report: Report) -> list[str]:
+    if report.learning is None:
+        return [note(MISSING.format("scores of the textbook recommenders and the classifiers"))]
+    if not report.learning.left_out:
+        return []
+    reasons = [f"{name}: {why}" for name, why in report.learning.left_out.items()]
+    return [note("These models could not be fitted to the data:"), bullets(reasons)]
+
+
+def _leaderboard_table(entries: Sequence[LeaderboardEntry]) -> str:
+    best = {name: max(one.metrics[name] for one in entries) for name in MAIN_METRICS}
     rows = [
         [
-            f"<b>{named(one.model)}</b>" if one.model == RANKER else named(one.model),
-            *(_value(one.metrics[name], best[name]) for name in BESIDE),
-            "" if one.against is None else f"{one.against.difference:+.3f}",
-            "" if one.against is None else f"{one.against.low:+.3f} to {one.against.high:+.3f}",
+            _model_name(one.model),
+            *(_metric(one.metrics[name], best[name]) for name in MAIN_METRICS),
+            *_difference(one.against),
         ]
-        for one in leaderboard
+        for one in entries
     ]
-    return table(["", *map(named, BESIDE), "ranker less it", "95% interval"], rows)
+    head = ["model", *map(display_name, MAIN_METRICS), "difference", "95% interval"]
+    return table(head, rows)
 
 
-def _value(value: float, best: float) -> str:
+def _all_metrics_table(entries: Sequence[LeaderboardEntry]) -> str:
+    rows = [
+        [
+            _model_name(one.model),
+            *("" if math.isnan(v) else f"{v:.4f}" for v in (one.metrics[n] for n in ALL_METRICS)),
+        ]
+        for one in entries
+    ]
+    return table(["model", *map(display_name, ALL_METRICS)], rows)
+
+
+def _model_name(model: str) -> str:
+    return f"<b>{THIS}</b>" if model == RANKER else display_name(model)
+
+
+def _metric(value: float, best: float) -> str:
     if math.isnan(value):
         return ""
     return f"<b>{value:.3f}</b>" if value == best else f"{value:.3f}"
 
 
-def _all_metrics(leaderboard: Sequence[LeaderboardEntry]) -> str:
-    rows = [
-        [
-            named(one.model),
-            *("" if math.isnan(v) else f"{v:.4f}" for v in map(one.metrics.get, ALL)),
-        ]
-        for one in leaderboard
-    ]
-    return table(["", *map(named, ALL)], rows)
+def _difference(against: Comparison | None) -> tuple[str, str]:
+    if against is None:
+        return "", ""
+    return f"{against.difference:+.3f}", f"{against.low:+.3f} to {against.high:+.3f}"
 
 
-def curve(report: Report, shown: Shown) -> str:
-    """What less data would have given, beside the rule."""
+def learning_curve(report: Report, collect: Collect) -> str:
+    """Builds the section with the metric by amount of training data."""
     title = "Would more data help?"
     if report.learning is None:
-        return section("curve", title, note(NOT_KEPT.format("learning curve")))
+        return section("curve", title, note(MISSING.format("learning curve")))
+    about = (
+        "These rankers have the same settings and learned from a part of the households. "
+        "Households are drawn at random, twice for each part. So every part has the same weeks "
+        "and campaigns, and only the amount of data differs. The line connects the means. If it "
+        "still rises at the right end, more redemptions will help more than other settings."
+    )
+    return section("curve", title, paragraph(about), figure(collect(_curve_figure(report))))
+
+
+def _curve_figure(report: Report) -> Picture:
+    points: Sequence[Point] = report.learning.curve if report.learning else ()
     values = {one.model: one.metrics[PRIMARY] for one in report.leaderboard}
     rule = report.evaluation.against_rule
     levels = [(f"{rule.other.replace('_', ' ')} {rule.other_value:.3f}", rule.other_value)]
     if CHAMPION in values:
         levels.append((f"champion {values[CHAMPION]:.3f}", values[CHAMPION]))
-    measured = [one for one in report.learning.curve if one.value is not None]
-    small, whole = min(measured, key=lambda one: one.share), measured[-1]
+    measured = [(one.share, one.value) for one in points if one.value is not None]
+    (share, least), (_, whole) = min(measured, key=lambda one: one[0]), measured[-1]
     text = (
-        f"NDCG@10 by the share of households learned from: {small.value:.3f} with one "
-        f"{_part(small.share)}, {whole.value:.3f} with all; the best plain rule has "
-        f"{rule.other_value:.3f}."
+        f"NDCG@10 by share of the households: {least:.3f} with one {_part_name(share)}, "
+        f"{whole:.3f} with all; the best plain rule has {rule.other_value:.3f}."
     )
-    about = (
-        "The same ranker, learned from a part of the households. They are drawn at random, twice "
-        "each, so that every part sees the same weeks and campaigns and only the amount "
-        "differs; the line joins the means. While it still rises at the right end, more "
-        "redemptions will help more than other settings."
-    )
-    return section(
-        "curve",
-        title,
-        paragraph(about),
-        figure(
-            shown(figures.learning_curve("learning_curve", text, report.learning.curve, levels))
-        ),
-    )
+    return figures.learning_curve("learning_curve", text, points, levels)
 
 
-def _part(share: float) -> str:
+def _part_name(share: float) -> str:
     return {1 / 8: "eighth", 1 / 4: "quarter", 1 / 2: "half"}.get(share, f"part of {share:.0%}")
 
 
-def slices(report: Report, shown: Shown) -> str:
-    """The ranker beside what it would replace, on every part of the exposures."""
+def slices(report: Report, collect: Collect) -> str:
+    """Builds the section with this version against its opponent on every slice."""
     other = report.opponent.replace("_", " ")
-    known = [one for one in report.slices if one.against is not None]
     lines = [
         Interval(
             f"{one.slicing}: {one.part} ({one.groups:,})",
@@ -148,148 +191,77 @@ def slices(report: Report, shown: Shown) -> str:
             one.against.low,
             one.against.high,
         )
-        for one in known
+        for one in report.slices
+        if one.against is not None
     ]
-    fallen = [line.label for line in lines if line.high < 0]
+    below = ", ".join(line.label for line in lines if line.high < 0) or "none"
     text = (
-        f"NDCG@10 of the ranker less that of {other} on {len(lines)} slices, with 95% intervals; "
-        f"{'none lies' if not fallen else ', '.join(fallen) + ' lie'} below zero as a whole."
+        f"Difference in NDCG@10 between this version and {other} on {len(lines)} slices, with 95% "
+        f"intervals. Intervals that lie below zero: {below}."
     )
     about = (
-        f"The ranker beside {other} on parts of the test; in brackets the groups with a redeemed "
-        "coupon. A household is cold below 100 known purchases and heavy from 500. For redeemed "
-        "coupons, bought before and never bought count only these as gains."
+        f"This version is compared with {other} on slices of the test. Right of the zero line, it "
+        "is better. The number in brackets counts the groups with a redeemed coupon. A household "
+        f"is cold with fewer than {COLD} purchases and heavy with {HEAVY} or more. The slices of "
+        "redeemed coupons count only coupons for products that the household had bought before, "
+        "or had never bought."
     )
+    return section(
+        "slices",
+        "Where is it better, and where worse?",
+        paragraph(about),
+        figure(collect(figures.intervals("slices", text, lines, AXIS))),
+        details("All numbers", _slice_table(report.slices, other)),
+    )
+
+
+def _slice_table(found: Sequence[SliceComparison], other: str) -> str:
     rows = [
         [
             escape(f"{one.slicing}: {one.part}"),
             f"{one.groups:,}",
-            *(
-                ("", "", "", "")
-                if one.against is None
-                else (
-                    f"{one.against.ranker_value:.3f}",
-                    f"{one.against.other_value:.3f}",
-                    f"{one.against.difference:+.3f}",
-                    f"{one.against.low:+.3f} to {one.against.high:+.3f}",
-                )
-            ),
+            *_values(one.against),
+            *_difference(one.against),
         ]
-        for one in report.slices
+        for one in found
     ]
-    head = ["", "groups", "ranker", escape(other), "difference", "95% interval"]
-    return section(
-        "slices",
-        "Where it is better, and where not",
-        paragraph(about),
-        figure(shown(figures.intervals("slices", text, lines, "difference in NDCG@10"))),
-        folded("The figures", table(head, rows)),
-    )
+    head = ["slice", "groups", THIS, escape(other), "difference", "95% interval"]
+    return table(head, rows)
 
 
-def fairness(report: Report, shown: Shown) -> str:
-    """Whether some people are served better than others."""
-    title = "Is it fair to everyone?"
-    if not report.gaps:
-        missing = (
-            "No two demographic groups have a redeemed coupon in the test, so that no gap between "
-            "them can be measured."
-        )
-        return section("fairness", title, note(missing))
-    other = report.opponent.replace("_", " ")
-    lines = [line for gap in report.gaps for line in _gap_lines(gap, other)]
-    judged = [gap for gap in report.gaps if min(gap.groups) >= LEAST_GROUPS]
-    widened = [gap for gap in judged if gap.widened_interval[0] > 0 or gap.widened_interval[1] < 0]
-    told = "; ".join(
-        f"{gap.slicing} {gap.parts[0]} less {gap.parts[1]} {gap.ranker:+.3f}" for gap in report.gaps
-    )
-    about = (
-        "How much better the coupons are ordered for one group of households than for another. A "
-        "gap can come from what people buy rather than from the model, so the blue one is to be "
-        f"read beside the orange one of {other}: the question is whether the model widens it."
-    )
-    rows = [_gap_row(gap) for gap in report.gaps]
-    head = [
-        "",
-        "groups",
-        "ranker",
-        escape(other),
-        "difference",
-        "95% interval",
-    ]
-    drawn = figures.intervals("fairness", f"Gaps in NDCG@10: {told}.", lines, "gap in NDCG@10")
-    said = f"No gap differs from that of {other} beyond chance."
-    if widened:
-        said = f"Beyond chance it differs from that of {other} in: {_widened(widened)}."
-    if not judged:
-        said = f"Too few exposures to say whether a gap differs from that of {other}."
-    return section(
-        "fairness",
-        title,
-        paragraph(about),
-        figure(shown(drawn)),
-        paragraph(said),
-        table(head, rows),
-        note(
-            "Households of whom nothing is known are in neither group. A gap is judged where both "
-            f"groups have at least {LEAST_GROUPS} exposures with a redeemed coupon."
-        ),
-    )
+def _values(against: Comparison | None) -> tuple[str, str]:
+    if against is None:
+        return "", ""
+    return f"{against.ranker_value:.3f}", f"{against.other_value:.3f}"
 
 
-def _widened(gaps: Sequence[Gap]) -> str:
-    return ", ".join(
-        f"{gap.slicing} ({gap.widened:+.3f} for {gap.parts[0]} beside {gap.parts[1]})"
-        for gap in gaps
-    )
-
-
-def _gap_lines(gap: Gap, other: str) -> tuple[Interval, Interval]:
-    between = f"{gap.slicing}: {gap.parts[0]}\nless {gap.parts[1]}"
-    return (
-        Interval(between, gap.ranker, *gap.ranker_interval),
-        Interval(f"the same, {other}", gap.other, *gap.other_interval, rival=True),
-    )
-
-
-def _gap_row(gap: Gap) -> list[str]:
-    low, high = gap.widened_interval
-    return [
-        escape(f"{gap.slicing}: {gap.parts[0]} less {gap.parts[1]}"),
-        f"{gap.groups[0]:,} / {gap.groups[1]:,}",
-        f"{gap.ranker:+.3f}",
-        f"{gap.other:+.3f}",
-        f"{gap.widened:+.3f}",
-        f"{low:+.3f} to {high:+.3f}",
-    ]
-
-
-def calibrated(report: Report, shown: Shown) -> str:
-    """Whether a score stands for one chance of redemption."""
-    title = "Do scores stand for chances?"
+def calibration(report: Report, collect: Collect) -> str:
+    """Builds the section on predicted probabilities against redemption rates."""
+    title = "Do the scores match redemption rates?"
     found = report.calibration
-    pairs = sum(count for *_, count in found.bins)
     ranked = (
-        f"Over all pairs, redeemed or not: area under the ROC curve {found.auc:.3f}, average "
-        f"precision {found.average_precision:.3f}."
+        f"Over all pairs of the test: area under the ROC curve {found.auc:.3f}, average precision "
+        f"{found.average_precision:.3f}."
     )
     if not found.bins:
-        missing = "Too few redeemed pairs to say how often a score is redeemed."
+        missing = "There are too few redeemed pairs to compare the scores with redemption rates."
         return section("calibration", title, paragraph(ranked), note(missing))
-    last = found.bins[-1]
+    pairs, last = sum(count for *_, count in found.bins), found.bins[-1]
     text = (
-        f"Redeemed share beside the probability from the score, in {len(found.bins)} bins of "
-        f"{pairs:,} pairs; in the highest bin {last[0]:.2%} expected and {last[1]:.2%} redeemed."
+        f"Share of redeemed pairs by predicted probability, in {len(found.bins)} bins with "
+        f"{pairs:,} pairs in total. In the highest bin {last[0]:.2%} were predicted and "
+        f"{last[1]:.2%} were redeemed."
     )
     about = (
-        "A ranker's score is no probability. A logistic curve makes it one: for each half of the "
-        "households, learned from the other half. On the dashed line pairs were redeemed as often "
-        "as the score says; bars are 95% intervals, both axes are square roots."
+        "The score of a ranker is not a probability. Here a logistic curve converts it to one. "
+        "The curve for each half of the households is fitted on the other half. On the dashed "
+        "line, pairs were redeemed as often as predicted. Bars are 95% intervals. Both axes have a "
+        "square-root scale."
     )
     return section(
         "calibration",
         title,
         paragraph(about),
-        figure(shown(figures.calibration("calibration", text, found.bins))),
+        figure(collect(figures.calibration("calibration", text, found.bins))),
         paragraph(ranked),
     )

@@ -1,4 +1,4 @@
-"""Matplotlib figures as SVG that follows the page: its fonts, and its colors in light and dark."""
+"""Converts Matplotlib figures to SVG with the fonts and the light and dark colors of the page."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -6,16 +6,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
 from io import StringIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 WIDTH = 4.4
-"""Inches. Drawn for a phone: on a wide page the same figure is shown somewhat larger."""
+"""Inches; made for a phone. A wide page shows the same figure somewhat larger."""
 
-INK, SOFT, LINE, MARK, RIVAL, CARD = (
+INK, SOFT, LINE, MARK, REFERENCE, CARD = (
     "#1c2733",
     "#5d6b7a",
     "#dfe5eb",
@@ -29,7 +29,7 @@ LIGHT: Mapping[str, str] = {
     "soft": SOFT,
     "line": LINE,
     "mark": MARK,
-    "rival": RIVAL,
+    "reference": REFERENCE,
     "card": CARD,
 }
 DARK: Mapping[str, str] = {
@@ -37,17 +37,17 @@ DARK: Mapping[str, str] = {
     "soft": "#9aa8b6",
     "line": "#2f3a46",
     "mark": "#4db6e2",
-    "rival": "#f0a35a",
+    "reference": "#f0a35a",
     "card": "#1a222b",
 }
 FONT = 'system-ui,-apple-system,"Segoe UI",sans-serif'
 
-_SETTINGS = {
+_SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "clipwise",
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
-    # Names are shown as they are, also those with a dollar sign.
+    # Otherwise a dollar sign in a name starts a formula.
     "text.parse_math": False,
     "text.color": INK,
     "axes.labelcolor": SOFT,
@@ -68,14 +68,14 @@ _SETTINGS = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure: its name, what it shows in words, and its SVG for a page with ``colors``."""
+    """A figure: its name, its description in words, and its SVG for a page with ``colors``."""
 
     name: str
     text: str
     svg: str
 
-    def alone(self) -> str:
-        """The figure as a file of its own."""
+    def standalone(self) -> str:
+        """Returns the figure as the text of an SVG file."""
         root = f"<svg {_NAMESPACES} " + self.svg.removeprefix("<svg ")
         opened = root.index(">") + 1
         back = '<rect width="100%" height="100%" style="fill: var(--card)"/>'
@@ -88,16 +88,16 @@ _NAMESPACES = (
 
 
 def colors() -> str:
-    """The colors as variables of CSS, in light and dark."""
+    """Returns the colors as CSS variables, for light and dark."""
     light, dark = (
-        ";".join(f"--{name}:{value}" for name, value in which.items()) for which in (LIGHT, DARK)
+        ";".join(f"--{name}:{value}" for name, value in theme.items()) for theme in (LIGHT, DARK)
     )
     return f":root{{{light}}}@media(prefers-color-scheme:dark){{:root{{{dark}}}}}"
 
 
 @contextmanager
-def drawn(height: float) -> Iterator[tuple["Figure", "Axes"]]:
-    """A figure of WIDTH and a height in inches, in the page's style, and its axes."""
+def styled_axes(height: float) -> Iterator[tuple["Figure", "Axes"]]:
+    """Yields a figure in the page's style and its axes; ``height`` is in inches."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -109,7 +109,7 @@ def drawn(height: float) -> Iterator[tuple["Figure", "Axes"]]:
 
 
 def picture(figure: "Figure", name: str, text: str) -> Picture:
-    """The figure as SVG; ``text`` is read out to who cannot see it."""
+    """Converts a figure to SVG; screen readers read ``text``."""
     out = StringIO()
     figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
     return Picture(name, text, _themed(out.getvalue(), name, text))
@@ -117,12 +117,13 @@ def picture(figure: "Figure", name: str, text: str) -> Picture:
 
 def _themed(svg: str, name: str, text: str) -> str:
     body = svg[svg.index("<svg") :]
-    box = re.search(r'viewBox="([^"]+)"', body)[1]
+    _, _, after = body.partition('viewBox="')
+    box = after[: after.index('"')]
     body = body[body.index(">") + 1 :]
     body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<style.*?</style>", "", body, flags=re.S)
-    # Several figures share a page, so their ids must not meet.
+    # Figures share a page, so their ids must differ.
     body = re.sub(r'(\bid="|url\(#|xlink:href="#)', rf"\g<1>{name}-", body)
-    body = re.sub(r'"[^"]*"', _shorter, body)
+    body = re.sub(r'"[^"]*"', _rounded, body)
     body = body.replace("'DejaVu Sans'", "inherit").replace("DejaVu Sans", "inherit")
     for color, value in LIGHT.items():
         body = body.replace(value, f"var(--{color})")
@@ -133,6 +134,6 @@ def _themed(svg: str, name: str, text: str) -> str:
     )
 
 
-def _shorter(quoted: re.Match) -> str:
-    """An attribute whose places end at a hundredth of a point; what people read is no attribute."""
+def _rounded(quoted: re.Match[str]) -> str:
+    """Cuts the numbers of an attribute to hundredths of a point; visible text is no attribute."""
     return re.sub(r"(\d+\.\d\d)\d+", r"\1", quoted[0])
