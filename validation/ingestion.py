@@ -84,26 +84,23 @@ def ingest_batch(
         stop_if_too_many(checked, maximum_share)
         rows = {name: classify_rows(lake, state, name, one) for name, one in checked.passed.items()}
         watermark = complete_until or batch.watermark or _just_after(checked.passed, state, as_of)
-        following = commit(
-            lake,
-            state,
-            Landing(
-                batch.source,
-                watermark,
-                {name: one.new for name, one in rows.items()},
-                _quarantined(checked, rows),
-                released_ids(lake, state, rows),
-                batch.learned,
-            ),
+        landing = Landing(
+            source=batch.source,
+            watermark=watermark,
+            new={name: one.new for name, one in rows.items()},
+            quarantined=_quarantined(checked, rows),
+            released=released_ids(lake, state, rows),
+            learned=batch.learned,
         )
+        following = commit(lake, state, landing)
     waited = {name: one.num_rows for name, one in waiting.items()}
     changed = state is None or following.number != state.number
     log.info("lake version %d, %s", following.number, "new" if changed else "unchanged")
     return Ingested(following, changed, _counts(checked, rows, waited), checked, as_of)
 
 
-def discard(lake: Lake, start: str) -> State:
-    """Deletes the one quarantined row with an id that starts with ``start``, as a new state.
+def discard(lake: Lake, prefix: str) -> State:
+    """Deletes the one quarantined row with an id that starts with ``prefix``, as a new state.
 
     Raises LakeError unless exactly one row fits, and LakeBusy while an ingest runs.
     """
@@ -111,10 +108,10 @@ def discard(lake: Lake, start: str) -> State:
         state = lake.state()
         held = lake.quarantine(state)
         ids = [] if held is None else held["quarantine_id"].to_pylist()
-        found = {one for one in ids if one.startswith(start)}
+        found = {one for one in ids if one.startswith(prefix)}
         if len(found) != 1:
             raise LakeError(
-                f"Expected the first characters of one row's id, {start!r} fits {len(found)} rows; "
+                f"Expected the first characters of one row's id, {prefix!r} fits {len(found)}; "
                 "`clipwise quarantine` lists them."
             )
         no_rows = quarantine_schema().empty_table()

@@ -120,7 +120,7 @@ class _Script:
 
 
 def _user_views(script: _Script, raw: Mapping[str, "ibis.Table"], attributes: "ibis.Table") -> None:
-    from feature_repo.transforms.history import user, weeks
+    from feature_repo.transforms.history import purchase_history, user
 
     stage = script.stage
     bought = stage(user.purchases(raw["events"]))
@@ -136,11 +136,11 @@ def _user_views(script: _Script, raw: Mapping[str, "ibis.Table"], attributes: "i
             "user_demographics": lambda: user.demographics(raw["users"]),
         }
     )
-    slices = stage(weeks.entry_slices(bought, attributes))
+    slices = stage(purchase_history.entry_slices(bought, attributes))
     script.views(
         {
-            "user_purchase_history": lambda: weeks.history(slices, stage),
-            "user_recent_purchases": lambda: weeks.recent(slices, stage),
+            "user_purchase_history": lambda: purchase_history.history(slices, stage),
+            "user_recent_purchases": lambda: purchase_history.recent(slices, stage),
         }
     )
 
@@ -189,7 +189,7 @@ def assembling_query(name: str, wanted: str, entries: str) -> str:
     """Returns the query that assembles the rows named by the relation ``wanted``."""
     import ibis
 
-    from feature_repo.transforms.history.weeks import assemble
+    from feature_repo.transforms.history.purchase_history import assemble
 
     return _compiled(
         assemble(

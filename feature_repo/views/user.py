@@ -3,7 +3,7 @@
 from feast import Entity, ValueType
 from feast.types import Array, FeastType, Float64, Int64, String
 
-from feature_repo.transforms.history.weeks import CAP
+from feature_repo.transforms.history.purchase_history import CAP
 from feature_repo.transforms.request.affinity import HISTORY_HALF_LIFE_DAYS, KINDS
 from feature_repo.transforms.request.ranker_inputs import WINDOWS
 from feature_repo.views import lake_view

@@ -262,7 +262,7 @@ def _counted(count: float, never: str, often: str) -> str:
 
 def _ago(days: float) -> str:
     whole = max(int(days), 0)
-    return {0: "within the last day", 1: "a day ago"}.get(whole, f"{whole:,} days ago")
+    return {0: "less than a day ago", 1: "a day ago"}.get(whole, f"{whole:,} days ago")
 
 
 def _number(count: float, noun: str) -> str:

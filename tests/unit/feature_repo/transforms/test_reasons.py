@@ -96,6 +96,11 @@ def text_of(values: np.ndarray, name: str) -> str:
             "Bought twice before, for 32.10 in total",
         ),
         ("days_since_own_purchase", {"days_since_own_purchase": 5.8}, "Last bought 5 days ago"),
+        (
+            "days_since_own_purchase",
+            {"days_since_own_purchase": 0.2},
+            "Last bought less than a day ago",
+        ),
         ("brand_purchase_share", {"brand_purchase_count": 12}, "Bought its brand 12 times"),
         ("days_left", {"days_left": 3.2}, "Ends in 3 days"),
         ("duration_days", {"days_left": 0.4}, "Ends within a day"),
