@@ -13,6 +13,12 @@ from training.registry.promotion_gate import Decision
 from training.registry.records import LearningRecord
 from training.studies.influence import Influence
 
+THIS_VERSION = "this version"
+
+NOT_MEASURED = (
+    "The training run of this version has no {}. To see it, train again with `clipwise train`."
+)
+
 LIMITS: tuple[str, ...] = (
     "Coupons went to selected users, not at random. So no number here shows what a coupon causes.",
     "Every coupon of a campaign counts as a candidate, even if the user did not see it.",

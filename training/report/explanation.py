@@ -9,7 +9,7 @@ from training.evaluation.slices import COLD
 from training.report import figures
 from training.report.contents import ExampleCoupon, Feature, Report, WorkedExample
 from training.report.html import bar, details, figure, note, paragraph, section, table
-from training.report.performance import Collect
+from training.report.svg import Collect
 from training.studies.examples import HIT, MISS, SHORT, WITHIN
 
 

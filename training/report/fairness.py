@@ -6,10 +6,10 @@ from html import escape
 from training.evaluation.fairness import Gap
 from training.registry.promotion_gate import Gate
 from training.report import figures
-from training.report.contents import Report
+from training.report.contents import THIS_VERSION, Report
 from training.report.figures import Interval
 from training.report.html import figure, note, paragraph, section, table
-from training.report.performance import THIS, Collect
+from training.report.svg import Collect
 
 LEAST_GROUPS = Gate().least_slice_groups
 
@@ -72,7 +72,7 @@ def _lines(gap: Gap, other: str) -> tuple[Interval, Interval]:
 
 
 def _gap_table(gaps: Sequence[Gap], other: str) -> str:
-    head = ["gap", "groups", THIS, escape(other), "difference", "95% interval"]
+    head = ["gap", "groups", THIS_VERSION, escape(other), "difference", "95% interval"]
     return table(head, [_gap_row(gap) for gap in gaps])
 
 

@@ -19,6 +19,8 @@ _LOW_TO_HIGH = ("#3b7dc4", "#8a7fc0", "#b977ab", "#d4607f", "#d9444f")
 
 _UNKNOWN_VALUE = "#98a2ad"
 
+DIFFERENCE = "difference in NDCG@10"
+
 BEESWARM_INPUTS, BEESWARM_POINTS = 12, 220
 
 

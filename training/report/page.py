@@ -11,6 +11,7 @@ from training.report.contents import Part, Report
 from training.report.css import STYLE
 from training.report.fairness import fairness
 from training.report.html import bullets, note, pairs, paragraph, section, table
+from training.report.leaderboard import leaderboard
 from training.report.svg import Picture
 
 _LINKS = (
@@ -50,7 +51,7 @@ def render(report: Report) -> Rendered:
         _decision(report.decision),
         _tiles(report),
         _contents(),
-        performance.leaderboard(report, collect),
+        leaderboard(report, collect),
         performance.learning_curve(report, collect),
         performance.slices(report, collect),
         fairness(report, collect),

@@ -1,7 +1,7 @@
 """Converts Matplotlib figures to SVG with the fonts and the light and dark colors of the page."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
@@ -81,6 +81,9 @@ class Picture:
         back = '<rect width="100%" height="100%" style="fill: var(--card)"/>'
         return f"{root[:opened]}<style>{colors()}</style>{back}{root[opened:]}\n"
 
+
+Collect = Callable[[Picture], Picture]
+"""Adds a figure to the list of the page's figures, and returns it."""
 
 _NAMESPACES = (
     'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" version="1.1"'

@@ -29,8 +29,9 @@ from training.report.contents import (
 from training.report.explanation import influence
 from training.report.fairness import fairness
 from training.report.figures import wilson
+from training.report.leaderboard import leaderboard
 from training.report.page import Rendered, render
-from training.report.performance import leaderboard, learning_curve, slices
+from training.report.performance import learning_curve, slices
 from training.report.svg import Picture
 from training.studies.influence import Influence
 from training.studies.learning_curve import Point
