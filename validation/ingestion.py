@@ -71,8 +71,8 @@ def ingest_batch(
     the instant just after its latest row. A warning results if the newest event is older than
     ``fresh_within``.
 
-    Raises LakeBusy while another ingest runs, BatchError for a batch without the contract's shape,
-    and TooManyFailures if more than ``maximum_share`` of a table's rows fail.
+    Raises LakeBusy while another ingest runs, and BatchError for a batch without the contract's
+    shape. Raises TooManyFailures if more than ``maximum_share`` of a table's rows fail.
     """
     with write_lock(lake):
         state = current_state(lake)

@@ -100,8 +100,8 @@ def _entries(table: Table, rows: Iterable[tuple[int | None, str, str, Mapping]])
 def _with_id(entry: dict, seen: Counter) -> dict:
     """Adds an id to the entry: a hash of its content, equal in each ingest of the same row.
 
-    Rows of equal content and without a key get a number in the hash, so that ids are unique within
-    a batch. With a key they would be copies.
+    Ids are unique within a batch: rows of equal content without a key also get a number in the
+    hash. With a key they would be copies.
     """
     content = (entry["table"], entry["payload"], entry["rule"])
     seen[content] += 1

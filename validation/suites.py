@@ -165,7 +165,7 @@ def _time_expectations(table: Table, as_of: datetime) -> Iterator:
     past = {"created_timestamp"} | ({"event_timestamp"} if table.name in EVENT_TABLES else set())
     for name in (column.name for column in table.columns if column.type == "timestamp"):
         came = f"but is {{{name}}}"
-        meta = _meta("minimum", name, f"{name} must be at least {_EARLIEST.isoformat()}, {came}")
+        meta = _meta("minimum", name, f"{name} must not be before {_EARLIEST.isoformat()}, {came}")
         yield gxe.ExpectColumnValuesToBeBetween(column=name, min_value=_EARLIEST, meta=meta)
         limit, rule = (as_of, "in_the_future") if name in past else (_LATEST, "maximum")
         meta = _meta(rule, name, f"{name} must not be after {limit.isoformat()}, {came}")

@@ -39,9 +39,9 @@ class ClassifiedRows:
 class Landing:
     """A checked batch, ready to be committed.
 
-    ``new`` holds the new rows of each table, ``quarantined`` the rows that enter the quarantine
-    and ``released`` the ids of the rows that leave it. ``watermark`` is the instant up to which
-    the lake is complete with it. ``learned`` is "stated" or "assumed", by table.
+    ``new`` holds the new rows of each table. ``quarantined`` holds the rows that enter the
+    quarantine, ``released`` the ids of the rows that leave it. ``watermark`` is the instant up to
+    which the lake is complete with it. ``learned`` is "stated" or "assumed", by table.
     """
 
     source: str

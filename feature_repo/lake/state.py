@@ -17,8 +17,8 @@ class TableState:
     """One table in one state of the lake.
 
     ``version`` is its Delta version. ``content_hash`` does not depend on the order of the rows.
-    ``first`` and ``last`` are its earliest and latest ``event_timestamp``. ``learned`` is "assumed"
-    if a row's ``created_timestamp`` repeats its ``event_timestamp``, else "stated".
+    ``first`` and ``last`` are its earliest and latest ``event_timestamp``. ``learned`` is "stated",
+    or "assumed" if a source did not state when its rows were learned.
     """
 
     version: int
