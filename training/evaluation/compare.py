@@ -21,6 +21,9 @@ PRIMARY = "ndcg@10"
 PRIMARY_CUTOFF = 10
 REPEATS = 2000
 
+_DRAWN_AT_ONCE = 200_000
+"""Number of users drawn in one step of the bootstrap; limits the memory in use."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -226,11 +229,12 @@ def bootstrap_interval(
     total = np.bincount(owner, values)
     count = np.bincount(owner)
     draw = np.random.default_rng(seed).integers
-    means = np.empty(repeats)
-    for repeat in range(repeats):
-        drawn = draw(0, len(codes), len(codes))
-        means[repeat] = total[drawn].sum() / count[drawn].sum()
-    low, high = np.percentile(means, (2.5, 97.5))
+    means: list[np.ndarray] = []
+    at_once = max(1, _DRAWN_AT_ONCE // len(codes))
+    for start in range(0, repeats, at_once):
+        drawn = draw(0, len(codes), (min(at_once, repeats - start), len(codes)))
+        means.append(total[drawn].sum(axis=1) / count[drawn].sum(axis=1))
+    low, high = np.percentile(np.concatenate(means), (2.5, 97.5))
     return float(low), float(high)
 
 
