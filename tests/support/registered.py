@@ -1,4 +1,4 @@
-"""Versions in a real MLflow store, as training makes them, for tests of what serves."""
+"""Registered versions in a real MLflow store, as training makes them."""
 
 import json
 from datetime import UTC, datetime
@@ -23,17 +23,19 @@ LINEAGE = Lineage(1, datetime(2018, 1, 1, tzinfo=UTC), "coupon_ranker_v1", None)
 
 
 def store(home: Path) -> MlflowStore:
+    """The MLflow store of a state folder."""
     return MlflowStore(f"sqlite:///{home / 'mlflow.db'}", home / "mlartifacts")
 
 
 def client(home: Path):
+    """An MLflow client of the store."""
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=store(home).uri, registry_uri=store(home).uri)
 
 
 def fitted(seed: int = 7):
-    """Trees that add to a margin, as training makes them; another seed, other trees."""
+    """Fits small trees as training does; another seed gives other trees."""
     import xgboost
 
     random = np.random.default_rng(seed)
@@ -44,7 +46,7 @@ def fitted(seed: int = 7):
 
 
 def registered(home: Path, decision: Decision | None = PASSED, seed: int = 7) -> str:
-    """A version with the gate's decision, or one whose training ended before the gate."""
+    """Registers a version with the gate's decision; None stands for an interrupted training."""
     model = fitted(seed)
     rows = np.random.default_rng(seed).random((9, len(RANKER_INPUTS)), dtype=np.float32)
     golden = write_golden_rows(partial(predict, model), rows, home / GOLDEN_FILE)
@@ -58,28 +60,29 @@ def registered(home: Path, decision: Decision | None = PASSED, seed: int = 7) ->
 
 
 def run_folder(home: Path, version: str) -> Path:
-    """Where the artifacts of a version's run are."""
+    """The folder with the artifacts of a version's run."""
     run_id = client(home).get_model_version(RANKER_MODEL, version).run_id
     return Path(client(home).get_run(run_id).info.artifact_uri.removeprefix("file://"))
 
 
 def model_file(home: Path, version: str) -> Path:
-    """The file of a version's trees."""
+    """The file with a version's trees."""
     place = client(home).get_model_version_download_uri(RANKER_MODEL, version)
     return Path(place.removeprefix("file://")) / "model.ubj"
 
 
 def tamper(home: Path, version: str, /, **changes: object) -> None:
-    """Change what the gate's artifact says."""
+    """Changes values in the gate's artifact."""
     file = run_folder(home, version) / "gate.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
 
 def tag(home: Path, version: str, **tags: str) -> None:
+    """Sets tags of a version."""
     for name, value in tags.items():
         client(home).set_model_version_tag(RANKER_MODEL, version, name, value)
 
 
-def crown(home: Path, version: str, alias: str = "champion") -> None:
-    """Set an alias as the MLflow UI does."""
+def set_alias(home: Path, version: str, alias: str = "champion") -> None:
+    """Sets an alias as the MLflow UI does."""
     client(home).set_registered_model_alias(RANKER_MODEL, alias, version)

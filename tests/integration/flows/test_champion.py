@@ -12,11 +12,11 @@ from serving.models.slot import ModelSlot
 from tests.support.registered import (
     FAILED,
     client,
-    crown,
     fitted,
     model_file,
     registered,
     run_folder,
+    set_alias,
     store,
     tag,
     tamper,
@@ -134,7 +134,7 @@ def test_version_with_a_bad_gate_artifact_is_refused_by_service_and_promote(home
         promote(home, version, "I like it", "ada")
     assert "\n" not in str(refused.value)
     assert current_champion(home) == sound and changes(home) == [(None, sound, "promote")]
-    crown(home, version)
+    set_alias(home, version)
     version_in_use, problem = served(home)
     assert version_in_use == "rule-1" and why in problem and f"version {version}" in problem
 
@@ -188,7 +188,7 @@ def test_version_without_a_gate_run_is_refused(home):
     version = registered(home, None)
     with pytest.raises(PromotionRefused, match=f"clipwise gate --version {version}"):
         promote(home, version, "in a hurry", "ada")
-    crown(home, version)
+    set_alias(home, version)
     assert served(home)[0] == "rule-1"
 
 
@@ -204,7 +204,7 @@ def test_promotion_without_a_reason_or_of_an_unknown_version_is_refused(home):
 def test_champion_set_in_the_ui_is_recorded_once_with_its_tag(home):
     version = registered(home)
     tag(home, version, promotion_reason="read the report")
-    crown(home, version)
+    set_alias(home, version)
     for _ in range(2):
         assert current_champion(home) == version
     (change,) = audit_log(home).changes()
@@ -215,7 +215,7 @@ def test_champion_set_in_the_ui_is_recorded_once_with_its_tag(home):
 def test_rollback_returns_to_the_previous_champion_and_then_further_back(home):
     first, second, third = (registered(home) for _ in range(3))
     promote(home, first, "first", "ada")
-    crown(home, second)
+    set_alias(home, second)
     promote(home, third, "third", "ada")
     assert rollback(home, "the third is too shy", "bob") == second
     assert served(home) == (second, None)
@@ -247,7 +247,7 @@ def test_rollback_to_a_version_that_cannot_be_served_any_more_is_refused(home):
 
 def test_current_champion_is_returned_with_a_warning_if_the_log_fails(home, caplog):
     version = registered(home)
-    crown(home, version)
+    set_alias(home, version)
     folder = home / "audit"
     moved = folder.rename(home / "audit.kept") if folder.exists() else None
     folder.write_text("in the way")
@@ -283,6 +283,6 @@ def test_version_that_cannot_be_checked_on_golden_rows_is_refused_even_by_force(
     for force in (False, True):
         with pytest.raises(PromotionRefused, match=why):
             promote(home, version, "it must", "ada", force)
-    crown(home, version)
+    set_alias(home, version)
     version_in_use, problem = served(home)
     assert version_in_use == "rule-1" and why in problem

@@ -15,7 +15,7 @@ from feature_repo.names import RANKER_MODEL
 from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
 from serving.models.mlflow_registry import MlflowRegistry
 from serving.models.slot import ModelSlot
-from tests.support.registered import crown, model_file, registered, store
+from tests.support.registered import model_file, registered, set_alias, store
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -33,11 +33,11 @@ def test_rollback_needs_no_artifacts(home):
     first, second = registered(home, seed=1), registered(home, seed=2)
     serving = slot(home)
     for version in (first, second):
-        crown(home, version)
+        set_alias(home, version)
         serving.refresh()
     assert (serving.current.version, serving.problem) == (second, None)
     shutil.rmtree(home / "mlartifacts")
-    crown(home, first)
+    set_alias(home, first)
     serving.refresh()
     assert (serving.current.version, serving.problem) == (first, None)
     assert serving.models.previous.version == second
@@ -47,12 +47,12 @@ def test_challenger_passes_the_same_checks_as_a_champion(home):
     champion, sound, truncated = (registered(home, seed=seed) for seed in (1, 2, 3))
     file = model_file(home, truncated)
     file.write_bytes(file.read_bytes()[:100])
-    crown(home, champion)
+    set_alias(home, champion)
     serving = slot(home, has_challenger=True)
-    crown(home, sound, "challenger")
+    set_alias(home, sound, "challenger")
     serving.refresh()
     assert serving.models.challenger.version == sound
-    crown(home, truncated, "challenger")
+    set_alias(home, truncated, "challenger")
     serving.refresh()
     assert serving.models.challenger is None and "sha256" in serving.challenger_problem
     assert (serving.current.version, serving.problem) == (champion, None)
@@ -97,7 +97,7 @@ def test_ranker_stays_while_the_server_is_down_at_the_start_and_later(home, addr
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     version = registered(home)
-    crown(home, version)
+    set_alias(home, version)
     serving = ModelSlot(MlflowRegistry(f"http://{address}"))
     serving.refresh()
     assert serving.current.name == "own_spend" and "does not answer" in serving.problem
