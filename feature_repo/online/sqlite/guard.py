@@ -16,7 +16,7 @@ from feast.feature_view import FeatureView
 from feast.infra.online_stores.helpers import compute_table_id
 from feast.repo_config import RepoConfig
 
-from feature_repo.instants import from_microseconds, microseconds
+from feature_repo.instants import EPOCH, MICROSECOND, from_microseconds, microseconds
 from feature_repo.online.format.progress_mark import ProgressMark
 from feature_repo.online.format.rows import UNKNOWN, OnlineRows
 
@@ -227,8 +227,9 @@ def _picked(column: Sequence[Any], chosen: Sequence[int]) -> Sequence[Any]:
 
 def _seconds(moments: np.ndarray) -> list[int | None]:
     """Returns instants as Feast stores them: seconds of the naive UTC time read as a local one."""
+    naive = EPOCH.replace(tzinfo=None)
     return [
-        None if us == UNKNOWN else int(from_microseconds(us).replace(tzinfo=None).timestamp())
+        None if us == UNKNOWN else int((naive + us * MICROSECOND).timestamp())
         for us in moments.tolist()
     ]
 
