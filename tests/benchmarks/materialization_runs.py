@@ -58,7 +58,7 @@ def _materialize(work: Work, offline: dict, online: dict, engine: dict | None):
     write_repository(repository, offline, online, engine)
     store = FeatureStore(repo_path=str(repository))
     store.apply(definitions(work.data, [materialized(work.entities)], 1))
-    store._get_provider().batch_engine  # noqa: B018 - its import is not the materialization
+    store.provider.batch_engine  # noqa: B018 - its import is not the materialization
     return lambda: store.materialize(YEAR - timedelta(days=1), YEAR + timedelta(days=1))
 
 
