@@ -1,21 +1,15 @@
 """A Feast compute engine that writes only the rows that are not online yet, in bulk.
 
-For each lake view the online store has a progress mark: the state of the lake and the instant of
-its rows. A later run compares with it and writes the keys whose newest row changed, in the order
-of the keys, so that a killed run resumes where it stopped. Other file sources are read as Feast
+Lake views are compared with the online state, see `lake_run`. Other file sources are read as Feast
 reads them. Feast's own engine materializes every view that this one does not support.
 """
 
 import logging
-import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
-import pyarrow as pa
-import pyarrow.compute as pc
 from feast import FeatureStore, FeatureView
 from feast.feature_view import DUMMY_ENTITY_NAME
 from feast.infra.common.materialization_job import MaterializationJobStatus, MaterializationTask
@@ -26,30 +20,13 @@ from feast.infra.registry.base_registry import BaseRegistry
 from feast.utils import make_tzaware
 
 from feature_repo.feast_internals import column_names
-from feature_repo.lake.reader import Lake
-from feature_repo.offline.lake_session import lake_state
 from feature_repo.offline.pull import refuse_beyond_watermark
-from feature_repo.offline.query import Query, file_source, is_in_lake
+from feature_repo.offline.query import file_source, is_in_lake
 from feature_repo.offline.store import PointInTimeOfflineStore
 from feature_repo.online.format.guarded_store import GuardedStore
-from feature_repo.online.format.progress_mark import (
-    ProgressMark,
-    TargetCheck,
-    next_run,
-    superseded,
-)
-from feature_repo.online.format.rows import OnlineRows, keys_of_table
-from feature_repo.online.materialize.changed_rows import (
-    REMOVED,
-    Columns,
-    batches,
-    digest_of,
-    stage,
-    staged_keys,
-    target_of,
-)
+from feature_repo.online.materialize.changed_rows import Columns
+from feature_repo.online.materialize.lake_run import LakeRun
 from feature_repo.online.materialize.prefetch import prefetched
-from feature_repo.publication.publish import published_folder
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +35,6 @@ RowProgress = Callable[[str, int, int], Any]
 
 _UNSUPPORTED = ("aggregations", "feature_transformation", "source_views", "enable_validation")
 """Attributes of views that Feast's own engine must materialize."""
-_ATTEMPTS = 3
 _DEFAULT_BATCH = 10_000
 """Rows of a batch if materialization.online_write_batch_size is not set."""
 
@@ -144,75 +120,17 @@ class IncrementalComputeEngine(LocalComputeEngine):
         self, store: GuardedStore, registry: BaseRegistry, task: MaterializationTask
     ) -> int:
         """Writes the rows of a lake view that are not online yet, and the mark of the new state."""
-        refuse_beyond_watermark(self.repo_config, file_source(task.feature_view), task.end_time)
-        columns = _columns(registry, task)
-        for _ in range(_ATTEMPTS):
-            written = self._try_run(store, task, columns)
-            if written is not None:
-                return written
-        raise superseded(task.feature_view.name)
-
-    def _try_run(
-        self, store: GuardedStore, task: MaterializationTask, columns: Columns
-    ) -> int | None:
-        """Runs once; returns None if another run changed the mark before this one could begin."""
-        config, view = self.repo_config, task.feature_view
-        source = file_source(view)
-        lake, state = lake_state(config)
-        until = make_tzaware(task.end_time)
-        target = target_of(config, lake, state.number, until, columns, _kinds(view))
-        stored = store.read_mark(config, view)
-        mark = next_run(stored, target, uuid.uuid4().hex, *_checks(lake))
-        if mark is None:
-            log.info("%s: the online store has this state already", view.name)
-            return 0
-        with Query.open(config, [source]) as query:
-            staged = stage(query, lake, source, columns, target, mark.base)
-            if not store.begin_run(config, view, mark, stored):
-                return None
-            with self._progress(task, staged) as progress:
-                written, mark = self._write_batches(store, query, view, columns, mark, progress)
-            keep = self._staged_keys(query, view, columns) if mark.base is None else None
-        done = replace(mark, finished=True, cursor=None)
-        return written + store.finish_run(config, view, done, keep)
-
-    def _write_batches(
-        self,
-        store: GuardedStore,
-        query: Query,
-        view: FeatureView,
-        columns: Columns,
-        mark: ProgressMark,
-        progress: Callable[[int], Any],
-    ) -> tuple[int, ProgressMark]:
-        """Writes batch after batch, each with the mark of its last key; returns rows and mark."""
-        written, parts = 0, batches(query, columns, mark.cursor, self._batch_rows)
-        encoded = (self._encode(store, part, view, columns) for part in parts)
-        for last, rows, removed in prefetched(encoded):
-            mark = replace(mark, cursor=last)
-            written += store.write_table(self.repo_config, view, rows, removed, mark)
-            progress(len(rows) + len(removed))
-        return written, mark
-
-    def _encode(
-        self, store: GuardedStore, batch: pa.RecordBatch, view: FeatureView, columns: Columns
-    ) -> tuple[tuple, OnlineRows, Sequence[bytes]]:
-        """Returns a batch's last key, its rows in stored form, and the entity keys to remove."""
-        removed = batch.filter(batch.column(REMOVED))
-        present = batch.filter(pc.invert(batch.column(REMOVED)))
-        return (
-            _last_key(batch, columns),
-            store.encode(self.repo_config, view, present),
-            keys_of_table(self.repo_config, view, removed) if removed.num_rows else (),
+        view = task.feature_view
+        refuse_beyond_watermark(self.repo_config, file_source(view), task.end_time)
+        run = LakeRun(
+            self.repo_config,
+            store,
+            view,
+            _columns(registry, task),
+            self._batch_rows,
+            partial(self._progress, task),
         )
-
-    def _staged_keys(self, query: Query, view: FeatureView, columns: Columns) -> set[bytes]:
-        """Returns the entity keys of all staged rows."""
-        return {
-            key
-            for batch in staged_keys(query, columns, self._batch_rows)
-            for key in keys_of_table(self.repo_config, view, batch)
-        }
+        return run.materialize(make_tzaware(task.end_time))
 
     @contextmanager
     def _progress(self, task: MaterializationTask, rows: int) -> Iterator[Callable[[int], Any]]:
@@ -263,20 +181,3 @@ def _columns(registry: BaseRegistry, task: MaterializationTask) -> Columns:
     renamed = file_source(view).field_mapping or {}
     parts = (keys, features, [event, *([created] if created else [])])
     return Columns(*({name: renamed.get(name, name) for name in part} for part in parts))
-
-
-def _kinds(view: FeatureView) -> list[Any]:
-    return [field.dtype for field in (*view.entity_columns, *view.features)]
-
-
-def _checks(lake: Lake) -> tuple[TargetCheck, TargetCheck]:
-    """Returns two checks of a target: its state is in this lake, and its change rows exist."""
-    return (
-        lambda target: digest_of(lake, target.version) == target.digest,
-        lambda target: published_folder(lake, target.version).is_dir(),
-    )
-
-
-def _last_key(batch: pa.RecordBatch, columns: Columns) -> tuple:
-    row = batch.slice(batch.num_rows - 1).select(list(columns.keys.values())).to_pylist()[0]
-    return tuple(row.values())

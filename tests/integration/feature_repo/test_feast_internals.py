@@ -45,7 +45,7 @@ def internals():
 def our_classes() -> list[type]:
     """Our subclasses of Feast's classes."""
     from feature_repo import feast_registry, materialization, online_store, point_in_time
-    from feature_repo.offline.store import PointInTimeJob
+    from feature_repo.offline.retrieval_job import PointInTimeJob
 
     return [
         PointInTimeJob,
