@@ -1,4 +1,4 @@
-"""Builds the point-in-time training frame: one row for each exposure and candidate coupon.
+"""The point-in-time training frame: one row for each exposure and candidate coupon.
 
 User features are read once for each exposure, coupon features once for each coupon and instant.
 ``ranker_inputs``, the function that also serves requests, then combines them into pairs.

@@ -96,9 +96,9 @@ class _Grid:
     start: np.ndarray
 
     @classmethod
-    def of(cls, exposed: np.ndarray, carried: np.ndarray) -> "_Grid":
-        code = _codes(carried)
-        exposure, coupon = _encode(exposed, code), _encode(carried, code)
+    def of(cls, exposed: np.ndarray, coupon_campaigns: np.ndarray) -> "_Grid":
+        code = _codes(coupon_campaigns)
+        exposure, coupon = _encode(exposed, code), _encode(coupon_campaigns, code)
         order = np.argsort(coupon, kind="stable")
         count = np.bincount(coupon, minlength=len(code) + 1)
         begin = np.cumsum(count) - count
@@ -126,21 +126,21 @@ def _matches(
     users = _codes(_ids(exposures["user_id"]))
     campaigns = _codes(_ids(exposures["campaign_id"]))
     coupon = _encode(_ids(redemptions["coupon_id"]), _codes(_ids(coupons["coupon_id"])))
-    redeemer = _encode(_ids(redemptions["user_id"]), users)
-    carrier = np.append(_encode(_ids(coupons["campaign_id"]), campaigns), len(campaigns))
+    redeeming_user = _encode(_ids(redemptions["user_id"]), users)
+    campaign_of = np.append(_encode(_ids(coupons["campaign_id"]), campaigns), len(campaigns))
     width = len(campaigns) + 1
-    wanted = redeemer * width + carrier[coupon]
-    held = _encode(_ids(exposures["user_id"]), users) * width
-    held += _encode(_ids(exposures["campaign_id"]), campaigns)
-    row, exposure = _join(wanted, held)
+    redemption_keys = redeeming_user * width + campaign_of[coupon]
+    exposure_keys = _encode(_ids(exposures["user_id"]), users) * width
+    exposure_keys += _encode(_ids(exposures["campaign_id"]), campaigns)
+    row, exposure = _join(redemption_keys, exposure_keys)
     return row, grid.start[exposure] + grid.place[coupon[row]], exposure, coupon[row]
 
 
-def _join(wanted: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the positions of all pairs of equal keys: in ``wanted`` and in ``held``."""
-    order = np.argsort(held, kind="stable")
-    ordered = held[order]
-    low, high = np.searchsorted(ordered, wanted, "left"), np.searchsorted(ordered, wanted, "right")
+def _join(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the positions of all pairs of equal keys: in ``left`` and in ``right``."""
+    order = np.argsort(right, kind="stable")
+    ordered = right[order]
+    low, high = np.searchsorted(ordered, left, "left"), np.searchsorted(ordered, left, "right")
     row, place = _runs(low, high - low)
     return row, order[place]
 

@@ -1,4 +1,4 @@
-"""Splits a frame by time into train, valid and test, without outcomes from the future."""
+"""The split by time into train, valid and test, without outcomes from the future."""
 
 import logging
 from dataclasses import dataclass

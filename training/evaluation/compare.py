@@ -1,4 +1,4 @@
-"""Compares models on the same groups: a table of metrics, and intervals of differences."""
+"""Comparisons of models on the same groups: metrics, and intervals of the differences."""
 
 import logging
 from collections.abc import Mapping

@@ -20,30 +20,32 @@ BLOCK = 64
 """Number of coupons compared with all products at once; limits the memory in use."""
 
 
-def decayed_purchases(known: PurchaseMatrix) -> np.ndarray:
+def decayed_purchases(purchases: PurchaseMatrix) -> np.ndarray:
     """Sums the user's purchases of the covered products, with a half-life of 90 days."""
-    return (known.decayed @ known.scope.T).toarray()
+    return (purchases.decayed @ purchases.scope.T).toarray()
 
 
 def user_based(
-    known: PurchaseMatrix, similarity: str = "cosine", nearest: int = NEIGHBORS
+    purchases: PurchaseMatrix, similarity: str = "cosine", nearest: int = NEIGHBORS
 ) -> np.ndarray:
     """Averages the ``nearest`` users' purchases of the covered products, weighted by similarity.
 
     ``similarity`` is ``cosine`` or ``pearson``, over all products. Raises ValueError for others.
     """
-    bought = _log_counts(known.count)
+    bought = _log_counts(purchases.count)
     weights = _similarities(bought, bought, similarity)
     np.fill_diagonal(weights, 0.0)
     weights = np.maximum(weights, 0.0)
     if weights.shape[1] > nearest:
         least = np.partition(weights, -nearest, axis=1)[:, -nearest]
         weights[weights < least[:, None]] = 0.0
-    of_bundles = (bought @ known.scope.T).toarray()
+    of_bundles = (bought @ purchases.scope.T).toarray()
     return weights @ of_bundles / np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
 
 
-def item_based(known: PurchaseMatrix, similarity: str = "cosine", block: int = BLOCK) -> np.ndarray:
+def item_based(
+    purchases: PurchaseMatrix, similarity: str = "cosine", block: int = BLOCK
+) -> np.ndarray:
     """Sums the similarity of the bundle to each product that the user bought.
 
     ``similarity`` is ``cosine`` or ``pearson`` of the purchases by all users. Raises ValueError for
@@ -51,8 +53,8 @@ def item_based(known: PurchaseMatrix, similarity: str = "cosine", block: int = B
     """
     from scipy.sparse import csr_array
 
-    bought = _log_counts(known.count)
-    products, bundles = csr_array(bought.T), csr_array((bought @ known.scope.T).T)
+    bought = _log_counts(purchases.count)
+    products, bundles = csr_array(bought.T), csr_array((bought @ purchases.scope.T).T)
     scores = np.empty((bought.shape[0], bundles.shape[0]))
     for start in range(0, bundles.shape[0], block):
         here = slice(start, start + block)
@@ -61,24 +63,26 @@ def item_based(known: PurchaseMatrix, similarity: str = "cosine", block: int = B
     return scores
 
 
-def matrix_factorization(known: PurchaseMatrix, seed: int, factors: int = FACTORS) -> np.ndarray:
+def matrix_factorization(
+    purchases: PurchaseMatrix, seed: int, factors: int = FACTORS
+) -> np.ndarray:
     """Scores by a truncated SVD of users x products; a bundle has its products' mean factors."""
     from sklearn.decomposition import TruncatedSVD
 
-    bought = _log_counts(known.count)
+    bought = _log_counts(purchases.count)
     model = TruncatedSVD(min(factors, *(side - 1 for side in bought.shape)), random_state=seed)
     users = model.fit_transform(bought)
-    return users @ (_row_means(known.scope) @ model.components_.T).T
+    return users @ (_row_means(purchases.scope) @ model.components_.T).T
 
 
-def content(known: PurchaseMatrix) -> np.ndarray:
+def content(purchases: PurchaseMatrix) -> np.ndarray:
     """Scores by the TF-IDF cosine between the words of bought and of covered products."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.preprocessing import normalize
 
-    words = TfidfVectorizer(sublinear_tf=True).fit_transform(known.text)
-    users = normalize(_log_counts(known.count) @ words)
-    return (users @ normalize(known.scope @ words).T).toarray()
+    words = TfidfVectorizer(sublinear_tf=True).fit_transform(purchases.text)
+    users = normalize(_log_counts(purchases.count) @ words)
+    return (users @ normalize(purchases.scope @ words).T).toarray()
 
 
 def _log_counts(count: "csr_array") -> "csr_array":

@@ -1,4 +1,4 @@
-"""Reads runs and versions from an MLflow store: lineage, predictions, learning curve."""
+"""Readers of runs and versions in an MLflow store: lineage, predictions, learning record."""
 
 import tempfile
 from pathlib import Path

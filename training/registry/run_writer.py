@@ -1,4 +1,4 @@
-"""Writes runs, versions and their gate decisions to an MLflow store.
+"""Writers of runs, versions and gate decisions to an MLflow store.
 
 A version is logged first, without a decision. Training then loads it back, and marks it with the
 gate's decision. A version without the mark is one whose training was interrupted, and every reader

@@ -1,4 +1,4 @@
-"""Converts Matplotlib figures to SVG with the fonts and the light and dark colors of the page."""
+"""Matplotlib figures as SVG, with the fonts and the light and dark colors of the page."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping

@@ -24,9 +24,9 @@ class Fold:
     """The campaigns that start at one instant (int64 microseconds), and the data known before it.
 
     ``train`` has the pairs of earlier exposures with an outcome that was final and known strictly
-    before ``start``. A coupon that is still open does not count as unredeemed; its pairs are left
-    out. ``test`` has every pair of the campaigns' exposures. The pairs of the requests follow, up
-    to the start of the next campaigns.
+    before ``start``. An unredeemed coupon that is still open is left out, because it may still be
+    redeemed. ``test`` has every pair of the campaigns' exposures. The pairs of the requests follow,
+    up to the start of the next campaigns.
     """
 
     start: int
@@ -164,7 +164,7 @@ def checked_origins(frame: RankingFrame, first: int) -> list[int]:
             f"Expected campaigns that start at {_iso(first)} or later, got none in {len(frame)} "
             "pairs: choose an earlier start, or ingest a longer period."
         )
-    if not _redeemed(frame, starts):
+    if not _has_redemption(frame, starts):
         raise BacktestError(
             f"Expected redemptions in the campaigns that start at {_iso(first)} or later, got "
             f"none in {len(starts)} folds: choose an earlier start, or ingest a longer period."
@@ -179,14 +179,14 @@ def check_parts(frame: RankingFrame, starts: Sequence[int], frozen_from: int) ->
         "from then on": [start for start in starts if start >= frozen_from],
     }
     for when, those in parts.items():
-        if not _redeemed(frame, those):
+        if not _has_redemption(frame, those):
             raise BacktestError(
                 f"Expected redeemed coupons in campaigns that start before {_iso(frozen_from)} and "
                 f"from then on, got none {when}: choose another instant."
             )
 
 
-def _redeemed(frame: RankingFrame, starts: Sequence[int]) -> bool:
+def _has_redemption(frame: RankingFrame, starts: Sequence[int]) -> bool:
     """True if a coupon was redeemed in the campaigns that start at these instants."""
     campaigns = [name for name, start in _starts(frame).items() if start in set(starts)]
     return bool(frame.label[np.isin(frame.campaign_id, campaigns)].any())

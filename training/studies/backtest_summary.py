@@ -1,4 +1,4 @@
-"""Summarizes a backtest: metrics of every model, comparisons, slices, folds and calibration."""
+"""The summary of a backtest: metrics, comparisons, slices, folds and calibration."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Picks real test exposures as examples: the first coupons, and the ranks of redeemed ones."""
+"""Real test exposures as examples, with their highest coupons and their first redeemed one."""
 
 from dataclasses import dataclass
 

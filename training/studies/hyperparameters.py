@@ -1,4 +1,4 @@
-"""Searches the ranker's settings on a backtest's folds, within a fixed number of trials."""
+"""The search for the ranker's settings on a backtest's folds, with a fixed number of trials."""
 
 import logging
 from collections.abc import Callable, Sequence
