@@ -39,7 +39,7 @@ class Checked:
     warnings: tuple[str, ...] = ()
 
     @property
-    def statistics(self) -> dict[str, dict]:
+    def statistics(self) -> dict[str, dict[str, Any]]:
         """GX's counts of met and failed expectations by table, ready for JSON."""
         return {name: dict(result.statistics) for name, result in self.results.items()}
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from feature_repo.contract import TABLES, Table
 from validation.findings import ROW
@@ -70,7 +70,7 @@ def rejected(table: Table, rows: "pa.Table") -> "pa.Table":
     """
     import pyarrow as pa
 
-    seen: Counter = Counter()
+    seen: Counter[tuple[str, str, str]] = Counter()
     entries = [
         {**row, "table": table.name, "row_id": _row_id(table, _parsed(row["payload"]))}
         for row in rows.select(["row_number", "rule", "reason", "payload"]).to_pylist()
@@ -78,10 +78,12 @@ def rejected(table: Table, rows: "pa.Table") -> "pa.Table":
     return pa.Table.from_pylist([_with_id(entry, seen) for entry in entries], quarantine_schema())
 
 
-def _entries(table: Table, rows: Iterable[tuple[int | None, str, str, Mapping]]) -> "pa.Table":
+def _entries(
+    table: Table, rows: Iterable[tuple[int | None, str, str, Mapping[str, Any]]]
+) -> "pa.Table":
     import pyarrow as pa
 
-    seen: Counter = Counter()
+    seen: Counter[tuple[str, str, str]] = Counter()
     entries = []
     for number, rule, reason, row in rows:
         content = {column: row[column] for column in table.column_names}
@@ -97,7 +99,7 @@ def _entries(table: Table, rows: Iterable[tuple[int | None, str, str, Mapping]])
     return pa.Table.from_pylist(entries, quarantine_schema())
 
 
-def _with_id(entry: dict, seen: Counter) -> dict:
+def _with_id(entry: dict[str, Any], seen: Counter[tuple[str, str, str]]) -> dict[str, Any]:
     """Adds an id to the entry: a hash of its content, equal in each ingest of the same row.
 
     Ids are unique within a batch: rows of equal content without a key also get a number in the
@@ -116,7 +118,7 @@ def _only(rows: "pa.Table", numbers: Iterable[int]) -> "pa.Table":
     return rows.filter(pc.is_in(rows[ROW], value_set=pa.array(list(numbers), pa.int64())))
 
 
-def _as_dicts(rows: "pa.Table") -> list[dict]:
+def _as_dicts(rows: "pa.Table") -> list[dict[str, Any]]:
     """Converts rows to dicts with instants as ISO text; Python cannot represent all instants."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -128,13 +130,13 @@ def _as_dicts(rows: "pa.Table") -> list[dict]:
     return rows.to_pylist()
 
 
-def _reason(table: Table, row: Mapping, broken: list[Failure]) -> str:
+def _reason(table: Table, row: Mapping[str, Any], broken: list[Failure]) -> str:
     shown = {name: _shown(value) for name, value in row.items()}
     parts = [f"{failure.rule}: {failure.sentence.format_map(shown)}" for failure in broken]
     return f"{_title(table, row, row[ROW])} breaks {'; and '.join(parts)}."
 
 
-def _title(table: Table, row: Mapping, number: int | None) -> str:
+def _title(table: Table, row: Mapping[str, Any], number: int | None) -> str:
     """Names a row by its table, its number in the source, and its key."""
     numbered = "row" if number is None else f"row {number}"
     return f"{table.name} {numbered} ({_row_id(table, row)})"
@@ -145,12 +147,12 @@ def _shown(value: object, longest: int = 60) -> str:
     return text if len(text) <= longest else f"{text[:longest]}..."
 
 
-def _row_id(table: Table, row: Mapping) -> str:
+def _row_id(table: Table, row: Mapping[str, Any]) -> str:
     """Joins the key by colons, with null for a missing value."""
     return ":".join("null" if row.get(name) is None else str(row[name]) for name in table.key)
 
 
-def _parsed(payload: str | None) -> Mapping:
+def _parsed(payload: str | None) -> Mapping[str, Any]:
     """Parses the payload of a rejected row; empty if it is not a JSON object."""
     try:
         content = json.loads(payload or "{}")
