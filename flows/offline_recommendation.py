@@ -39,7 +39,7 @@ class OfflineFeatures:
         columns = self._read(USER, [user_id], self._names[USER])
         return {name: values[0] for name, values in columns.items()}
 
-    def coupons(self, coupon_ids: Sequence[str]) -> Mapping[str, list]:
+    def coupons(self, coupon_ids: Sequence[str]) -> Mapping[str, list[Any]]:
         """Reads the features of coupons as columns, with one entry for each coupon."""
         return self._read(COUPON, coupon_ids, self._names[COUPON])
 
@@ -55,7 +55,7 @@ class OfflineFeatures:
             self._read(PRODUCT, product_ids, names["product_terms"]),
         )
 
-    def _read(self, key: str, ids: Sequence[str], features: Sequence[str]) -> dict[str, list]:
+    def _read(self, key: str, ids: Sequence[str], features: Sequence[str]) -> dict[str, list[Any]]:
         import pandas as pd
 
         if not ids:

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from serving.candidates.terms import NO_TERMS, TermColumns, Terms, terms_from_co
 
 log = logging.getLogger(__name__)
 
-Columns = Mapping[str, Sequence]
+Columns = Mapping[str, Sequence[Any]]
 
 _NO_ROWS = np.empty(0, dtype=np.int64)
 _NEEDED = ("campaign_id", "valid_from_timestamp", "valid_to_timestamp")

@@ -20,7 +20,7 @@ from serving.candidates.unstated import NO_LIMIT, UNSTATED
 
 log = logging.getLogger(__name__)
 
-Columns = Mapping[str, Sequence]
+Columns = Mapping[str, Sequence[Any]]
 
 
 @dataclass(frozen=True)
@@ -119,15 +119,15 @@ def _aligned(coupon_ids: Sequence[str], given: Columns) -> Callable[[str], list[
     return column
 
 
-def _integers(values: Sequence, missing: int = NO_LIMIT) -> np.ndarray:
+def _integers(values: Sequence[int | None], missing: int = NO_LIMIT) -> np.ndarray:
     return np.array([missing if value is None else int(value) for value in values], np.int64)
 
 
-def _periods(days: Sequence) -> np.ndarray:
+def _periods(days: Sequence[int | None]) -> np.ndarray:
     return _integers(days, 0) * DAY
 
 
-def _discounts(coupons: Columns, scope: Scope, max_discount: Sequence) -> Discounts:
+def _discounts(coupons: Columns, scope: Scope, max_discount: Sequence[int | None]) -> Discounts:
     kinds = {name: position for position, name in enumerate(DISCOUNT_TYPES)}
     kind = np.array([kinds.get(one, UNSTATED) for one in coupons["discount_type"]], np.int64)
     value = _integers(coupons["discount_value"], UNSTATED)

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from serving.errors import StorageFailed, translated
 from serving.ledger import sqlite_statements as sql
@@ -167,7 +168,7 @@ def _of_user(
     spent: dict[str, int],
 ) -> Usage:
     """Reads the usage of a user, with these sums over all users."""
-    parts: tuple[list, list, list] = ([], [], [])
+    parts: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
     spent_on_user: dict[str, int] = {}
     for part, coupon_id, at, campaign_id, amount in connection.execute(
         sql.OF_USER, (user_id, since, until)

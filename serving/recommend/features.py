@@ -13,13 +13,13 @@ from serving.schemas.recommendation import RecommendationRequest
 NO_INPUTS = np.empty((0, len(RANKER_INPUTS)), dtype=np.float32)
 
 
-class UserColumns(Mapping[str, Sequence]):
+class UserColumns(Mapping[str, Sequence[Any]]):
     """One user's features as columns of length one, decoded only when they are read."""
 
     def __init__(self, user: Mapping[str, Any]) -> None:
         self._user = user
 
-    def __getitem__(self, name: str) -> list:
+    def __getitem__(self, name: str) -> list[Any]:
         return [self._user[name]]
 
     def __iter__(self) -> Iterator[str]:

@@ -66,7 +66,7 @@ class PurchaseCache:
         self,
         user_id: str,
         user: Mapping[str, Any],
-        columns: Mapping[str, Sequence],
+        columns: Mapping[str, Sequence[Any]],
         index: CandidateIndex,
         rows: np.ndarray,
     ) -> StaticInputs:
