@@ -45,8 +45,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
 
-    # Like uvicorn's method, it takes a narrower type of transport than asyncio's protocol.
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # narrower than asyncio's type, like uvicorn's
         joining = _JoiningTransport(transport, self.loop)
         super().connection_made(cast(asyncio.Transport, joining))
         self._start_head_timer()

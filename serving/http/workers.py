@@ -74,4 +74,4 @@ def _drop_gauges_of_dead_workers(folder: Path) -> None:
     for file in folder.glob("gauge_live*_*.db"):
         process = int(file.stem.rpartition("_")[2])
         if not Path("/proc", str(process)).exists():
-            mark_process_dead(process, str(folder))
+            mark_process_dead(process, str(folder))  # type: ignore[no-untyped-call]  # it has no annotations

@@ -60,8 +60,7 @@ class TimeLimit:
         return asyncio.get_running_loop().time() - self._end
 
     def __enter__(self) -> "TimeLimit":
-        # Inside a coroutine there is always a current task, so the type needs no None.
-        self._task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]  # see above
+        self._task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]  # never None in a coroutine
         self._earlier = self._task.cancelling()
         if self._seconds < math.inf:
             loop = asyncio.get_running_loop()

@@ -9,8 +9,8 @@ from serving.schemas.fields import ContractModel, Id, Instant
 
 MAX_EVENTS = 1_000
 REDEMPTION = "redemption"
-# The values come from the contract of the raw tables; mypy wants them written out.
-EventType = Literal[*EVENT_TYPES, REDEMPTION]  # type: ignore[valid-type]
+# The values come from the contract of the raw tables.
+EventType = Literal[*EVENT_TYPES, REDEMPTION]  # type: ignore[valid-type]  # mypy wants them written out
 Count = Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)]
 
 

@@ -24,9 +24,9 @@ MAX_CART_LINES = 500
 _MAX_QUANTITY = 1_000_000
 _MAX_PRICE = 1_000_000_000
 
-# The values are defined once, beside their users; mypy wants them written out.
-Placement = Literal[PLACEMENTS]  # type: ignore[valid-type]
-ReasonCode = Literal[REASON_CODES]  # type: ignore[valid-type]
+# The values are defined once, beside their users.
+Placement = Literal[PLACEMENTS]  # type: ignore[valid-type]  # mypy wants them written out
+ReasonCode = Literal[REASON_CODES]  # type: ignore[valid-type]  # mypy wants them written out
 
 
 class CartItem(ContractModel):

@@ -205,7 +205,7 @@ class Metrics:
         if not _SHARED:
             return generate_latest(self._registry)
         merged = CollectorRegistry()
-        MultiProcessCollector(merged)
+        MultiProcessCollector(merged)  # type: ignore[no-untyped-call]  # it has no annotations
         return generate_latest(merged)
 
     def _catch_up(self, name: str, total: int, counter: Counter) -> None:
