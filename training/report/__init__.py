@@ -1,5 +1,5 @@
 """The reviewer's report of a version, as one HTML page.
 
-`contents` is the data it shows; the other modules turn it into HTML, CSS and SVG. Imports results
-of the other rooms, and no model or store.
+`contents` defines its data, and `assembly` computes a part of it. The other modules turn the data
+into HTML, CSS and SVG. Imports results of the other rooms, but no model or store.
 """
