@@ -69,7 +69,7 @@ def write_data_source(
 ) -> None:
     """Writes an Ibis table to a file source in the source's format.
 
-    Feast raises SavedDatasetLocationAlreadyExists if it may not overwrite.
+    Raises SavedDatasetLocationAlreadyExists if the file exists and may not be overwritten.
     """
     from feast.infra.offline_stores.duckdb import _write_data_source
 

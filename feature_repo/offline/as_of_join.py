@@ -46,8 +46,8 @@ def join(
     """Yields the entity rows in their order with the features of every plan, block by block.
 
     ``entities`` is a separate connection that runs the SQL for entity rows. ``progress`` receives
-    the number of further rows done, in fractions as the steps of a block are. ``block_rows`` is the
-    most rows a block; by default as many as fill a quarter of the memory.
+    the rows done since its last call, a fraction of the block at each step. ``block_rows`` limits
+    the rows of a block; by default they fill a quarter of the memory.
     """
     matches = [_prepare(query, plan, f"f{position}") for position, plan in enumerate(plans)]
     lake_plans = [plan for plan in plans if is_in_lake(plan.source)]
@@ -141,9 +141,9 @@ def _match(query: Query, match: Match) -> None:
 
 
 def _number_keys(query: Query, match: Match) -> None:
-    """Numbers the keys of the block: numbers sort in half the time of texts.
+    """Assigns a number to each key of the block, since numbers sort in half the time of texts.
 
-    It also leaves out source rows of other entities.
+    The join by these numbers leaves out source rows of other entities.
     """
     names = [f'"{entity}"' for entity in match.plan.keys]
     kind = "CAST({} AS VARCHAR)" if is_in_lake(match.plan.source) else "{}"
@@ -166,7 +166,10 @@ def _has_late_rows(query: Query, source: FileSource) -> bool:
 
 
 def _narrow(query: Query, plan: Plan, late: bool) -> str:
-    """Returns SQL for keys, ``_event`` (and ``_learned``), and ``_from``: visible since then."""
+    """Returns SQL for keys and instants of a source: ``_event``, ``_from``, ``_learned`` if late.
+
+    A row is visible from ``_from`` on.
+    """
     source = plan.source
     event = instant_of(source.timestamp_field)
     columns = [f'"{column}" AS k{n}' for n, column in enumerate(plan.keys.values())]
@@ -198,7 +201,7 @@ def _features(query: Query, match: Match, count: int) -> Iterator[tuple[str, pa.
     fetched = _fetch(query, match)
     sources = positions_of(fetched.column(0))
     if fetched.num_rows > len(sources):
-        # Several rows have one instant: keep the newest in all respects.
+        # Several rows of a key share one instant: keep one of them.
         plan = match.plan
         fetched = _fetch(query, match, newest_of_ties("m._place", plan.source, plan.columns))
         sources = positions_of(fetched.column(0))
@@ -241,9 +244,9 @@ def _fetch(query: Query, match: Match, ties: str = "") -> pa.Table:
 
 
 def _rows_per_block(query: Query, plans: Sequence[Plan]) -> int:
-    """Returns the entity rows of one block: as many as fill a quarter of the memory.
+    """Returns the number of entity rows in a block, which fill a quarter of the memory.
 
-    At most 2 GB, the limit of Arrow's lists and texts.
+    The block has at most 2 GB, the limit of Arrow's lists and texts.
     """
     width = sum(
         ASSEMBLED_BYTES

@@ -46,7 +46,7 @@ def _vector_width(column: pa.Array) -> int:
 
 
 def _take_vectors(column: pa.ListArray, positions: np.ndarray, width: int) -> pa.ListArray:
-    """Does ``take`` for vectors of one length; Arrow's own copies them number by number."""
+    """Takes vectors of one length by position; Arrow's ``take`` copies them number by number."""
     found = positions >= 0
     source = column.flatten().to_numpy().reshape(-1, width)
     values = np.take(source, positions[found], axis=0, mode="clip")

@@ -43,14 +43,17 @@ class PointInTimeJob(RetrievalJob):
 
     @property
     def full_feature_names(self) -> bool:
+        """True if the features have their view's name as a prefix."""
         return self._full_feature_names
 
     @property
     def on_demand_feature_views(self) -> list[OnDemandFeatureView]:
+        """Views that Feast computes from the result."""
         return self._on_demand
 
     @property
     def metadata(self) -> RetrievalMetadata | None:
+        """Features, keys, and the span of the entity rows; None for a pull."""
         return self._metadata() if self._metadata else None
 
     def to_parquet(self, path: str | Path) -> None:

@@ -64,7 +64,7 @@ class PointInTimeOfflineStore(DuckDBOfflineStore):
     """Feast's DuckDB store with an exact as-of join, over the lake or any file source."""
 
     def validate_data_source(self, config: RepoConfig, data_source: DataSource) -> None:
-        """Leaves every source but the lake's views to Feast; those need no file at ``apply``."""
+        """Checks a source as Feast does; a view of the lake needs no file at ``apply``."""
         if not is_in_lake(data_source):
             super().validate_data_source(config, data_source)
 

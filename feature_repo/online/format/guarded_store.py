@@ -47,7 +47,7 @@ class GuardedStore(ExpiringStore):
     def open_view(
         self, config: RepoConfig, view: FeatureView, mark: ProgressMark | None = None
     ) -> AbstractContextManager[StoredView]:
-        """Opens a view's rows for writing; on a normal exit the mark is stored after them.
+        """Opens a view's rows for writing; stores the mark after them unless the block raises.
 
         Raises MaterializationRefused if another run has replaced the mark.
         """

@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 class _End:
-    """The end of an iterator, which no item can be."""
+    """Type of the sentinel at the end of an iterator."""
 
 
 _END = _End()

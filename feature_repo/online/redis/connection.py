@@ -123,9 +123,11 @@ class _Connection(asyncio.Protocol):
         return self._transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keeps the transport; asyncio calls it once the connection is open."""
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
+        """Resolves the futures of the replies in the data, oldest first."""
         self._reader.feed(data)
         while (reply := self._reader.gets()) is not False:
             waiting, _ = self._waiting.popleft()
@@ -138,6 +140,7 @@ class _Connection(asyncio.Protocol):
                 waiting.set_result(reply)
 
     def connection_lost(self, error: Exception | None) -> None:
+        """Fails the outstanding replies; asyncio calls it once the connection is closed."""
         self._fail(f"The connection to Redis was lost ({error or 'it was closed'}).")
 
     def _fail(self, reason: str) -> None:

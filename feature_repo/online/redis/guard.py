@@ -37,7 +37,7 @@ _NO_BOUND = b"-"
 class RedisView:
     """The rows of a view in Redis: a client, and the parts of the keys' and fields' names.
 
-    ``expire`` is the lifetime of a key in seconds, None for ever.
+    ``expire`` is the lifetime of a key in seconds; None if keys never expire.
     """
 
     client: Any

@@ -50,7 +50,7 @@ class GuardedRedisOnlineStore(GuardedStore, RedisOnlineStore):
     def open_view(
         self, config: RepoConfig, view: FeatureView, mark: ProgressMark | None = None
     ) -> AbstractContextManager[RedisView]:
-        """Opens a view's rows for writing; on a normal exit the mark is stored after them.
+        """Opens a view's rows for writing; stores the mark after them unless the block raises.
 
         Each row is written atomically, not the whole block. Raises MaterializationRefused if
         another run has replaced the mark.
