@@ -63,8 +63,13 @@ def registered(
     frame = pd.DataFrame(np.zeros((2, len(columns)), dtype=np.float32), columns=columns)
     signature = infer_signature(frame, np.zeros(2, dtype=np.float32))
     with mlflow.start_run() as run:
+        # Stated requirements, as in training: MLflow would start a process to infer them.
         logged = mlflow.xgboost.log_model(
-            ranker, name="model", signature=signature, registered_model_name=MODEL
+            ranker,
+            name="model",
+            signature=signature,
+            registered_model_name=MODEL,
+            pip_requirements=["xgboost"],
         )
     version = str(logged.registered_model_version)
     client.set_model_version_tag(MODEL, version, "gate", gate)
