@@ -34,7 +34,7 @@ class ClientError(Exception):
 
 
 class Refused(ClientError):
-    """The service refused the request, and a retry of the same request would not help."""
+    """The service refused the request. A 429 or 503 is raised only after all attempts."""
 
     def __init__(self, problem: Problem, request_id: str) -> None:
         super().__init__(f"{problem.title}: {problem.detail} (request {request_id})")
@@ -51,17 +51,21 @@ class Unavailable(ClientError):
 class RetryPolicy:
     """Timeouts and retries of a call.
 
-    ``deadline`` is the time of a call with all its attempts and pauses, ``attempt_timeout`` that of
-    one attempt, both in seconds. Before attempt n + 1 the client pauses for a random time (full
+    ``deadline`` is the time of a call with all its attempts and pauses, ``attempt`` that of one
+    attempt, both in seconds. Before attempt n + 1 the client pauses for a random time (full
     jitter): up to ``pause * 2**n`` seconds, at most ``longest_pause``. If the answer has a longer
     Retry-After, it pauses that long.
     """
 
     deadline: float = 10.0
-    attempt_timeout: float = 2.0
+    attempt: float = 2.0
     attempts: int = 5
     pause: float = 0.1
     longest_pause: float = 2.0
+
+
+Patience = RetryPolicy
+"""The name of RetryPolicy in version 0.1."""
 
 
 class Client:
@@ -69,7 +73,7 @@ class Client:
 
     Retries are safe for both calls that write. An event sent twice counts as a duplicate. A
     recommendation whose answer was lost is decided again under the same request id; then the
-    decision log contains this id twice.
+    decision log contains this id twice. ``patience`` is the name of ``retry`` in version 0.1.
     """
 
     def __init__(
@@ -80,10 +84,11 @@ class Client:
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
         timer: Callable[[], float] = time.monotonic,
+        patience: RetryPolicy | None = None,
     ) -> None:
         headers = {"authorization": f"Bearer {key}"} if key else {}
         self._http = httpx.Client(base_url=url, headers=headers, transport=transport)
-        self._retry = retry or RetryPolicy()
+        self._retry = retry or patience or RetryPolicy()
         self._sleep = sleep
         self._timer = timer
 
@@ -187,7 +192,7 @@ class Client:
         self, method: str, path: str, body: Mapping[str, Any] | None, request_id: str, end: float
     ) -> httpx.Response:
         """Returns the whole answer. Raises httpx.RequestError, also if the answer is too slow."""
-        seconds = max(0.001, min(self._retry.attempt_timeout, end - self._timer()))
+        seconds = max(0.001, min(self._retry.attempt, end - self._timer()))
         over, headers, parts = self._timer() + seconds, {"x-request-id": request_id}, []
         # The timeout of httpx applies to each part of an answer, not to the whole.
         with self._http.stream(method, path, json=body, headers=headers, timeout=seconds) as answer:

@@ -5,7 +5,7 @@ import json
 import httpx
 import pytest
 
-from serving.client import Client, ClientError, Refused, RetryPolicy, Unavailable
+from serving.client import Client, ClientError, Patience, Refused, RetryPolicy, Unavailable
 from serving.http.problems import PROBLEM_JSON, problem
 
 ANSWER = {
@@ -117,7 +117,7 @@ def test_no_attempt_starts_after_the_deadline():
 
 
 def test_answer_that_trickles_times_out_within_the_deadline():
-    shop = Shop(attempt_timeout=2.0, attempts=2, pause=0.0)
+    shop = Shop(attempt=2.0, attempts=2, pause=0.0)
 
     def trickle():
         for _ in range(1_000):
@@ -147,3 +147,17 @@ def test_answer_of_another_service_is_one_sentence():
         Shop(httpx.Response(200, text="<html>")).client.recommend("900", "home")
     with pytest.raises(Refused, match="did not come from a Clipwise service"):
         Shop(httpx.Response(502, text="<html>")).client.recommend("900", "home")
+
+
+def test_patience_of_version_0_1_still_sets_attempts_and_their_timeout():
+    requests = []
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
+        return refusal(503)
+
+    patience = Patience(deadline=10.0, attempt=0.5, attempts=1)
+    client = Client("http://shop", patience=patience, transport=httpx.MockTransport(refuse))
+    with pytest.raises(Refused):
+        client.recommend("900", "home")
+    assert [request.extensions["timeout"]["read"] for request in requests] == [0.5]
