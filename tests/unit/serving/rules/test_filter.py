@@ -11,7 +11,7 @@ from serving.candidates.discounts import coverage
 from serving.candidates.index import CandidateIndex
 from serving.ledger.ledger import END_OF_TIME, NoLedger, Usage
 from serving.rules.context import RuleContext
-from serving.rules.filter import RULES, Rule, apply_rules, filter_candidates
+from serving.rules.filter import RULES, USAGE_RULES, Rule, apply_rules, filter_candidates
 from serving.rules.settings import RuleSettings
 from tests.support.serving_fakes import WATERMARK, FakeLedger, coupon, index_of
 
@@ -260,3 +260,8 @@ def test_holdout_gets_nothing_and_is_a_stable_share_of_the_users():
     assert 400 < sum(other.is_held_out(name) for name in held) < 600
     assert not any(RuleSettings().is_held_out(name) for name in names)
     assert all(RuleSettings(holdout_share=1.0).is_held_out(name) for name in names)
+
+
+def test_every_rule_has_a_sentence_on_the_coupons_that_it_removes():
+    for rule in (*RULES.values(), *USAGE_RULES.values()):
+        assert rule.removes.__doc__.strip().partition("\n\n")[0].endswith(".")
