@@ -82,5 +82,5 @@ def experiment_from_environment(environ: Mapping[str, str]) -> Experiment:
 
 
 def _share(environ: Mapping[str, str], name: str) -> float:
-    expected = "a share from 0 to 1"
+    expected = "a share from 0 to 1 (0.05 is one in twenty)"
     return number(environ, name, 0.0, lambda share: 0 <= share <= 1, expected)

@@ -73,7 +73,9 @@ def test_experiment_is_read_from_the_environment():
 @pytest.mark.parametrize("share", ["-0.1", "1.1", "nan", "half"])
 @pytest.mark.parametrize("name", ["CHALLENGER", "SHADOW"])
 def test_share_out_of_range_is_refused_with_one_sentence(name, share):
-    with pytest.raises(SettingsRefused, match="from 0 to 1, got"):
+    with pytest.raises(
+        SettingsRefused, match=r"a share from 0 to 1 \(0\.05 is one in twenty\), got"
+    ):
         experiment_from_environment({f"CLIPWISE_{name}_SHARE": share})
 
 
