@@ -7,6 +7,7 @@ import pytest
 
 from serving.client import Client, ClientError, Patience, Refused, RetryPolicy, Unavailable
 from serving.http.problems import PROBLEM_JSON, problem
+from serving.schemas import CartItem
 
 ANSWER = {
     "request_id": "r",
@@ -64,6 +65,16 @@ def test_key_and_request_id_are_sent_and_the_answer_is_typed():
         "cart": [],
         "explain": False,
     }
+
+
+def test_lines_of_a_cart_are_sent_as_the_shop_states_them():
+    shop = Shop(answer())
+    shop.client.recommend(
+        "900", "cart", cart=[CartItem(product_id="7", quantity=2, unit_price=0.5)]
+    )
+    (request,) = shop.requests
+    line = {"product_id": "7", "quantity": 2.0, "unit_price": 0.5}
+    assert json.loads(request.content)["cart"] == [line]
 
 
 @pytest.mark.parametrize(
