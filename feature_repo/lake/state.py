@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 QUARANTINE = "quarantine"
 
@@ -52,7 +53,7 @@ class State:
         return cls(**raw | {"watermark": instant(raw["watermark"]), "tables": tables})
 
 
-def _table_state(raw: dict) -> TableState:
+def _table_state(raw: dict[str, Any]) -> TableState:
     ends = {end: raw[end] and instant(raw[end]) for end in ("first", "last")}
     return TableState(**raw | ends)
 

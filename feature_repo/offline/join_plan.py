@@ -35,7 +35,7 @@ def plan_of(
 
     Raises PointInTimeError if the entity rows lack a join key or already have a feature.
     """
-    reference = view.projection.name_to_use()
+    reference = view.projection.name_to_use()  # type: ignore[no-untyped-call]  # Feast does not annotate it
     shown = view.projection.name_alias or view.name
     requested = [ref.split(":", 1)[1] for ref in feature_refs if ref.startswith(f"{reference}:")]
     source = file_source(view)

@@ -13,6 +13,9 @@ from feature_repo.contract import TABLES
 if TYPE_CHECKING:
     import ibis
 
+    Build = Callable[[], ibis.Table | tuple[ibis.Table, ...]]
+    """Composes the change rows of a view and, for an assembled view, its entries."""
+
 ASSEMBLED = {"user_purchase_history": "history", "user_recent_purchases": "recent"}
 """Views with rows that are assembled from entries at the time of a read, and their prefix."""
 
@@ -99,7 +102,7 @@ class _Script:
         self.tables.append(name)
         return ibis.table(table.schema(), name=name)
 
-    def view(self, name: str, build: Callable) -> None:
+    def view(self, name: str, build: "Build") -> None:
         """Writes a view, then drops the tables of this view alone to free memory."""
         before = len(self.tables)
         built = build()
@@ -107,7 +110,7 @@ class _Script:
         self.steps.append(WriteView(name, *map(_compiled, parts)))
         self.drop(before)
 
-    def views(self, builders: Mapping[str, Callable]) -> None:
+    def views(self, builders: Mapping[str, "Build"]) -> None:
         """Writes views, one after the other."""
         for name, build in builders.items():
             self.view(name, build)

@@ -15,7 +15,7 @@ states the differences from the contract::
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from feature_repo.contract import TABLES, Table, arrow_schema
 from feature_repo.lake.duckdb_files import connect
@@ -73,7 +73,7 @@ def read(
     return Batch(f"files:{folder.resolve().name}", tables, learned=learned, rejected=rejected)
 
 
-def _found(folder: Path, mapping: Mapping) -> dict[str, Path]:
+def _found(folder: Path, mapping: Mapping[str, Any]) -> dict[str, Path]:
     """Returns the path of each table that the folder contains."""
     paths = {name: _path(folder, name, mapping.get(name, {})) for name in TABLES}
     found = {name: path for name, path in paths.items() if path is not None}
@@ -93,7 +93,7 @@ def _found(folder: Path, mapping: Mapping) -> dict[str, Path]:
     return found
 
 
-def _path(folder: Path, name: str, options: Mapping) -> Path | None:
+def _path(folder: Path, name: str, options: Mapping[str, Any]) -> Path | None:
     if "file" in options:
         path = folder / options["file"]
         if not path.exists() or (path.is_file() and path.suffix.lower() not in SUFFIXES):
@@ -174,7 +174,7 @@ def _read_csv(path: Path) -> "pa.Table":
     )
 
 
-def _plan(table: Table, path: Path, raw: "pa.Table", mapping: Mapping) -> ColumnPlan:
+def _plan(table: Table, path: Path, raw: "pa.Table", mapping: Mapping[str, Any]) -> ColumnPlan:
     """Chooses the origin of each contract column: a column of the file, a constant, or null."""
     options = mapping.get(table.name, {})
     constants, renamed = options.get("constants", {}), options.get("columns", {})

@@ -4,6 +4,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from feature_repo.contract import TABLES
@@ -13,7 +14,7 @@ _TABLE_KEYS = ("file", "columns", "constants")
 _SCALAR = "a text, a number, true, false or a time"
 
 
-def read_mapping(folder: Path) -> dict:
+def read_mapping(folder: Path) -> dict[str, Any]:
     """Reads the folder's mapping; empty if it has none.
 
     Raises SourceError if the folder is missing or the mapping does not fit the contract.
@@ -35,7 +36,7 @@ def read_mapping(folder: Path) -> dict:
     return mapping
 
 
-def _unknown(mapping: Mapping) -> Iterator[str]:
+def _unknown(mapping: Mapping[str, Any]) -> Iterator[str]:
     names = [name for name in mapping if name not in ("timezone", "money", *TABLES)]
     for name, table in TABLES.items():
         options = mapping.get(name, {})
@@ -56,7 +57,7 @@ def _unknown(mapping: Mapping) -> Iterator[str]:
         )
 
 
-def _unfit(mapping: Mapping) -> Iterator[str]:
+def _unfit(mapping: Mapping[str, Any]) -> Iterator[str]:
     if mapping.get("money", "minor") not in ("minor", "major"):
         yield f"money should be minor or major, got {mapping['money']!r}."
     if not _is_zone(mapping.get("timezone", "UTC")):

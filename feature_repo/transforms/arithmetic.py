@@ -1,13 +1,14 @@
 """Arithmetic on feature columns: null is NaN, instants are microseconds since the epoch, UTC."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from feature_repo.instants import DAY
 
 
-def numbers(values: Sequence) -> np.ndarray:
+def numbers(values: Sequence[Any]) -> np.ndarray:
     """Converts values to float64, with null as NaN.
 
     >>> numbers([1, None, 2.5])
@@ -19,7 +20,7 @@ def numbers(values: Sequence) -> np.ndarray:
     return array.astype(np.float64, copy=False)
 
 
-def table(columns: Sequence[Sequence]) -> np.ndarray:
+def table(columns: Sequence[Sequence[Any]]) -> np.ndarray:
     """Converts columns of equal length to one float64 array, a row for each column; null is NaN.
 
     >>> table([[1, None], [3, 4]])

@@ -12,6 +12,7 @@ from click import ClickException
 from feast.feature_view import FeatureView
 from feast.infra.online_stores.online_store import OnlineStore
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.repo_config import RepoConfig
 from feast.utils import make_tzaware
 from pydantic import BeforeValidator
@@ -68,12 +69,11 @@ class ExpiringStore(OnlineStore):
         self,
         config: RepoConfig,
         table: FeatureView,
-        entity_keys: list,
+        entity_keys: list[EntityKey],
         requested_features: list[str] | None = None,
     ) -> list[Row]:
         """Reads rows as Feast does, without the values of expired rows."""
-        # The store that this class is mixed into comes after it and has the method.
-        rows = super().online_read(  # type: ignore[safe-super]  # see above
+        rows = super().online_read(  # type: ignore[safe-super]  # Feast's store, the next base, has it
             config, table, entity_keys, requested_features
         )
         return self._without_expired(config, table, entity_keys, rows)
@@ -82,7 +82,7 @@ class ExpiringStore(OnlineStore):
         self,
         config: RepoConfig,
         table: FeatureView,
-        entity_keys: list,
+        entity_keys: list[EntityKey],
         requested_features: list[str] | None = None,
     ) -> list[Row]:
         """Does the same as ``online_read``, without blocking the event loop."""
@@ -90,7 +90,7 @@ class ExpiringStore(OnlineStore):
         return self._without_expired(config, table, entity_keys, rows)
 
     def _without_expired(
-        self, config: RepoConfig, view: FeatureView, keys: list, rows: list[Row]
+        self, config: RepoConfig, view: FeatureView, keys: list[EntityKey], rows: list[Row]
     ) -> list[Row]:
         cutoff = self.cutoff(config, view)
         if cutoff is None:
@@ -99,7 +99,12 @@ class ExpiringStore(OnlineStore):
         return [(at, None) if at is not None and at < cutoff else (at, row) for at, row in exact]
 
     def with_exact_instants(
-        self, config: RepoConfig, view: FeatureView, keys: list, rows: list[Row], cutoff: datetime
+        self,
+        config: RepoConfig,
+        view: FeatureView,
+        keys: list[EntityKey],
+        rows: list[Row],
+        cutoff: datetime,
     ) -> list[Row]:
         """Returns the rows with exact instants, for a store that reads rounded ones."""
         return rows
@@ -107,9 +112,9 @@ class ExpiringStore(OnlineStore):
     def _read_features_per_fv(
         self,
         config: RepoConfig,
-        grouped_refs: list,
-        join_key_values: dict,
-        entity_name_to_join_key_map: dict,
+        grouped_refs: list[Any],
+        join_key_values: dict[str, Any],
+        entity_name_to_join_key_map: dict[str, str],
         online_features_response: Any,
         full_feature_names: bool,
         include_feature_view_version_metadata: bool,
@@ -129,9 +134,9 @@ class ExpiringStore(OnlineStore):
     async def _read_features_per_fv_async(
         self,
         config: RepoConfig,
-        grouped_refs: list,
-        join_key_values: dict,
-        entity_name_to_join_key_map: dict,
+        grouped_refs: list[Any],
+        join_key_values: dict[str, Any],
+        entity_name_to_join_key_map: dict[str, str],
         online_features_response: Any,
         full_feature_names: bool,
         include_feature_view_version_metadata: bool,
@@ -148,7 +153,9 @@ class ExpiringStore(OnlineStore):
         )
         self._blank_expired(config, grouped_refs, online_features_response.results[start:])
 
-    def _blank_expired(self, config: RepoConfig, grouped_refs: list, vectors: Sequence) -> None:
+    def _blank_expired(
+        self, config: RepoConfig, grouped_refs: list[Any], vectors: Sequence[Any]
+    ) -> None:
         for view, features in grouped_refs:
             own, vectors = vectors[: len(features)], vectors[len(features) :]
             cutoff = self.cutoff(config, view)
@@ -156,7 +163,7 @@ class ExpiringStore(OnlineStore):
                 _blank(own, cutoff)
 
 
-def _blank(vectors: Sequence, cutoff: datetime) -> None:
+def _blank(vectors: Sequence[Any], cutoff: datetime) -> None:
     """Clears the values of the rows from before the cutoff; there is one vector a feature."""
     for row, at in enumerate(vectors[0].event_timestamps):
         # An absent entity has no instant, which reads as 1970.

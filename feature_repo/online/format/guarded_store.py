@@ -16,7 +16,7 @@ from feast.repo_config import RepoConfig
 
 from feature_repo.online.format.expiry import ExpiringStore
 from feature_repo.online.format.progress_mark import ProgressMark
-from feature_repo.online.format.rows import OnlineRows, rows_of_protos, rows_of_table
+from feature_repo.online.format.rows import FeastRow, OnlineRows, rows_of_protos, rows_of_table
 
 
 class StoredView(Protocol):
@@ -71,7 +71,7 @@ class GuardedStore(ExpiringStore):
         self,
         config: RepoConfig,
         table: FeatureView,
-        data: list,
+        data: list[FeastRow],
         progress: Callable[[int], Any] | None,
     ) -> None:
         """Writes Feast's rows: (entity key, values, event time, created time)."""

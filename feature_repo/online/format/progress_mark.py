@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from click import ClickException
 
@@ -49,7 +50,7 @@ class ProgressMark:
     target: Target
     base: Target | None
     bound: datetime
-    cursor: tuple | None = None
+    cursor: tuple[Any, ...] | None = None
     finished: bool = False
 
     def to_json(self) -> str:

@@ -11,6 +11,7 @@ from feast.data_source import DataSource
 from feast.feature_view import FeatureView
 from feast.infra.key_encoding_utils import serialize_entity_key, serialize_f32
 from feast.infra.online_stores.helpers import extract_text_and_num
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.repo_config import RepoConfig
 from feast.type_map import feast_value_type_to_python_type
@@ -21,6 +22,9 @@ from feature_repo.feast_internals import check_vectors, vector_length
 from feature_repo.instants import microseconds
 from feature_repo.online.format.encoding import column_microseconds, encode_values, texts
 from feature_repo.online.format.entity_keys import encode_keys
+
+FeastRow = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
+"""A row that Feast writes: entity key, values by feature, event time, created time."""
 
 UNKNOWN = int(np.iinfo(np.int64).min)
 """Value in place of an unset instant."""
@@ -95,9 +99,9 @@ def keys_of_table(config: RepoConfig, view: FeatureView, table: pa.RecordBatch) 
     return encode_keys(columns, types, config.entity_key_serialization_version)
 
 
-def rows_of_protos(config: RepoConfig, data: Sequence[tuple]) -> Iterator[OnlineRows]:
+def rows_of_protos(config: RepoConfig, data: Sequence[FeastRow]) -> Iterator[OnlineRows]:
     """Encodes Feast's (entity key, values, event time, created time), grouped by features."""
-    groups: dict[tuple, list] = {}
+    groups: dict[tuple[str, ...], list[FeastRow]] = {}
     for row in data:
         groups.setdefault(tuple(row[1]), []).append(row)
     for names, rows in groups.items():
@@ -122,7 +126,7 @@ def value_numbers(rows: OnlineRows) -> dict[str, list[float | None]]:
     }
 
 
-def value_vectors(view: FeatureView, rows: OnlineRows) -> dict[str, list]:
+def value_vectors(view: FeatureView, rows: OnlineRows) -> dict[str, list[Any]]:
     """Returns the vectors that Feast's SQLite store can keep beside values, for searches."""
     vectors = {field.name for field in view.features if field.dtype in FEAST_VECTOR_TYPES}
     length = vector_length(view, _VECTOR_LENGTH)

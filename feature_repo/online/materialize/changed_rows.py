@@ -96,7 +96,7 @@ def stage(
 
 
 def batches(
-    query: Query, columns: Columns, cursor: tuple | None, size: int
+    query: Query, columns: Columns, cursor: tuple[Any, ...] | None, size: int
 ) -> Iterator[pa.RecordBatch]:
     """Yields the staged rows after the key ``cursor``, ordered by key, ``size`` at a time."""
     keys = ", ".join(_quoted(columns.keys.values()))

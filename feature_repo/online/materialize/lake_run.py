@@ -103,7 +103,7 @@ class LakeRun:
             report(len(rows) + len(removed))
         return written, mark
 
-    def _encode(self, batch: pa.RecordBatch) -> tuple[tuple, OnlineRows, Sequence[bytes]]:
+    def _encode(self, batch: pa.RecordBatch) -> tuple[tuple[Any, ...], OnlineRows, Sequence[bytes]]:
         """Returns a batch's last key, its rows in stored form, and the entity keys to remove."""
         removed = batch.filter(batch.column(REMOVED))
         present = batch.filter(pc.invert(batch.column(REMOVED)))
@@ -134,6 +134,6 @@ def _checks(lake: Lake) -> tuple[TargetCheck, TargetCheck]:
     )
 
 
-def _last_key(batch: pa.RecordBatch, columns: Columns) -> tuple:
+def _last_key(batch: pa.RecordBatch, columns: Columns) -> tuple[Any, ...]:
     row = batch.slice(batch.num_rows - 1).select(list(columns.keys.values())).to_pylist()[0]
     return tuple(row.values())

@@ -47,7 +47,8 @@ def call_script(
 def _call_cluster(client: RedisCluster, script: str, *columns: Sequence[bytes]) -> int:
     places: dict[Any, list[int]] = {}
     for row, key in enumerate(columns[0]):
-        places.setdefault(client.get_node_from_key(key), []).append(row)
+        node = client.get_node_from_key(key)  # type: ignore[no-untyped-call]  # redis-py does not annotate it
+        places.setdefault(node, []).append(row)
     lists = [list(column) for column in columns]
     return sum(
         _call_node(

@@ -93,7 +93,7 @@ class _Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self._reader = hiredis.Reader()
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[tuple[asyncio.Future, float]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[Any], float]] = deque()
         self._transport: asyncio.Transport | None = None
 
     def is_usable(self, stuck_seconds: float) -> bool:
@@ -105,7 +105,7 @@ class _Connection(asyncio.Protocol):
             return False
         return True
 
-    def execute(self, command: bytes) -> asyncio.Future:
+    def execute(self, command: bytes) -> asyncio.Future[Any]:
         """Sends a command; returns the future of its reply."""
         reply = self._loop.create_future()
         self._waiting.append((reply, self._loop.time()))

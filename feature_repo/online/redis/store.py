@@ -17,6 +17,7 @@ from feature_repo.feast_internals import redis_client
 from feature_repo.online.format.expiry import AsOf
 from feature_repo.online.format.guarded_store import GuardedStore
 from feature_repo.online.format.progress_mark import ProgressMark
+from feature_repo.online.format.rows import FeastRow
 from feature_repo.online.redis.guard import RedisView
 
 
@@ -41,7 +42,7 @@ class GuardedRedisOnlineStore(GuardedStore, RedisOnlineStore):
         self,
         config: RepoConfig,
         table: FeatureView,
-        data: list,
+        data: list[FeastRow],
         progress: Callable[[int], Any] | None,
     ) -> None:
         """Does the same as ``online_write_batch``, in a thread."""

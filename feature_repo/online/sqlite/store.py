@@ -17,6 +17,7 @@ from feast import Entity
 from feast.feature_view import FeatureView
 from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStoreConfig
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.repo_config import RepoConfig
 
 from feature_repo.feast_internals import has_number_column
@@ -152,7 +153,12 @@ class GuardedSqliteOnlineStore(GuardedStore, SqliteOnlineStore):
         return True
 
     def with_exact_instants(
-        self, config: RepoConfig, view: FeatureView, keys: list, rows: list[Row], cutoff: datetime
+        self,
+        config: RepoConfig,
+        view: FeatureView,
+        keys: list[EntityKey],
+        rows: list[Row],
+        cutoff: datetime,
     ) -> list[Row]:
         """Returns the rows with exact instants if the cutoff lies within their second.
 

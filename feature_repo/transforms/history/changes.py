@@ -54,7 +54,7 @@ def window_legs(
     slices: ibis.Table,
     key: Sequence[str],
     measures: Mapping[str, Sequence[int | None]],
-    at: Callable = lambda instant: instant,
+    at: Callable[[IntegerValue], IntegerValue] = lambda instant: instant,
 ) -> ibis.Table:
     """Lists the gains and losses of each measure in each window, in rows without order.
 
@@ -82,7 +82,7 @@ def window_changes(
     slices: ibis.Table,
     key: Sequence[str],
     measures: Mapping[str, Sequence[int | None]],
-    at: Callable = lambda instant: instant,
+    at: Callable[[IntegerValue], IntegerValue] = lambda instant: instant,
 ) -> ibis.Table:
     """Sums ``window_legs`` to one row for each key and instant."""
     legs = window_legs(slices, key, measures, at)
@@ -106,7 +106,7 @@ def _leg(
     key: Sequence[str],
     measures: Mapping[str, Sequence[int | None]],
     window: int | None,
-    at: Callable,
+    at: Callable[[IntegerValue], IntegerValue],
 ) -> ibis.Table:
     """Lists the losses when slices leave a window: the negative of their gains."""
     leaving = _leaving(slices, window)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import numpy as np
 
@@ -108,7 +109,7 @@ class OwnPurchases:
 
 
 def own_purchases(
-    users: Mapping[str, Sequence], scopes: ScopeStack, candidates: np.ndarray
+    users: Mapping[str, Sequence[Any]], scopes: ScopeStack, candidates: np.ndarray
 ) -> OwnPurchases:
     """Sums each user's purchases in each candidate's products, categories and brands.
 
@@ -151,7 +152,7 @@ def affinity(own: OwnPurchases, as_of: np.ndarray, out: np.ndarray) -> None:
     out[..., _AT["days_since_own_purchase"]] = days_between(own.last, as_of[:, None])
 
 
-def _entries(users: Mapping[str, Sequence]) -> _Entries:
+def _entries(users: Mapping[str, Sequence[Any]]) -> _Entries:
     """Lists the entries as of midnight, then the entries since midnight.
 
     An id can have an entry in both parts. Hits add their values. Only the last purchase is that of
@@ -178,12 +179,12 @@ def _entries(users: Mapping[str, Sequence]) -> _Entries:
     )
 
 
-def _of_kind(kind: str, lists: Mapping[str, Sequence]) -> list[str]:
+def _of_kind(kind: str, lists: Mapping[str, Sequence[Any]]) -> list[str]:
     found = (ids for part in _PARTS for ids in lists[f"{part}_{kind}"] if ids is not None)
     return list(chain.from_iterable(found))
 
 
-def _flat(columns: Iterable[Sequence]) -> np.ndarray:
+def _flat(columns: Iterable[Sequence[Any]]) -> np.ndarray:
     parts = [values for column in columns for values in column if values is not None]
     return np.concatenate(parts, dtype=np.float64) if parts else np.empty(0)
 

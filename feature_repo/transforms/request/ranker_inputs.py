@@ -7,6 +7,7 @@ int64 microseconds since the epoch, UTC.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -187,7 +188,7 @@ class Coupons:
         return self.scopes.scopes[KINDS.index("product")]
 
 
-def coupons_from_columns(columns: Mapping[str, Sequence]) -> Coupons:
+def coupons_from_columns(columns: Mapping[str, Sequence[Any]]) -> Coupons:
     """Builds the arrays from the coupon columns that Feast returned, one value for each coupon.
 
     Raises KeyError if a column of the feature service is missing.
@@ -208,7 +209,7 @@ def coupons_from_columns(columns: Mapping[str, Sequence]) -> Coupons:
 
 
 def ranker_inputs(
-    users: Mapping[str, Sequence],
+    users: Mapping[str, Sequence[Any]],
     coupons: Coupons,
     candidates: np.ndarray,
     as_of: np.ndarray,
@@ -260,7 +261,7 @@ class StaticInputs:
 
 
 def static_inputs(
-    users: Mapping[str, Sequence], coupons: Coupons, candidates: np.ndarray
+    users: Mapping[str, Sequence[Any]], coupons: Coupons, candidates: np.ndarray
 ) -> StaticInputs:
     """Computes the part of ``ranker_inputs`` that does not depend on the instant.
 
