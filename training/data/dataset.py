@@ -175,7 +175,7 @@ def columns_of(table: "pa.Table") -> Columns:
     return {name: _column(table[name].combine_chunks()) for name in table.column_names}
 
 
-def _column(column: "pa.Array") -> Sequence | np.ndarray:
+def _column(column: "pa.Array") -> Sequence[Any] | np.ndarray:
     import pyarrow as pa
 
     if pa.types.is_list(column.type):

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -31,9 +32,9 @@ class Pairs:
 
 
 def label_pairs(
-    exposures: Mapping[str, Sequence],
-    coupons: Mapping[str, Sequence],
-    redemptions: Mapping[str, Sequence],
+    exposures: Mapping[str, Sequence[Any]],
+    coupons: Mapping[str, Sequence[Any]],
+    redemptions: Mapping[str, Sequence[Any]],
 ) -> Pairs:
     """Pairs every exposure with the coupons of its campaign and labels the pairs.
 
@@ -62,7 +63,7 @@ def label_pairs(
     return pairs
 
 
-def instants(values: Sequence) -> np.ndarray:
+def instants(values: Sequence[Any]) -> np.ndarray:
     """Converts timestamps to int64 microseconds since the epoch.
 
     Takes Arrow or NumPy timestamps of any unit, or int64 microseconds. Raises TypeError for others.
@@ -113,9 +114,9 @@ class _Grid:
 
 
 def _matches(
-    exposures: Mapping[str, Sequence],
-    coupons: Mapping[str, Sequence],
-    redemptions: Mapping[str, Sequence],
+    exposures: Mapping[str, Sequence[Any]],
+    coupons: Mapping[str, Sequence[Any]],
+    redemptions: Mapping[str, Sequence[Any]],
     grid: _Grid,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Matches each redemption with every exposure of its user to the coupon's campaign.
@@ -160,7 +161,7 @@ def _runs(first: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return run, first[run] + offset
 
 
-def _ids(values: Sequence) -> np.ndarray:
+def _ids(values: Sequence[Any]) -> np.ndarray:
     return np.asarray(values, dtype=object)
 
 

@@ -96,8 +96,7 @@ def model_bytes(model: "Booster") -> bytes:
 
 def importance(model: "Booster", count: int = 20) -> list[tuple[str, float]]:
     """Returns the inputs with the largest gain, as shares of the total gain, in falling order."""
-    # XGBoost returns a list for linear boosters only.
-    gains: dict[str, float] = model.get_score(importance_type="total_gain")  # type: ignore[assignment]
+    gains: dict[str, float] = model.get_score(importance_type="total_gain")  # type: ignore[assignment]  # a list for linear boosters only
     total = sum(gains.values()) or 1.0
     ordered = sorted(gains.items(), key=lambda item: (-item[1], item[0]))
     return [(name, gain / total) for name, gain in ordered[:count]]

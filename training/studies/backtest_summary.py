@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ def summarize(
     catalog: Catalog,
     rules: Sequence[str],
     seed: int,
-) -> dict:
+) -> dict[str, Any]:
     """Returns the backtest as plain data for JSON.
 
     ``rules`` has the names of the plain rules among the models; the best one is the opponent of the
@@ -63,7 +64,7 @@ def json_ready(value: object) -> object:
 
 def compare_models(
     scored: BacktestScores, catalog: Catalog, rules: Sequence[str], seed: int
-) -> dict:
+) -> dict[str, Any]:
     """Computes every metric of every model, and compares the ranker with each other model."""
     frame, starts = scored.frame, groups(scored.frame)
     rankings = {name: _ranked(scored, name, frame.label) for name in scored.scores}
@@ -102,13 +103,13 @@ def _ranked(scored: BacktestScores, name: str, label: np.ndarray) -> group_metri
     return group_metrics.ranked(frame.qid, frame.coupon_id, label, scored.scores[name])
 
 
-def _calibration(scored: BacktestScores, seed: int) -> list[dict]:
+def _calibration(scored: BacktestScores, seed: int) -> list[dict[str, Any]]:
     """Calibrates each half of the users on the other half; every pair has a probability."""
     frame, scores = scored.frame, scored.scores[RANKER]
     return _bins(frame.label, cross_calibrated(frame.user_id, frame.label, scores, seed))
 
 
-def calibration_ahead(scored: BacktestScores) -> list[dict]:
+def calibration_ahead(scored: BacktestScores) -> list[dict[str, Any]]:
     """Calibrates each fold on earlier folds, with the outcomes known when the fold starts.
 
     Only coupons that had ended by then are used. Of a coupon still open, only the redeemed pairs
@@ -123,12 +124,12 @@ def calibration_ahead(scored: BacktestScores) -> list[dict]:
     return _bins(frame.label, forward_calibrated(scored.fold, frame.label, scores, settled))
 
 
-def _bins(label: np.ndarray, probability: np.ndarray) -> list[dict]:
+def _bins(label: np.ndarray, probability: np.ndarray) -> list[dict[str, Any]]:
     names = ("probability", "redeemed", "pairs")
     return [dict(zip(names, one, strict=True)) for one in calibration_bins(label, probability)]
 
 
-def _folds(scored: BacktestScores) -> list[dict]:
+def _folds(scored: BacktestScores) -> list[dict[str, Any]]:
     starts, primary = groups(scored.frame), _primary(scored)
     fold, campaigns = scored.fold[starts], scored.frame.campaign_id[starts]
     out = []
@@ -150,7 +151,7 @@ def _folds(scored: BacktestScores) -> list[dict]:
 
 def compare_slices(
     scored: BacktestScores, other: str, campaign_types: Mapping[str, str], seed: int
-) -> dict[str, dict]:
+) -> dict[str, dict[str, Any]]:
     """Compares the ranker with another model on every slice, by slicing and part.
 
     The slicing ``coupon`` counts only redeemed coupons for products that the user had bought
@@ -185,7 +186,7 @@ def _ndcg(scored: BacktestScores, name: str, label: np.ndarray) -> np.ndarray:
 
 def _comparison(
     other: str, ours: np.ndarray, theirs: np.ndarray, users: np.ndarray, seed: int
-) -> dict:
+) -> dict[str, Any]:
     counted = int((~np.isnan(ours)).sum())
     if counted < LEAST_GROUPS:
         return {"groups": counted}

@@ -74,7 +74,7 @@ def contenders(
 
 def _cached(score: Scorer, size: int) -> Scorer:
     """Caches a scorer's scores of the last ``size`` folds, without the folds, which are large."""
-    cache: dict[tuple, np.ndarray] = {}
+    cache: dict[tuple[int, tuple[str, ...], int], np.ndarray] = {}
 
     def scores(fold: Fold) -> np.ndarray:
         key = (fold.start, fold.campaigns, len(fold.test))
