@@ -86,28 +86,20 @@ def suite(
 def _table_expectations(
     table: Table, rows_expected: int | None, fresh_from: datetime | None
 ) -> "Iterator[Expectation]":
-    from great_expectations.expectations.core.expect_column_max_to_be_between import (
-        ExpectColumnMaxToBeBetween,
-    )
-    from great_expectations.expectations.core.expect_column_values_to_be_of_type import (
-        ExpectColumnValuesToBeOfType,
-    )
-    from great_expectations.expectations.core.expect_table_row_count_to_equal import (
-        ExpectTableRowCountToEqual,
-    )
+    import great_expectations.expectations as gxe
     from great_expectations.expectations.metadata_types import FailureSeverity
 
     if rows_expected is not None:
-        yield ExpectTableRowCountToEqual(value=rows_expected, meta={"rule": "reject"})
+        yield gxe.ExpectTableRowCountToEqual(value=rows_expected, meta={"rule": "reject"})
     if fresh_from is not None:
-        yield ExpectColumnMaxToBeBetween(
+        yield gxe.ExpectColumnMaxToBeBetween(
             column="event_timestamp",
             min_value=fresh_from,
             severity=FailureSeverity.WARNING,
             meta={"rule": "freshness"},
         )
     for column in table.columns:
-        yield ExpectColumnValuesToBeOfType(
+        yield gxe.ExpectColumnValuesToBeOfType(
             column=column.name,
             type_=_TYPES[column.type],
             meta={"rule": "type"},
@@ -116,19 +108,14 @@ def _table_expectations(
 
 
 def _presence_expectations(column: Column) -> "Iterator[Expectation]":
-    from great_expectations.expectations.core.expect_column_values_to_not_be_in_set import (
-        ExpectColumnValuesToNotBeInSet,
-    )
-    from great_expectations.expectations.core.expect_column_values_to_not_be_null import (
-        ExpectColumnValuesToNotBeNull,
-    )
+    import great_expectations.expectations as gxe
 
     name = column.name
     if not column.nullable:
         meta = _meta("not_null", name, f"{name} must not be null, but is null")
-        yield ExpectColumnValuesToNotBeNull(column=name, meta=meta)
+        yield gxe.ExpectColumnValuesToNotBeNull(column=name, meta=meta)
     if column.type == "string" and name.endswith("_id"):
-        yield ExpectColumnValuesToNotBeInSet(
+        yield gxe.ExpectColumnValuesToNotBeInSet(
             column=name,
             value_set=[""],
             meta=_meta("not_empty", name, f"{name} must not be empty, but is an empty string"),
@@ -137,15 +124,7 @@ def _presence_expectations(column: Column) -> "Iterator[Expectation]":
 
 
 def _value_expectations(column: Column) -> "Iterator[Expectation]":
-    from great_expectations.expectations.core.expect_column_values_to_be_between import (
-        ExpectColumnValuesToBeBetween,
-    )
-    from great_expectations.expectations.core.expect_column_values_to_be_in_set import (
-        ExpectColumnValuesToBeInSet,
-    )
-    from great_expectations.expectations.core.expect_column_values_to_match_regex import (
-        ExpectColumnValuesToMatchRegex,
-    )
+    import great_expectations.expectations as gxe
 
     name, came = column.name, f"but is {{{column.name}}}"
     if column.several:
@@ -154,27 +133,25 @@ def _value_expectations(column: Column) -> "Iterator[Expectation]":
         meta = _meta("allowed_values", name, sentence)
         one = f"(?:{'|'.join(column.allowed or ())})"
         regex = f"^{one}(?: {one})*$"
-        yield ExpectColumnValuesToMatchRegex(column=name, regex=regex, meta=meta)
+        yield gxe.ExpectColumnValuesToMatchRegex(column=name, regex=regex, meta=meta)
     elif column.allowed is not None:
         allowed = list(column.allowed)
         meta = _meta("allowed_values", name, f"{name} must be one of {', '.join(allowed)}, {came}")
-        yield ExpectColumnValuesToBeInSet(column=name, value_set=allowed, meta=meta)
+        yield gxe.ExpectColumnValuesToBeInSet(column=name, value_set=allowed, meta=meta)
     if column.minimum is not None:
         meta = _meta("minimum", name, f"{name} must be at least {column.minimum}, {came}")
-        yield ExpectColumnValuesToBeBetween(column=name, min_value=column.minimum, meta=meta)
+        yield gxe.ExpectColumnValuesToBeBetween(column=name, min_value=column.minimum, meta=meta)
     if column.maximum is not None:
         meta = _meta("maximum", name, f"{name} must be at most {column.maximum}, {came}")
-        yield ExpectColumnValuesToBeBetween(column=name, max_value=column.maximum, meta=meta)
+        yield gxe.ExpectColumnValuesToBeBetween(column=name, max_value=column.maximum, meta=meta)
 
 
 def _order_expectations(table: Table) -> "Iterator[Expectation]":
-    from great_expectations.expectations.core import (
-        expect_column_pair_values_a_to_be_greater_than_b as pair,
-    )
+    import great_expectations.expectations as gxe
 
     for earlier, later in table.ordered:
         sentence = f"{later} must be after {earlier} ({{{earlier}}}), but is {{{later}}}"
-        yield pair.ExpectColumnPairValuesAToBeGreaterThanB(
+        yield gxe.ExpectColumnPairValuesAToBeGreaterThanB(
             column_A=later,
             column_B=earlier,
             ignore_row_if="either_value_is_missing",
@@ -183,18 +160,16 @@ def _order_expectations(table: Table) -> "Iterator[Expectation]":
 
 
 def _time_expectations(table: Table, as_of: datetime) -> "Iterator[Expectation]":
-    from great_expectations.expectations.core.expect_column_values_to_be_between import (
-        ExpectColumnValuesToBeBetween,
-    )
+    import great_expectations.expectations as gxe
 
     past = {"created_timestamp"} | ({"event_timestamp"} if table.name in EVENT_TABLES else set())
     for name in (column.name for column in table.columns if column.type == "timestamp"):
         came = f"but is {{{name}}}"
         meta = _meta("minimum", name, f"{name} must not be before {_EARLIEST.isoformat()}, {came}")
-        yield ExpectColumnValuesToBeBetween(column=name, min_value=_EARLIEST, meta=meta)
+        yield gxe.ExpectColumnValuesToBeBetween(column=name, min_value=_EARLIEST, meta=meta)
         limit, rule = (as_of, "in_the_future") if name in past else (_LATEST, "maximum")
         meta = _meta(rule, name, f"{name} must not be after {limit.isoformat()}, {came}")
-        yield ExpectColumnValuesToBeBetween(column=name, max_value=limit, meta=meta)
+        yield gxe.ExpectColumnValuesToBeBetween(column=name, max_value=limit, meta=meta)
 
 
 def _finding_expectations(table: Table) -> "Iterator[Expectation]":
@@ -231,11 +206,9 @@ def _finding_expectations(table: Table) -> "Iterator[Expectation]":
 
 
 def _finding(rule: str, column: str, sentence: str, description: str) -> "Expectation":
-    from great_expectations.expectations.core.expect_column_values_to_be_null import (
-        ExpectColumnValuesToBeNull,
-    )
+    import great_expectations.expectations as gxe
 
-    return ExpectColumnValuesToBeNull(
+    return gxe.ExpectColumnValuesToBeNull(
         column=column, meta=_meta(rule, column, sentence), description=description
     )
 
