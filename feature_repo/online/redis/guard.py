@@ -147,13 +147,17 @@ class RedisView:
         return sorted(found.join_keys) == sorted(self.join_keys)
 
 
+_EPOCH = b"\x08\x00"
+"""1970 as a Timestamp with its zero written out. Protobuf leaves it out, which reads as unset."""
+
+
 def _created(rows: OnlineRows) -> Sequence[bytes]:
     """Encodes the instants at which rows were learned; empty if that is the event's instant."""
     differs = rows.learned != rows.event
     if not differs.any():
         return Block.of(b"", len(rows))
     learned = zip(encode_instants(rows.learned), differs, strict=True)
-    return [encoded if own else b"" for encoded, own in learned]
+    return [(encoded or _EPOCH) if own else b"" for encoded, own in learned]
 
 
 def _encoded(bound: datetime) -> bytes:

@@ -123,12 +123,15 @@ def trips(store, driver: str, view="driver_stats"):
     return read(store, driver, view)["trips"]
 
 
+BEFORE_1970 = datetime(1969, 12, 31, 23, tzinfo=UTC)
+
 steps = st.sampled_from((0, 1, 2, 999_999, 1_000_000, 3_600_000_000, -1, -1_000_000))
 writes = st.lists(st.tuples(steps, st.none() | steps, st.booleans()), min_size=1, max_size=6)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(writes=writes, base=st.sampled_from((NOON, datetime(1969, 12, 31, 23, tzinfo=UTC))))
+@given(writes=writes, base=st.sampled_from((NOON, BEFORE_1970)))
+@example(writes=[(0, 3_600_000_000, False), (0, None, False)], base=BEFORE_1970)
 @example(writes=[(0, None, True), (0, -1, True), (0, 0, False)], base=NOON)
 @example(writes=[(0, 1, True), (0, None, True), (0, 1, False)], base=NOON)
 def test_the_newest_row_wins_whatever_the_order_to_the_microsecond(store, writes, base):
