@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from serving.client import Client, RetryPolicy
+from tests.support.forked import run_program
 from tests.support.places import ROOT
 
 CLIPWISE = Path(sys.executable).with_name("clipwise")
@@ -30,15 +31,13 @@ class Running(NamedTuple):
 def clipwise(
     home: Path, *arguments: str, code: int = 0, **environ: str
 ) -> subprocess.CompletedProcess:
-    """Runs a command and checks its exit code."""
-    done = subprocess.run(
-        [CLIPWISE, *arguments],
-        env=os.environ | {"CLIPWISE_HOME": str(home), "COLUMNS": "160"} | environ,
-        capture_output=True,
-        text=True,
-        timeout=180,
-        cwd=ROOT,
-    )
+    """Runs a command of ``clipwise`` in a process of its own, and checks its exit code.
+
+    The process has the large libraries imported already. The documents' tests run the installed
+    script instead.
+    """
+    environment = os.environ | {"CLIPWISE_HOME": str(home), "COLUMNS": "160"} | environ
+    done = run_program("flows.cli.main:main", list(arguments), environment, ROOT, timeout=180)
     assert done.returncode == code, done.stdout + done.stderr
     return done
 
