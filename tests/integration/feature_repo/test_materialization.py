@@ -2,8 +2,6 @@
 
 import itertools
 import os
-import subprocess
-import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +10,7 @@ import pandas as pd
 import pytest
 
 from tests.support.feature_logs import DAY, START, land, moment
-from tests.support.forked import child
+from tests.support.forked import child, run_program
 from tests.support.online_stores import (
     ENGINE,
     GUARDED,
@@ -578,14 +576,10 @@ def test_feast_s_commands_work_with_the_stores_and_the_engine(kind, tmp_path, pl
 
 
 def run_feast(arguments: list[str], where: Path) -> None:
+    """Runs a command of ``feast`` in a process of its own."""
     environment = {k: v for k, v in os.environ.items() if k != "CLIPWISE_HOME"}
-    done = subprocess.run(
-        [str(Path(sys.executable).with_name("feast")), *arguments],
-        cwd=where,
-        env=environment | {"PYTHONWARNINGS": "ignore"},
-        capture_output=True,
-        text=True,
-    )
+    environment["PYTHONWARNINGS"] = "ignore"
+    done = run_program("feast.cli.cli:cli", arguments, environment, where, timeout=120)
     assert done.returncode == 0, done.stderr
 
 
