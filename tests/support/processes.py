@@ -33,8 +33,7 @@ def clipwise(
 ) -> subprocess.CompletedProcess:
     """Runs a command of ``clipwise`` in a process of its own, and checks its exit code.
 
-    The process has the large libraries imported already. The documents' tests run the installed
-    script instead.
+    The process has the large libraries imported already. The service runs by the installed script.
     """
     environment = os.environ | {"CLIPWISE_HOME": str(home), "COLUMNS": "160"} | environ
     done = run_program("flows.cli.main:main", list(arguments), environment, ROOT, timeout=180)
