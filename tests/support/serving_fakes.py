@@ -103,6 +103,16 @@ def terms_columns(key: str, table: Table, terms: Mapping[str, dict]) -> dict[str
     return {key: list(terms)} | columns
 
 
+class Timer:
+    """A monotonic clock whose seconds a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @dataclass
 class FakeOnline:
     """Users by id, a watermark, and a list of stale views."""

@@ -42,7 +42,7 @@ def test_answer_has_the_fields_of_the_contract_and_no_others():
 
 
 def test_empty_answer_is_a_200_with_the_reason():
-    answer = post(service(), json=ASK | {"user_id": "nobody"})
+    answer = post(service(), json=ASK | {"user_id": "unknown"})
     assert answer.status_code == 200
     assert answer.json()["recommendations"] == []
     assert answer.json()["reason"] == "no campaign reaches this user"

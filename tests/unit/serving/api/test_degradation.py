@@ -28,7 +28,7 @@ REACHED = user(campaign_ids=["1"], purchase_count_all=3)
 @pytest.mark.parametrize(
     "kinds, case",
     [
-        (["unknown-user", "no-candidates"], {"user_id": "nobody"}),
+        (["unknown-user", "no-candidates"], {"user_id": "unknown"}),
         (["stale-features"], {"online": FakeOnline({"900": REACHED}, stale=("user_profile",))}),
         (["no-candidates"], {"online": FakeOnline({"900": user(purchase_count_all=3)})}),
         (

@@ -13,7 +13,7 @@ from serving.online.presence import Presence
 from serving.online.resilient_users import ResilientUsers
 from serving.online.settings import OnlineSettings
 from serving.schemas.degradation import CACHED_FEATURES, COLD_START_FEATURES, ONLINE_STORE
-from tests.support.serving_fakes import columns_of, coupon
+from tests.support.serving_fakes import Timer, columns_of, coupon
 from tests.support.serving_services import call, service
 
 SETTINGS = OnlineSettings(deadline_seconds=0.02, failures=3, pause_seconds=10.0, cached_users=2)
@@ -38,14 +38,6 @@ class Store:
 
     def unknown_user(self) -> dict:
         return {"user_id": None, "version": None}
-
-
-class Timer:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from tests.support.serving_fakes import (
     FakeLog,
     FakeOnline,
     FakeRanker,
+    Timer,
     coupon,
     index_of,
     user,
@@ -26,14 +27,6 @@ from tests.support.serving_fakes import (
 from tests.support.serving_services import ASK, assert_problem, post, service
 
 SECONDS = 0.05
-
-
-class Timer:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class SlowLedger(FakeLedger):

@@ -197,7 +197,7 @@ def test_nothing_to_show_needs_no_reasons():
 
 
 def test_unknown_user_gets_open_coupons_and_a_cold_start():
-    answer = recommender(FakeOnline()).recommend(ask("nobody"))
+    answer = recommender(FakeOnline()).recommend(ask("unknown"))
     assert shown(answer) == ["welcome"] and answer.cold_start
 
 

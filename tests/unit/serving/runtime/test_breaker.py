@@ -5,14 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.runtime.breaker import Breaker
-
-
-class Timer:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.serving_fakes import Timer
 
 
 @pytest.fixture

@@ -8,16 +8,9 @@ import pytest
 from serving.errors import OutOfTime
 from serving.runtime.deadline import Deadline, TimeLimit, no_deadline
 from serving.runtime.threads import Threads
+from tests.support.serving_fakes import Timer
 
 SECONDS = 0.05
-
-
-class Timer:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_deadline_is_over_at_its_end_and_not_before():
