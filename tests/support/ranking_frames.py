@@ -19,15 +19,18 @@ def ranking_frame(
     campaign_id: Text = "c",
     coupon_id: Text | None = None,
     as_of: Numbers = 0,
+    later: Numbers | None = None,
     open_until: Numbers = 1,
     learned: Numbers | None = None,
+    weight: Numbers = 1,
     inputs: np.ndarray | None = None,
     **columns: Numbers,
 ) -> RankingFrame:
     """Builds a frame with one row for each ``qid``; a single value stands for every row.
 
     By default the qid is also the user, the coupons of each group are ``k0, k1, ...``, a redemption
-    becomes known at 1, and every input is 0. ``columns`` sets inputs by their names.
+    becomes known at 1, a coupon is redeemed later only if it is redeemed now, and every input is 0.
+    ``columns`` sets inputs by their names.
     """
     count = len(qid)
     if inputs is None:
@@ -46,8 +49,10 @@ def ranking_frame(
         coupon_id=_column(coupon_id, count, object),
         as_of=_column(as_of, count, np.int64),
         label=_column(label, count, np.int8),
+        later=_column(label if later is None else later, count, np.int8),
         open_until=_column(open_until, count, np.int64),
         learned=_column(learned, count, np.int64),
+        weight=_column(weight, count, np.float32),
         inputs=inputs,
     )
 

@@ -137,8 +137,11 @@ def _frame(
         coupon_id=values(coupons, "coupon_id", pairs.coupon),
         as_of=as_of[pairs.exposure],
         label=pairs.label,
+        # From the exposure on every redemption counts, so both labels are the same here.
+        later=pairs.label,
         open_until=pairs.open_until,
         learned=pairs.learned,
+        weight=np.ones(len(pairs), dtype=np.float32),
         inputs=inputs,
     )
 

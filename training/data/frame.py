@@ -1,4 +1,4 @@
-"""The frame that a ranker learns from: one row for each exposure and candidate coupon."""
+"""The frame that a ranker learns from: one row for each request and candidate coupon."""
 
 from dataclasses import dataclass, fields, replace
 
@@ -26,14 +26,19 @@ class FrameError(ValueError):
 
 @dataclass(frozen=True)
 class RankingFrame:
-    """``n`` pairs of an exposure and a coupon; the pairs of one exposure are consecutive rows.
+    """``n`` pairs of a request and a candidate coupon; the pairs of a request are consecutive rows.
 
     ``qid``, ``user_id``, ``campaign_id`` and ``coupon_id`` are object arrays of str. A ``qid`` is
-    one exposure, which is one group. ``label`` is 1 for a redeemed coupon, else 0.
+    one request, which is one group. ``campaign_id`` is that of the coupon: a group can span
+    campaigns. Two columns are int8: ``label`` is 1 for a coupon that was redeemed at this visit,
+    ``later`` is 1 for one redeemed at this visit or later.
 
-    Three columns are instants in int64 microseconds, UTC. ``as_of`` is the exposure,
-    ``open_until`` the end of the coupon. ``learned`` is when the redemption became known, or
-    ``NEVER``. ``inputs`` is float32 of shape ``(n, len(RANKER_INPUTS))``.
+    Three columns are instants in int64 microseconds, UTC. ``as_of`` is the request. An unredeemed
+    pair stays unredeemed from ``open_until`` on. ``learned`` is when the redemption became known,
+    or ``NEVER``.
+
+    ``weight`` is float32: 1, or 1 / share for a group that was drawn with a share. ``inputs`` is
+    float32 of shape ``(n, len(RANKER_INPUTS))``.
     """
 
     qid: np.ndarray
@@ -42,8 +47,10 @@ class RankingFrame:
     coupon_id: np.ndarray
     as_of: np.ndarray
     label: np.ndarray
+    later: np.ndarray
     open_until: np.ndarray
     learned: np.ndarray
+    weight: np.ndarray
     inputs: np.ndarray
 
     def __len__(self) -> int:
@@ -96,17 +103,14 @@ def column(frame: RankingFrame, name: str) -> np.ndarray:
 def check_frame(frame: RankingFrame) -> None:
     """Raises FrameError unless the frame is fit for training.
 
-    All columns must have the same number of rows. A group must be consecutive rows with one user
-    and one instant. At least one label must be positive. Every ``COUPON_REQUIRED`` input must have
-    a value in every row.
+    All columns must have the same number of rows. A group must be consecutive rows with one user,
+    one instant and one weight above 0. At least one label must be positive, and no coupon may be
+    redeemed now but not now or later. Every ``COUPON_REQUIRED`` input must have a value in every
+    row.
     """
     _check_shape(frame)
     _check_groups(frame)
-    if not frame.label.any():
-        raise FrameError(
-            f"Expected at least one redeemed coupon, got none in {len(frame)} pairs: "
-            "ingest redemptions, or train on a longer window."
-        )
+    _check_labels(frame)
     _check_required(frame)
 
 
@@ -119,10 +123,25 @@ def frame_problem(frame: RankingFrame) -> str | None:
     return None
 
 
+def _check_labels(frame: RankingFrame) -> None:
+    if not frame.label.any():
+        raise FrameError(
+            f"Expected at least one redeemed coupon, got none in {len(frame)} pairs: "
+            "ingest redemptions, or train on a longer window."
+        )
+    wrong = np.flatnonzero(frame.label > frame.later)
+    if len(wrong):
+        raise FrameError(
+            "Expected later = 1 for every coupon with label 1, got 0 for "
+            f"{len(wrong)} pairs, first for qid {frame.qid[wrong[0]]!r}: a redemption at the visit "
+            "is also one at the visit or later."
+        )
+
+
 def _check_shape(frame: RankingFrame) -> None:
     if len(frame) == 0:
         raise FrameError(
-            "Expected pairs of exposures and coupons, got none: ingest exposures of campaigns "
+            "Expected pairs of requests and coupons, got none: ingest exposures of campaigns "
             "whose coupons are in the lake."
         )
     expected = (len(frame), len(RANKER_INPUTS))
@@ -143,18 +162,23 @@ def _check_groups(frame: RankingFrame) -> None:
     starts = groups(frame)
     if len(set(frame.qid[starts])) != len(starts):
         raise FrameError(
-            f"Expected the pairs of each exposure in consecutive rows, got {len(starts)} runs for "
-            f"{len(set(frame.qid[starts]))} exposures: sort the frame by qid."
+            f"Expected the pairs of each request in consecutive rows, got {len(starts)} runs for "
+            f"{len(set(frame.qid[starts]))} requests: sort the frame by qid."
         )
     first = np.repeat(starts, group_sizes(starts, len(frame)))
-    for name in ("user_id", "as_of"):
+    for name in ("user_id", "as_of", "weight"):
         values = getattr(frame, name)
         mixed = np.flatnonzero(values != values[first])
         if len(mixed):
             raise FrameError(
-                f"Expected one {name} for each exposure, got several for qid "
-                f"{frame.qid[mixed[0]]!r}: use a different qid for each exposure."
+                f"Expected one {name} for each request, got several for qid "
+                f"{frame.qid[mixed[0]]!r}: use a different qid for each request."
             )
+    if not (frame.weight > 0).all():
+        raise FrameError(
+            f"Expected weights above 0, got {frame.weight.min()}: use 1, or 1 / share for a group "
+            "that was drawn with a share."
+        )
 
 
 def _check_required(frame: RankingFrame) -> None:

@@ -55,7 +55,7 @@ DATA = ExperimentData(
 
 def shuffled(part: RankingFrame, seed: int) -> RankingFrame:
     label = np.random.default_rng(seed).permutation(part.label)
-    return replace(part, label=label, learned=np.where(label > 0, 1, NEVER))
+    return replace(part, label=label, later=label, learned=np.where(label > 0, 1, NEVER))
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ def _ndcg(frame, scores):
 
 def _shuffled(frame):
     label = np.random.default_rng(0).permutation(frame.label)
-    return replace(frame, label=label, learned=np.where(label > 0, 1, NEVER))
+    return replace(frame, label=label, later=label, learned=np.where(label > 0, 1, NEVER))
 
 
 def _measured(found):

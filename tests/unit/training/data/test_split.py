@@ -109,14 +109,19 @@ def _with_nan(name):
 
 
 BAD = {
-    "got 3 runs for 2 exposures": take(_good(), np.array([0, 2, 1])),
-    "Expected pairs of exposures and coupons, got none": take(_good(), np.array([], int)),
+    "got 3 runs for 2 requests": take(_good(), np.array([0, 2, 1])),
+    "Expected pairs of requests and coupons, got none": take(_good(), np.array([], int)),
     "Expected at least one redeemed coupon": replace(_good(), label=np.zeros(3, np.int8)),
     "Expected scope_product_count for every pair, got none for 1": _with_nan("scope_product_count"),
     "Expected covered_purchase_count_90d": _with_nan("covered_purchase_count_90d"),
     "Expected inputs of shape": replace(_good(), inputs=_good().inputs[:, 1:]),
     "Expected 3 values of learned, got 2": replace(_good(), learned=np.zeros(2, np.int64)),
-    "Expected one as_of for each exposure": replace(_good(), as_of=np.array([1, 2, 25])),
+    "Expected one as_of for each request": replace(_good(), as_of=np.array([1, 2, 25])),
+    "Expected one weight for each request": replace(_good(), weight=np.array([1, 2, 1])),
+    "Expected weights above 0, got 0": replace(_good(), weight=np.zeros(3)),
+    "Expected later = 1 for every coupon with label 1, got 0 for 1": replace(
+        _good(), later=np.zeros(3, np.int8)
+    ),
 }
 
 
