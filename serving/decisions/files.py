@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 NAMES_PER_BATCH = 10_000
-"""Candidate names converted to Arrow at once; takes about two milliseconds."""
+"""Names of candidates and cart lines converted to Arrow at once; takes about two milliseconds."""
 
 
 def write_decisions(
@@ -104,12 +104,12 @@ def _new_locked_file(path: Path) -> Iterator[BinaryIO]:
 def batches(decisions: Sequence[Decision], names: int) -> Iterator[Sequence[Decision]]:
     """Splits decisions into runs that end at the decision with which ``names`` is reached.
 
-    ``names`` counts candidate ids. Converting a batch holds the GIL, so a long batch blocks all
-    requests.
+    ``names`` counts candidate ids and cart lines. Converting a batch holds the GIL, so a long batch
+    blocks all requests.
     """
     start, count = 0, 0
     for place, decision in enumerate(decisions):
-        count += len(decision.candidate_ids)
+        count += len(decision.candidate_ids) + len(decision.cart_product_ids)
         if count >= names:
             yield decisions[start : place + 1]
             start, count = place + 1, 0
@@ -208,5 +208,8 @@ def decision_schema() -> "pa.Schema":
         "role": text,
         "arm": text,
         "online_watermark": instant,
+        "cart_product_ids": texts,
+        "cart_quantities": reals,
+        "cart_unit_prices": reals,
     }
     return pa.schema(list(types.items()))

@@ -20,7 +20,8 @@ class Decision:
 
     ``removed`` is a JSON object of counts by rule. ``policy`` is a JSON object of the settings that
     the propensities result from. ``role`` is ``served`` or ``shadow``. ``arm`` is the alias of the
-    ranker that the user is assigned to.
+    ranker that the user is assigned to. The three lists of the cart have a value for each of its
+    lines, as sent: the unit price is in minor units, and not rounded.
     """
 
     request_id: str
@@ -42,3 +43,6 @@ class Decision:
     role: str = SERVED
     arm: str = ""
     online_watermark: int | None = None
+    cart_product_ids: Sequence[str] = ()
+    cart_quantities: Sequence[float] = ()
+    cart_unit_prices: Sequence[float] = ()

@@ -12,7 +12,7 @@ from serving.decisions.record import SHADOW, Decision
 from serving.decisions.shadow import Shadow
 from serving.recommend.candidate_set import CandidateSet
 from serving.recommend.scoring import Ranked
-from serving.schemas.recommendation import RecommendationAnswer
+from serving.schemas.recommendation import RecommendationAnswer, RecommendationRequest
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Records:
 
 
 def decision_of(
+    request: RecommendationRequest,
     answer: RecommendationAnswer,
     candidates: CandidateSet,
     ranked: Ranked,
@@ -44,9 +45,11 @@ def decision_of(
 ) -> Decision:
     """Builds the record of a served answer, complete enough to evaluate other policies.
 
+    Later rankers learn from the cart of ``request`` exactly as this one read it.
     ``policy`` is JSON, ``arm`` the alias that ranks for the user, ``watermark`` the instant up to
     which the online features are complete.
     """
+    cart = request.lines_as_sent
     return Decision(
         request_id=answer.request_id,
         event_timestamp=candidates.context.as_of,
@@ -66,6 +69,9 @@ def decision_of(
         policy=policy,
         arm=arm,
         online_watermark=None if watermark is None else microseconds(watermark),
+        cart_product_ids=[line.product_id for line in cart],
+        cart_quantities=[line.quantity for line in cart],
+        cart_unit_prices=[line.unit_price for line in cart],
     )
 
 

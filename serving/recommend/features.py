@@ -48,5 +48,5 @@ def candidate_inputs(
     cached = None
     if cache is not None:
         cached = cache.purchases_of(request.user_id, user, columns, index, rows)
-    carts = [request.lines]
+    carts = [request.lines_as_sent]
     return ranker_inputs(columns, index.coupons, rows, np.array([as_of]), carts, cached)[0]

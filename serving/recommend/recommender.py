@@ -182,7 +182,7 @@ class Recommender:
         answer = answer_of(request, request_id, candidates, ranked, freshness, degraded)
         timer.lap("answer")
         record = decision_of(
-            answer.body, candidates, ranked, choice.policy.as_json, assigned.arm, watermark
+            request, answer.body, candidates, ranked, choice.policy.as_json, assigned.arm, watermark
         )
         deadline.check()
         self._records.keep(record, _shadow_list(candidates, assigned.shadow, choice))

@@ -41,6 +41,10 @@ class CartItem(ContractModel):
         cents = float(round(self.unit_price * MINOR_UNITS))
         return PricedLine(self.product_id, self.quantity, cents)
 
+    def as_sent(self) -> PricedLine:
+        """Returns the line with its price in minor units, not rounded."""
+        return PricedLine(self.product_id, self.quantity, self.unit_price * MINOR_UNITS)
+
 
 class RecommendationRequest(ContractModel):
     """A request for coupons to show to a user at a placement, given the cart.
@@ -74,8 +78,16 @@ class RecommendationRequest(ContractModel):
 
     @cached_property
     def lines(self) -> list[PricedLine]:
-        """The cart with prices in minor units."""
+        """The cart with prices in whole minor units, which discounts are computed from."""
         return [item.priced() for item in self.cart]
+
+    @cached_property
+    def lines_as_sent(self) -> list[PricedLine]:
+        """The cart with prices in minor units, not rounded.
+
+        Rankers read it: two units for 5.01 cost 2.505 each, and 5.01 is the amount in training.
+        """
+        return [item.as_sent() for item in self.cart]
 
 
 class ModelName(ContractModel):

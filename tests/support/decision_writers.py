@@ -36,6 +36,9 @@ def decision(number: int = 1) -> Decision:
         removed='{"expired": 1}',
         cold_start=False,
         stale_features=("user_stats",),
+        cart_product_ids=["milk"],
+        cart_quantities=[2.0],
+        cart_unit_prices=[250.5],
     )
 
 

@@ -67,6 +67,8 @@ def test_decision_is_read_back_from_the_file_unchanged(tmp_path):
     assert np.isnan(row["features"][0][0])
     assert (row["scores"], row["propensities"]) == ([2.0, 1.0], [1.0, 1.0])
     assert row["removed"] == '{"expired": 1}' and row["stale_features"] == ["user_stats"]
+    assert row["cart_product_ids"] == ["milk"] and row["cart_quantities"] == [2.0]
+    assert row["cart_unit_prices"] == [250.5]
     assert set(row) == set(decision_schema().names)
 
 
@@ -332,7 +334,7 @@ def test_texts_have_a_dictionary_in_the_file_and_numbers_do_not(tmp_path):
     group = pq.ParquetFile(path).metadata.row_group(0)
     found = [group.column(place) for place in range(group.num_columns)]
     names = {one.path_in_schema for one in found if "RLE_DICTIONARY" in one.encodings}
-    lists = {f"{name}.list.element" for name in ("candidate_ids", "coupon_ids")}
+    lists = {f"{name}.list.element" for name in ("candidate_ids", "coupon_ids", "cart_product_ids")}
     assert lists | {"user_id", "model_version", "policy"} <= names
     assert not any(name.startswith(("features", "scores", "propensities")) for name in names)
 
@@ -341,9 +343,9 @@ def test_long_file_is_converted_in_batches_and_reads_as_one(tmp_path):
     decisions = [decision(number) for number in range(5)]
     whole = repr(table(write_decisions(tmp_path, decisions)))  # NaN is not equal to itself
 
-    # Two decisions have six candidate names.
-    path = write_decisions(tmp_path, decisions, names_per_batch=6)
+    # Two decisions have six candidates and two cart lines.
+    path = write_decisions(tmp_path, decisions, names_per_batch=8)
 
-    assert [len(batch) for batch in batches(decisions, 6)] == [2, 2, 1]
+    assert [len(batch) for batch in batches(decisions, 8)] == [2, 2, 1]
     assert repr(table(path)) == whole
     assert pq.ParquetFile(path).num_row_groups == 1

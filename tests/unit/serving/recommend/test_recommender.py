@@ -307,6 +307,18 @@ def test_cart_price_reaches_the_ranker_in_minor_units():
     assert dict(zip(decision.coupon_ids, amount, strict=True))["milk"] == np.float32(150)
 
 
+def test_price_of_half_a_cent_reaches_the_ranker_and_the_log_unrounded():
+    log = FakeLog()
+    online = FakeOnline({"900": user(campaign_ids=["1"])})
+    cart = (CartItem(product_id="p-milk", quantity=2, unit_price=2.505),)
+    recommender(online, log=log).recommend(ask(cart=cart))
+    decision = log.decisions[0]
+    amount = decision.features[:, RANKER_INPUTS.index("cart_covered_amount")]
+    assert dict(zip(decision.coupon_ids, amount, strict=True))["milk"] == np.float32(501)
+    assert (decision.cart_product_ids, decision.cart_quantities) == (["p-milk"], [2])
+    assert decision.cart_unit_prices == pytest.approx([250.5], rel=1e-12)
+
+
 def test_replay_decides_for_the_instant_that_the_request_names():
     online = FakeOnline({"900": user(campaign_ids=["1"])})
     later = WATERMARK + timedelta(days=10)
