@@ -14,7 +14,12 @@ from feature_repo.views.product import (
     product_sales_stats,
     product_terms,
 )
-from feature_repo.views.services import coupon_ranker_v1, coupon_terms_v1
+from feature_repo.views.services import (
+    checkout_ranker_v1,
+    coupon_ranker_v1,
+    coupon_terms_v1,
+    home_ranker_v1,
+)
 from feature_repo.views.user import (
     user,
     user_demographics,
@@ -26,6 +31,7 @@ from feature_repo.views.user import (
 )
 
 __all__ = [
+    "checkout_ranker_v1",
     "coupon",
     "coupon_details",
     "coupon_popularity_stats",
@@ -34,6 +40,7 @@ __all__ = [
     "coupon_scope",
     "coupon_terms",
     "coupon_terms_v1",
+    "home_ranker_v1",
     "product",
     "product_details",
     "product_sales_stats",

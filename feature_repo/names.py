@@ -1,4 +1,67 @@
-"""Names that several packages share: services, models, tags, files, keys and placements."""
+"""Names that several packages share: rankers, services, tags, files, keys and placements."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class RankerNames:
+    """The names of one ranker, and the placements that it answers.
+
+    ``model`` is its registered model, ``service`` its feature service. ``rule`` ranks while there
+    is no champion, and its trees start from the margin of that rule.
+    """
+
+    key: str
+    model: str
+    service: str
+    rule: str
+    rule_version: str
+    placements: tuple[str, ...]
+
+    @property
+    def base_margin(self) -> str:
+        """The value of BASE_MARGIN_TAG. Trees on another margin would rank wrongly.
+
+        >>> HOME.base_margin
+        'spend_percov rule-1'
+        """
+        return f"{self.rule} {self.rule_version}"
+
+
+HOME = RankerNames(
+    "home",
+    "home_ranker",
+    "home_ranker_v1",
+    "spend_percov",
+    "rule-1",
+    ("home", "member", "campaign"),
+)
+CHECKOUT = RankerNames(
+    "checkout",
+    "checkout_ranker",
+    "checkout_ranker_v1",
+    "cart_percov",
+    "rule-1",
+    ("checkout", "cart"),
+)
+
+RANKERS: Mapping[str, RankerNames] = {one.key: one for one in (HOME, CHECKOUT)}
+"""The rankers by key."""
+
+PLACEMENTS = ("home", "cart", "checkout", "member", "campaign")
+
+_BY_PLACEMENT = {placement: one for one in RANKERS.values() for placement in one.placements}
+
+
+def ranker_for(placement: str) -> RankerNames:
+    """Returns the ranker that answers a placement of PLACEMENTS. Raises KeyError for another.
+
+    >>> ranker_for("cart").model
+    'checkout_ranker'
+    """
+    return _BY_PLACEMENT[placement]
+
 
 RANKER_SERVICE = "coupon_ranker_v1"
 TERMS_SERVICE = "coupon_terms_v1"
@@ -44,5 +107,3 @@ def copy_name(file: str, version: str) -> str:
 USER = "user_id"
 PRODUCT = "product_id"
 COUPON = "coupon_id"
-
-PLACEMENTS = ("home", "cart", "checkout", "member", "campaign")

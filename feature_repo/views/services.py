@@ -2,7 +2,7 @@
 
 from feast import FeatureService
 
-from feature_repo.names import RANKER_SERVICE, TERMS_SERVICE
+from feature_repo.names import CHECKOUT, HOME, RANKER_SERVICE, TERMS_SERVICE
 from feature_repo.transforms.request.ranker_inputs import DERIVED, RANKER_INPUTS
 from feature_repo.views import coupon, product, user
 
@@ -10,6 +10,20 @@ coupon_ranker_v1 = FeatureService(
     name=RANKER_SERVICE,
     features=[*user.VIEWS, *coupon.VIEWS],
     description="The features that ranker_inputs (feature_repo/transforms/request) reads.",
+)
+
+home_ranker_v1 = FeatureService(
+    name=HOME.service,
+    features=[*user.VIEWS, *coupon.VIEWS],
+    description="The features that ranker_inputs (feature_repo/transforms/request) reads. The home "
+    "ranker uses its inputs without those of the cart.",
+)
+
+checkout_ranker_v1 = FeatureService(
+    name=CHECKOUT.service,
+    features=[*user.VIEWS, *coupon.VIEWS],
+    description="The features that ranker_inputs (feature_repo/transforms/request) reads. The "
+    "checkout ranker uses all of its inputs, with those of the cart.",
 )
 
 coupon_terms_v1 = FeatureService(

@@ -10,14 +10,7 @@ from feature_repo.names import RANKER_MODEL, RULE_NAME, RULE_VERSION
 from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
 from feature_repo.transforms.request.reasons import Effects
 from serving.models.xgboost_scorer import XGBoostScorer
-from serving.policy.scores import (
-    base_score,
-    boosted_scores,
-    margin_effects,
-    own_spend_scores,
-    rule_effects,
-    rule_margin,
-)
+from serving.policy.scores import RULES, UNKNOWN_ROW, PlainRule, base_score, boosted_scores
 
 if TYPE_CHECKING:
     from xgboost import Booster
@@ -44,19 +37,24 @@ class Ranker(Protocol):
 
 @dataclass(frozen=True)
 class RuleRanker:
-    """The rule ``own_spend``: spend on the covered products, then purchases, then popularity.
+    """A plain rule as a ranker. Serves while there is no champion."""
 
-    Serves while there is no champion.
-    """
+    rule: PlainRule = RULES["home"]
 
-    name: str = RULE_NAME
-    version: str = RULE_VERSION
+    @property
+    def name(self) -> str:
+        return RULE_NAME
+
+    @property
+    def version(self) -> str:
+        return RULE_VERSION
 
     def score(self, inputs: np.ndarray) -> np.ndarray:
-        return own_spend_scores(inputs)
+        return self.rule.scores(inputs)
 
     def explain(self, inputs: np.ndarray) -> Effects:
-        return Effects(rule_effects(inputs), np.zeros(len(inputs)))
+        base = self.rule.scores(UNKNOWN_ROW)[0]
+        return Effects(self.rule.effects(inputs), np.full(len(inputs), base))
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ class ChampionRanker:
 
     @cached_property
     def _base_score(self) -> float:
-        return base_score(self.booster)
+        return base_score(self.booster, len(RANKER_INPUTS))
 
     @cached_property
     def _trees(self) -> XGBoostScorer:
@@ -78,15 +76,19 @@ class ChampionRanker:
     def score(self, inputs: np.ndarray) -> np.ndarray:
         # First: reading the base score also makes XGBoost check the number of inputs.
         base = self._base_score
-        return boosted_scores(self._trees(inputs), base, inputs)
+        return boosted_scores(self._trees(inputs), base, RULES["home"].margin(inputs))
 
     def explain(self, inputs: np.ndarray) -> Effects:
         """Returns SHAP values of the trees (Lundberg et al. 2020) plus the terms of the margin."""
         import xgboost
 
         data = xgboost.DMatrix(inputs, feature_names=list(RANKER_INPUTS))
-        margin = rule_margin(inputs)
+        rule = RULES["home"]
+        margin = rule.margin(inputs)
         data.set_base_margin(margin)
         # The last column is the bias: the mean prediction of the trees, plus the margin.
         found = self.booster.predict(data, pred_contribs=True).astype(np.float64)
-        return Effects(found[:, :-1] + margin_effects(inputs), found[:, -1] - margin)
+        return Effects(
+            found[:, :-1] + rule.margin_effects(inputs),
+            found[:, -1] - margin + rule.margin(UNKNOWN_ROW),
+        )

@@ -1,15 +1,18 @@
-"""Scores of the plain rules, and the base margin that the ranker's trees start from.
+"""Scores of the plain rules, and the base margins that the rankers' trees start from.
 
-Pure functions on arrays. Training evaluates with them exactly the policy that serves. The plain
-rules rank by a user's own purchases of the products that a coupon covers.
+Pure functions on arrays. Training evaluates with them exactly the policy that serves. Each ranker
+has a rule in ``RULES``. ``own_purchases_scores`` and ``own_spend_scores`` are simpler rules that
+reports compare with.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from feature_repo.contract import MINOR_UNITS
+from feature_repo.names import CHECKOUT, HOME, RankerNames
 from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
 
 _OWN_SPEND = RANKER_INPUTS.index("own_spend")
@@ -50,15 +53,73 @@ def own_spend_scores(inputs: np.ndarray) -> np.ndarray:
     return spend + _below_one(own + _below_one(popularity))
 
 
-def rule_margin(inputs: np.ndarray) -> np.ndarray:
-    """Computes the base margin of the ranker's trees: float32, one value a row.
+Formula = Callable[[np.ndarray], np.ndarray]
+"""A function from inputs of shape ``(n, len(RANKER_INPUTS))`` to ``n`` values."""
 
-    Margin = log(1 + own_spend_scores / 100), never below 0.
 
-    >>> rule_margin(np.zeros((1, len(RANKER_INPUTS)), dtype=np.float32)).tolist()
-    [0.0]
+@dataclass(frozen=True)
+class PlainRule:
+    """The rule of one ranker: it ranks without a champion, and the trees start from its margin.
+
+    ``key`` is the key of the ranker. Every method takes the whole matrix of inputs, of shape
+    ``(n, len(RANKER_INPUTS))``, in which NaN is unknown. ``reads`` are the columns that the
+    formulas use, in order of priority.
     """
-    return np.log1p(np.maximum(own_spend_scores(inputs), 0) / MINOR_UNITS).astype(np.float32)
+
+    key: str
+    name: str
+    version: str
+    reads: tuple[int, ...]
+    score_formula: Formula
+    margin_formula: Formula
+
+    def scores(self, inputs: np.ndarray) -> np.ndarray:
+        """Scores the candidates: float64, one value a row; higher is better."""
+        return self.score_formula(inputs)
+
+    def margin(self, inputs: np.ndarray) -> np.ndarray:
+        """Computes the base margin of the ranker's trees: float32, one value a row."""
+        return self.margin_formula(inputs).astype(np.float32)
+
+    def effects(self, inputs: np.ndarray) -> np.ndarray:
+        """Splits the scores into the effect of each input: float64 of shape ``inputs.shape``.
+
+        The inputs are added in order of priority to a row of unknown ones. Each one gets the change
+        that it makes. So the effects of a row and the score of an unknown row sum to its score.
+
+        >>> inputs = np.zeros((1, len(RANKER_INPUTS)), dtype=np.float32)
+        >>> inputs[:, RANKER_INPUTS.index("own_spend")] = 499
+        >>> inputs[:, RANKER_INPUTS.index("own_purchase_count")] = 1
+        >>> effects = RULES["home"].effects(inputs)[0]
+        >>> float(effects[RANKER_INPUTS.index("own_spend")])
+        499.0
+        >>> float(effects[RANKER_INPUTS.index("own_purchase_count")])
+        0.5
+        """
+        return _effects(inputs, self.reads, self.scores)
+
+    def margin_effects(self, inputs: np.ndarray) -> np.ndarray:
+        """Splits the margin into the effect of each input, in the order of ``effects``."""
+        return _effects(inputs, self.reads, self.margin)
+
+
+UNKNOWN_ROW = np.full((1, len(RANKER_INPUTS)), np.nan, dtype=np.float32)
+"""A row of inputs of which none is known."""
+
+
+def _own_spend_margin(inputs: np.ndarray) -> np.ndarray:
+    """Returns log(1 + own_spend_scores / 100), never below 0."""
+    return np.log1p(np.maximum(own_spend_scores(inputs), 0) / MINOR_UNITS)
+
+
+def _own_spend_rule(names: RankerNames) -> PlainRule:
+    return PlainRule(
+        names.key, names.rule, names.rule_version, _READ, own_spend_scores, _own_spend_margin
+    )
+
+
+RULES: Mapping[str, PlainRule] = {one.key: _own_spend_rule(one) for one in (HOME, CHECKOUT)}
+"""The rule of each ranker, by the ranker's key."""
 
 
 class Booster(Protocol):
@@ -68,52 +129,32 @@ class Booster(Protocol):
         """Predicts one value a row."""
 
 
-def boosted_scores(raw: np.ndarray, base: float, inputs: np.ndarray) -> np.ndarray:
+def boosted_scores(raw: np.ndarray, base: float, margin: np.ndarray) -> np.ndarray:
     """Adds the trees' part of a prediction to the base margin: float32, one value a row.
 
     ``raw`` is the booster's prediction without base margin, ``base`` its base score. To pass the
     margin to XGBoost gives the same up to rounding, and takes longer.
     """
-    return raw - np.float32(base) + rule_margin(inputs)
+    return raw - np.float32(base) + margin
 
 
-def base_score(booster: Booster) -> float:
-    """Returns a booster's base score: its prediction before any tree, without a base margin."""
-    row = np.zeros((1, len(RANKER_INPUTS)), dtype=np.float32)
+def base_score(booster: Booster, width: int) -> float:
+    """Returns the base score of a booster with ``width`` inputs.
+
+    That is its prediction before any tree, without a base margin.
+    """
+    row = np.zeros((1, width), dtype=np.float32)
     zero = np.zeros(1, dtype=np.float32)
     found = booster.inplace_predict(row) - booster.inplace_predict(row, base_margin=zero)
     return float(found[0])
 
 
-def rule_effects(inputs: np.ndarray) -> np.ndarray:
-    """Splits ``own_spend_scores`` into the effect of each input: float64 of shape ``inputs.shape``.
-
-    The rule's inputs are added in order of priority. Spend gets its effect alone, purchases get
-    their addition to it, and popularity the rest.
-
-    >>> inputs = np.zeros((1, len(RANKER_INPUTS)), dtype=np.float32)
-    >>> inputs[:, RANKER_INPUTS.index("own_spend")] = 499
-    >>> inputs[:, RANKER_INPUTS.index("own_purchase_count")] = 1
-    >>> effects = rule_effects(inputs)[0]
-    >>> float(effects[RANKER_INPUTS.index("own_spend")])
-    499.0
-    >>> float(effects[RANKER_INPUTS.index("own_purchase_count")])
-    0.5
-    """
-    return _effects(inputs, own_spend_scores)
-
-
-def margin_effects(inputs: np.ndarray) -> np.ndarray:
-    """Splits ``rule_margin`` into the effect of each input, in the order of ``rule_effects``."""
-    return _effects(inputs, rule_margin)
-
-
-def _effects(inputs: np.ndarray, score: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    effects, added = np.zeros(inputs.shape), np.zeros_like(inputs)
-    before = score(added).astype(np.float64)
-    for column in _READ:
+def _effects(inputs: np.ndarray, columns: tuple[int, ...], formula: Formula) -> np.ndarray:
+    effects, added = np.zeros(inputs.shape), np.full_like(inputs, np.nan)
+    before = formula(added).astype(np.float64)
+    for column in columns:
         added[..., column] = inputs[..., column]
-        now = score(added).astype(np.float64)
+        now = formula(added).astype(np.float64)
         effects[..., column], before = now - before, now
     return effects
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
-from serving.policy.scores import base_score, boosted_scores, rule_margin
+from serving.policy.scores import RULES, base_score, boosted_scores
 from training.data.frame import RankingFrame, group_sizes, groups, take
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def fit(
 ) -> "Booster":
     """Fits trees that correct the plain rule; the same frames and seed give the same bytes.
 
-    The trees start from ``rule_margin``, so with few labels the ranking stays near the rule's.
+    The trees start from the rule's margin, so with few labels the ranking stays near the rule's.
     Groups without both labels have no order to learn and are left out. ``progress`` receives the
     number of fitted trees and the total. Raises RankerError if no group is left.
     """
@@ -78,7 +78,7 @@ def fit(
     labels = np.concatenate([part.label for part in informative_parts])
     data = xgboost.DMatrix(inputs, labels, feature_names=list(RANKER_INPUTS))
     data.set_group(np.concatenate([_sizes(part) for part in informative_parts]))
-    data.set_base_margin(rule_margin(inputs))
+    data.set_base_margin(RULES["home"].margin(inputs))
     callbacks = [_reporter(progress, config.n_estimators)] if progress else None
     return xgboost.train(_settings(config), data, config.n_estimators, callbacks=callbacks)
 
@@ -86,7 +86,8 @@ def fit(
 def predict(model: "Booster", inputs: np.ndarray) -> np.ndarray:
     """Scores every row: the rule's margin plus the correction of the trees; higher is better."""
     rows = np.ascontiguousarray(inputs, dtype=np.float32)
-    return boosted_scores(model.inplace_predict(rows), base_score(model), rows)
+    base = base_score(model, len(RANKER_INPUTS))
+    return boosted_scores(model.inplace_predict(rows), base, RULES["home"].margin(rows))
 
 
 def model_bytes(model: "Booster") -> bytes:

@@ -137,7 +137,15 @@ RANKER_INPUTS: tuple[str, ...] = (
     *COUPON_NUMBERS,
     *DERIVED,
 )
-"""The columns of the ranker's input matrix, in order."""
+"""The columns of the input matrix, in order. Those of the cart are last."""
+
+CART_INPUTS: tuple[str, ...] = tuple(name for name in DERIVED if name.startswith("cart_"))
+
+INPUTS_OF: Mapping[str, tuple[str, ...]] = {
+    "home": RANKER_INPUTS[: -len(CART_INPUTS)],
+    "checkout": RANKER_INPUTS,
+}
+"""The inputs of each ranker of ``names.RANKERS``: the first columns of the same matrix."""
 
 _POSITION = {name: position for position, name in enumerate(RANKER_INPUTS)}
 

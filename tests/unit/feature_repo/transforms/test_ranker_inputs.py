@@ -8,10 +8,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from feature_repo.instants import DAY
+from feature_repo.names import RANKERS
 from feature_repo.transforms.request.affinity import CartLine
 from feature_repo.transforms.request.ranker_inputs import (
+    CART_INPUTS,
     COUPON_NUMBERS,
     DERIVED,
+    INPUTS_OF,
     RANKER_INPUTS,
     USER_NUMBERS,
     coupons_from_columns,
@@ -279,3 +282,12 @@ def _entry(part: str, count: int, weight: float, last: int) -> dict:
     values["coupon_counts"] = 0
     values["amounts"] = 0
     return {f"{part}_product_{field}": [value] for field, value in values.items()}
+
+
+def test_home_ranker_reads_the_first_columns_and_none_of_the_cart():
+    assert set(INPUTS_OF) == set(RANKERS)
+    home = INPUTS_OF["home"]
+    assert home == RANKER_INPUTS[: len(home)]
+    assert RANKER_INPUTS[len(home) :] == CART_INPUTS
+    assert not [name for name in home if "cart" in name]
+    assert INPUTS_OF["checkout"] == RANKER_INPUTS

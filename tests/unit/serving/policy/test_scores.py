@@ -2,10 +2,11 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from feature_repo.names import RANKERS
 from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
 from feature_repo.transforms.tie_break import tie_break
 from serving.policy.order import certain_propensities, rank
-from serving.policy.scores import own_purchases_scores, own_spend_scores, rule_margin
+from serving.policy.scores import RULES, own_purchases_scores, own_spend_scores
 
 OWN = RANKER_INPUTS.index("own_purchase_count")
 SPEND = RANKER_INPUTS.index("own_spend")
@@ -48,7 +49,15 @@ def test_purchases_without_an_amount_are_ordered_by_their_number():
 def test_base_margin_is_the_logarithm_of_the_spend_and_never_negative():
     rows = inputs((0, 0), (0, 0), (0, 0))
     rows[:, SPEND] = -400, 0, 100
-    assert rule_margin(rows).tolist() == [0.0, 0.0, np.float32(np.log(2))]
+    for rule in RULES.values():
+        assert rule.margin(rows).tolist() == [0.0, 0.0, np.float32(np.log(2))]
+
+
+def test_each_ranker_has_the_rule_that_its_names_state():
+    assert {one.key: (one.name, one.version) for one in RULES.values()} == {
+        one.key: (one.rule, one.rule_version) for one in RANKERS.values()
+    }
+    assert all(RULES[key].key == key for key in RANKERS)
 
 
 def test_scores_keep_the_leading_shape_and_are_double_precision():
