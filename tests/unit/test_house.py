@@ -69,7 +69,7 @@ ROOMS: Mapping[str, str] = {
     "training.data": (
         "feature_repo.instants feature_repo.lake feature_repo.names feature_repo.transforms.request"
     ),
-    "training.evaluation": "training.data feature_repo.transforms",
+    "training.evaluation": "training.data feature_repo.instants feature_repo.transforms",
     "training.models": (
         "training.data feature_repo.names feature_repo.transforms.request serving.policy"
     ),

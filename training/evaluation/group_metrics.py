@@ -1,9 +1,9 @@
 """Ranking metrics: one function for each metric, one value for each group.
 
 The gain of a coupon is 1 if it was redeemed, else 0. Rank 1 is the highest score; ``tie_break``
-orders equal scores. A group without a redeemed coupon has no value (NaN) and does not count in a
-mean. In the definitions, ``hits(k)`` are the redeemed coupons among the first ``k``, and ``P`` is
-the number of redeemed coupons of the group.
+orders equal scores. A group without an order (one candidate, none redeemed, all redeemed) has no
+value (NaN) and does not count in a mean. In the definitions, ``hits(k)`` are the redeemed coupons
+among the first ``k``, and ``P`` is the number of redeemed coupons of the group.
 """
 
 from collections.abc import Sequence
@@ -13,8 +13,9 @@ import numpy as np
 
 from feature_repo.transforms.tie_break import tie_break
 from training.data.frame import group_sizes, group_starts
+from training.evaluation.orders import has_order
 
-CUTOFFS = (1, 5, 10, 20)
+CUTOFFS = (1, 3, 5, 10, 20)
 
 
 @dataclass(frozen=True)
@@ -22,14 +23,21 @@ class Ranked:
     """``n`` pairs of ``g`` groups, sorted by group, then by rank.
 
     ``order`` has the rows of the frame, ``group`` the number of the group. ``rank`` counts from 1
-    within the group. ``label`` is 0 or 1. ``positives`` has the redeemed coupons of each group.
+    within the group. ``label`` is 0 or 1. ``sizes`` has the candidates of each group, ``positives``
+    its redeemed coupons.
     """
 
     order: np.ndarray
     group: np.ndarray
     rank: np.ndarray
     label: np.ndarray
+    sizes: np.ndarray
     positives: np.ndarray
+
+    @property
+    def has_order(self) -> np.ndarray:
+        """A mask of the groups with redeemed and unredeemed candidates."""
+        return has_order(self.sizes, self.positives)
 
 
 def ranked(
@@ -56,7 +64,8 @@ def ranked(
     group = np.repeat(np.arange(len(starts)), sizes)
     order = np.lexsort((~tie_break(coupon_id), -scores, group))
     rank = np.arange(len(qid)) - np.repeat(starts, sizes) + 1
-    unlabeled = Ranked(order, group, rank, np.zeros(len(qid), np.int64), np.zeros(len(starts)))
+    nothing = np.zeros(len(qid), np.int64)
+    unlabeled = Ranked(order, group, rank, nothing, sizes, np.zeros(len(starts), np.int64))
     return relabeled(unlabeled, label)
 
 
@@ -84,7 +93,7 @@ def ndcg(ranking: Ranked, k: int) -> np.ndarray:
         ranking.group[hit], 1 / np.log2(ranking.rank[hit] + 1), len(ranking.positives)
     )
     best = np.cumsum(np.append(0.0, 1 / np.log2(np.arange(1, k + 1) + 1)))
-    return _ratio(gained, best[np.minimum(ranking.positives, k)])
+    return _ratio(ranking, gained, best[np.minimum(ranking.positives, k)])
 
 
 def average_precision(ranking: Ranked, k: int) -> np.ndarray:
@@ -98,7 +107,7 @@ def average_precision(ranking: Ranked, k: int) -> np.ndarray:
     group = ranking.group[hit]
     found = np.arange(len(hit)) - np.searchsorted(group, group) + 1
     total = _sum_by_group(group, found / ranking.rank[hit], len(ranking.positives))
-    return _ratio(total, np.minimum(ranking.positives, k))
+    return _ratio(ranking, total, np.minimum(ranking.positives, k))
 
 
 def reciprocal_rank(ranking: Ranked) -> np.ndarray:
@@ -111,7 +120,7 @@ def reciprocal_rank(ranking: Ranked) -> np.ndarray:
     best = np.zeros(len(ranking.positives))
     hit = ranking.label > 0
     np.maximum.at(best, ranking.group[hit], 1 / ranking.rank[hit])
-    return np.where(ranking.positives > 0, best, np.nan)
+    return _valued(ranking, best)
 
 
 def precision(ranking: Ranked, k: int) -> np.ndarray:
@@ -121,7 +130,7 @@ def precision(ranking: Ranked, k: int) -> np.ndarray:
     >>> precision(ranking, 10).tolist()
     [0.1]
     """
-    return np.where(ranking.positives > 0, _hit_counts(ranking, k) / k, np.nan)
+    return _valued(ranking, _hit_counts(ranking, k) / k)
 
 
 def recall(ranking: Ranked, k: int) -> np.ndarray:
@@ -131,7 +140,7 @@ def recall(ranking: Ranked, k: int) -> np.ndarray:
     >>> recall(ranking, 2).tolist()
     [0.5]
     """
-    return _ratio(_hit_counts(ranking, k), ranking.positives)
+    return _ratio(ranking, _hit_counts(ranking, k), ranking.positives)
 
 
 def f1(ranking: Ranked, k: int) -> np.ndarray:
@@ -143,7 +152,7 @@ def f1(ranking: Ranked, k: int) -> np.ndarray:
     """
     hits = _hit_counts(ranking, k)
     # The same formula, simplified: it cannot divide by zero.
-    return np.where(ranking.positives > 0, 2 * hits / (k + ranking.positives), np.nan)
+    return _valued(ranking, 2 * hits / (k + ranking.positives))
 
 
 def hit_rate(ranking: Ranked, k: int) -> np.ndarray:
@@ -153,14 +162,13 @@ def hit_rate(ranking: Ranked, k: int) -> np.ndarray:
     >>> [hit_rate(ranking, k).tolist() for k in (1, 2)]
     [[0.0], [1.0]]
     """
-    hits = _hit_counts(ranking, k)
-    return np.where(ranking.positives > 0, (hits > 0).astype(np.float64), np.nan)
+    return _valued(ranking, _hit_counts(ranking, k) > 0)
 
 
 def coverage(ranking: Ranked, coupon_id: np.ndarray, k: int) -> float:
     """Share of all distinct candidates that are among the first k of any group.
 
-    All groups count, also those without a redeemed coupon.
+    All groups count, also those without an order.
 
     >>> coupons = np.array(["a", "b", "a", "c"])
     >>> ranking = ranked(["q", "q", "r", "r"], coupons, [0, 0, 0, 0], [2, 1, 2, 1])
@@ -217,6 +225,10 @@ def _sum_by_group(group: np.ndarray, values: np.ndarray | None, group_count: int
     return np.bincount(group, values, minlength=group_count)
 
 
-def _ratio(part: np.ndarray, total: np.ndarray) -> np.ndarray:
+def _ratio(ranking: Ranked, part: np.ndarray, total: np.ndarray) -> np.ndarray:
     out = np.full(len(total), np.nan)
-    return np.divide(part, total, out=out, where=total > 0)
+    return np.divide(part, total, out=out, where=ranking.has_order)
+
+
+def _valued(ranking: Ranked, values: np.ndarray) -> np.ndarray:
+    return np.where(ranking.has_order, values, np.nan)

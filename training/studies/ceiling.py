@@ -14,6 +14,7 @@ import numpy as np
 
 from training.data.frame import group_sizes, group_starts
 from training.evaluation import group_metrics
+from training.evaluation.orders import rows_with_order
 
 DRAWS = 20
 _FITTED_ON = 5
@@ -39,16 +40,18 @@ def ceiling(
 ) -> Ceiling:
     """Simulates the metrics that a ranker with these scores would reach if they were true.
 
-    Arrays have one value for each pair; the rows of a group are consecutive. Raises ValueError if
-    no coupon was redeemed.
+    Arrays have one value for each pair; the rows of a group are consecutive. Groups without an
+    order are left out. Raises ValueError if no group has one.
     """
-    starts = group_starts(qid)
-    sizes = group_sizes(starts, len(qid))
-    counts = np.add.reduceat(label.astype(np.int64), starts)
-    if not counts.any():
-        raise ValueError("Expected redeemed coupons, got none: test on a longer period.")
-    rows = np.repeat(counts > 0, sizes)
-    sizes, counts = sizes[counts > 0], counts[counts > 0]
+    rows = rows_with_order(qid, label)
+    if not rows.any():
+        raise ValueError(
+            "Expected redeemed and unredeemed coupons in some group, got none: test on a longer "
+            "period."
+        )
+    starts = group_starts(qid[rows])
+    sizes = group_sizes(starts, int(rows.sum()))
+    counts = np.add.reduceat(label[rows].astype(np.int64), starts)
     values = _standardized(scores[rows])
     noise = np.random.default_rng(seed).gumbel(size=(DRAWS, len(values)))
     scale = _fitted_scale(values, label[rows] > 0, counts, sizes, noise[:_FITTED_ON])

@@ -1,4 +1,4 @@
-"""Real test exposures as examples, with their highest coupons and their first redeemed one."""
+"""Real test visits as examples, with their highest coupons and their first redeemed one."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,7 @@ import numpy as np
 
 from serving.policy.order import rank
 from training.data.frame import RankingFrame, column, group_sizes, groups
+from training.evaluation.orders import groups_with_order
 from training.evaluation.slices import COLD
 
 SHOWN = 3
@@ -28,7 +29,7 @@ class Example:
 
 
 def pick_examples(frame: RankingFrame, scores: np.ndarray, seed: int) -> tuple[Example, ...]:
-    """Draws a hit, a miss and a short history at random from the groups with a redeemed coupon.
+    """Draws a hit, a miss and a short history at random from the groups with an order.
 
     A hit has a redeemed coupon at rank 1. A miss has none among the first ten. A short history is
     that of a user with fewer than 100 purchases. If no group fits, one of the nearest is drawn. No
@@ -56,11 +57,11 @@ def pick_examples(frame: RankingFrame, scores: np.ndarray, seed: int) -> tuple[E
 
 
 def _ordered(frame: RankingFrame, scores: np.ndarray) -> list[np.ndarray]:
-    """Returns the rows of every group with a redeemed coupon, best first."""
+    """Returns the rows of every group with an order, best first."""
     starts = groups(frame)
     ends = starts + group_sizes(starts, len(frame))
+    ordered = groups_with_order(frame.qid, frame.label)
     return [
         start + rank(scores[start:end], frame.coupon_id[start:end], int(end - start))
-        for start, end in zip(starts, ends, strict=True)
-        if frame.label[start:end].any()
+        for start, end in zip(starts[ordered], ends[ordered], strict=True)
     ]

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.data.frame import RankingFrame, group_sizes, groups, take
+from training.data.frame import RankingFrame, groups, take
 from training.evaluation import group_metrics
 from training.evaluation.compare import PRIMARY_CUTOFF
+from training.evaluation.orders import rows_with_order
 from training.models.ranker import RankerConfig, RankerError, fit, informative, predict
 
 SHARES = (1 / 8, 1 / 4, 1 / 2)
@@ -20,8 +21,8 @@ Progress = Callable[[int, int], None]
 class Point:
     """A ranker that learned from a ``share`` of the households, and its NDCG@10 on test.
 
-    ``groups`` counts the exposures with both labels, ``redeemed`` their redeemed coupons. ``value``
-    is None if there was no such exposure.
+    ``groups`` counts the visits with an order, ``redeemed`` their redeemed coupons. ``value`` is
+    None if there was no such visit.
     """
 
     share: float
@@ -44,8 +45,8 @@ def learning_curve(
     amount of data differs. Within a draw, a larger share contains the smaller ones. ``whole`` has
     the test scores of the ranker that learned from all households, which is the last point.
     """
-    # Only groups with a redeemed coupon have a value. They are few, so only they are scored.
-    counted = _with_redemption(test)
+    # Only groups with an order have a value. They are few, so only they are scored.
+    counted = rows_with_order(test.qid, test.label)
     test, whole = take(test, counted), whole[counted]
     users, owner = np.unique(train.user_id.astype(str), return_inverse=True)
     points, total = [], DRAWS * len(SHARES)
@@ -56,12 +57,6 @@ def learning_curve(
             points.append(_point(part, test, config, share, draw))
             progress(len(points), total)
     return (*points, _measured(train, test, whole, 1.0, 0))
-
-
-def _with_redemption(frame: RankingFrame) -> np.ndarray:
-    starts = groups(frame)
-    redeemed = np.add.reduceat(frame.label.astype(np.int64), starts) > 0
-    return np.repeat(redeemed, group_sizes(starts, len(frame)))
 
 
 def _point(
