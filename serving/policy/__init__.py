@@ -1,4 +1,5 @@
-"""Policies: scores of the plain rules, the order of a list, exploration, department limits.
+"""Policies: scores of the plain rules, probabilities, order, exploration, department limits.
 
-Pure functions on arrays. Training imports `scores` and `order`, to evaluate the policy that serves.
+Pure functions on arrays. Training imports `scores`, `probability` and `order`, to evaluate the
+policy that serves.
 """

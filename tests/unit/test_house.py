@@ -292,14 +292,18 @@ def test_the_room_table_names_rooms_that_exist():
     assert {one for line in ROOMS.values() for one in line.split()} - rooms == set()
 
 
-def test_training_reads_the_scores_and_order_that_serve_and_nothing_else():
+def test_training_reads_the_policy_that_serves_and_nothing_else():
     of_serving = {
         target
         for name, targets in module_arrows().items()
         for target in targets
         if name.startswith("training") and target.startswith("serving")
     }
-    assert of_serving == {"serving.policy.scores", "serving.policy.order"}
+    assert of_serving == {
+        "serving.policy.scores",
+        "serving.policy.order",
+        "serving.policy.probability",
+    }
 
 
 @pytest.mark.parametrize(
