@@ -12,6 +12,7 @@ from prefect import flow
 from feature_repo.instants import microseconds
 from feature_repo.lake.reader import Lake
 from feature_repo.lake.state import State, instant
+from feature_repo.names import HOME
 from flows.experiment_data import campaign_types, dataset
 from flows.materialize import apply
 from flows.runtime import as_task, git_commit, prepare_environment, report_progress
@@ -19,8 +20,8 @@ from training.data.dataset import build_frame, feast_reader, raw_tables
 from training.data.frame import RankingFrame, take
 from training.data.purchase_matrix import purchases_before
 from training.data.request_exposures import request_exposures
-from training.evaluation.compare import predictions_table
 from training.evaluation.list_metrics import Catalog, catalog_of
+from training.evaluation.predictions import predictions_table
 from training.models.baselines import PLAIN_RULES
 from training.models.ranker import RankerConfig
 from training.studies.backtest import (
@@ -136,7 +137,7 @@ def _predictions(scored: BacktestScores) -> Iterator["pa.Table"]:
 
     folds = pa.array(scored.fold).cast(pa.timestamp("us", "UTC"))
     for name, scores in scored.scores.items():
-        yield predictions_table(scored.frame, {name: scores}).add_column(0, "fold", folds)
+        yield predictions_table(HOME.key, scored.frame, {name: scores}).add_column(0, "fold", folds)
 
 
 def exposures_before(frame: RankingFrame, until: str | None) -> RankingFrame:

@@ -22,10 +22,10 @@ from training.evaluation.compare import (
     Evaluation,
     compare_slices,
     evaluate,
-    scores_of,
 )
+from training.evaluation.predictions import scores_of
 from training.evaluation.reloaded import changed_scores, median_latency
-from training.evaluation.slices import slices
+from training.evaluation.slices import BROAD, slices
 from training.registry.promotion_gate import Decision, Gate, Measurements, decide
 from training.registry.records import GateRecord
 from training.registry.run_reader import read_origin, read_predictions
@@ -106,11 +106,15 @@ def measure(
     found = evaluate(test, scores, data.rules, champion)
     best = found.against_rule.other
     replaced = (best, data.rules[best]) if champion is None else (CHAMPION, champion)
+    slicings = slices(test, data.campaign_types)
+    broad = {name: slicings[name] for name in BROAD}
     measured = Measurements(
         metric=PRIMARY,
         against_rule=found.against_rule,
         against_champion=found.against_champion,
-        slices=compare_slices(test, scores, *replaced, slices(test, data.campaign_types)),
+        without_order=found.without_order,
+        rule_slices=compare_slices(test, scores, best, data.rules[best], broad),
+        slices=compare_slices(test, scores, *replaced, slicings),
         frame_problem=frame_problem(data.frame),
         differing=changed_scores(scores, expected),
         pairs=len(test),

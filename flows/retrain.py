@@ -9,14 +9,15 @@ from prefect import flow
 
 from feature_repo.lake.reader import Lake
 from feature_repo.lake.state import State
-from feature_repo.names import GOLDEN_FILE, RANKER_SERVICE
+from feature_repo.names import GOLDEN_FILE, HOME, RANKER_SERVICE
 from flows.champion import tracking
 from flows.experiment_data import ExperimentData, load_experiment_data
 from flows.gate import apply_gate
 from flows.runtime import as_task, git_commit, prepare_environment, report_progress
 from training.data.frame import concatenated
 from training.data.purchase_matrix import purchases_before
-from training.evaluation.compare import RANKER, Evaluation, predictions_table
+from training.evaluation.compare import RANKER, Evaluation
+from training.evaluation.predictions import predictions_table
 from training.models.ranker import RankerConfig, fit, predict
 from training.registry.golden_rows import write_golden_rows
 from training.registry.promotion_gate import Decision
@@ -114,7 +115,7 @@ def write_predictions(
 
     by_model = {RANKER: scores, **data.rules} | dict(baselines.scores if baselines else {})
     file = _reports(home) / PREDICTIONS_FILE
-    pq.write_table(predictions_table(data.test, by_model), file, compression="zstd")
+    pq.write_table(predictions_table(HOME.key, data.test, by_model), file, compression="zstd")
     return file
 
 

@@ -22,9 +22,9 @@ from training.evaluation.compare import (
     Evaluation,
     SliceComparison,
     leaderboard,
-    scores_of,
 )
 from training.evaluation.fairness import gaps
+from training.evaluation.predictions import scores_of
 from training.evaluation.slices import slices
 from training.models.ranker import importance
 from training.registry.promotion_gate import Decision

@@ -3,15 +3,12 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from training.data.frame import RankingFrame, groups
 from training.evaluation import group_metrics
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from training.evaluation.orders import WithoutOrder, without_order
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +16,8 @@ RANKER = "ranker"
 CHAMPION = "champion"
 PRIMARY = "ndcg@10"
 PRIMARY_CUTOFF = 10
+LATER = "later_ndcg@10"
+"""The primary metric with redemptions at the visit or later as relevant, over its own groups."""
 REPEATS = 2000
 
 _DRAWN_AT_ONCE = 200_000
@@ -30,8 +29,7 @@ class Comparison:
     """The primary metric of the ranker and of another model on the same groups.
 
     ``difference`` is ranker minus other. ``low`` and ``high`` are its 95% interval, by paired
-    bootstrap over users. ``groups`` counts the groups with a redeemed coupon, ``users`` their
-    users.
+    bootstrap over users. ``groups`` counts the groups with an order, ``users`` their users.
     """
 
     other: str
@@ -49,18 +47,22 @@ class Evaluation:
     """Every model's metrics, and the ranker against the best plain rule and the champion.
 
     ``table`` maps models to metrics by name. ``against_champion`` is None without a champion.
+    ``later`` compares with the same rule on redemptions at the visit or later. It is None if no
+    group has an order then.
     """
 
     table: Mapping[str, Mapping[str, float]]
     against_rule: Comparison
     against_champion: Comparison | None
+    without_order: WithoutOrder
+    later: Comparison | None
 
 
 @dataclass(frozen=True)
 class SliceComparison:
-    """The ranker against another model on one slice: a ``part`` of a ``slicing`` of exposures.
+    """The ranker against another model on one slice: a ``part`` of a ``slicing`` of the visits.
 
-    ``groups`` counts those with a redeemed coupon. ``against`` is None for a slice without any.
+    ``groups`` counts those with an order. ``against`` is None for a slice without any.
     """
 
     slicing: str
@@ -94,23 +96,11 @@ def evaluate(
     these same groups, which favors the rules. ``seed`` drives only the bootstrap.
     """
     scores = {RANKER: ranker, **rules} | ({} if champion is None else {CHAMPION: champion})
-    rankings = {
-        name: group_metrics.ranked(frame.qid, frame.coupon_id, frame.label, score)
-        for name, score in scores.items()
-    }
-    table = {
-        name: group_metrics.all_metrics(ranking, frame.coupon_id)
-        for name, ranking in rankings.items()
-    }
-    primary = {
-        name: group_metrics.ndcg(ranking, PRIMARY_CUTOFF) for name, ranking in rankings.items()
-    }
+    rankings = _rankings(frame, scores)
+    table = {name: _metrics(frame, ranking) for name, ranking in rankings.items()}
     best = max(rules, key=lambda name: table[name][PRIMARY])
-    users = frame.user_id[groups(frame)]
-    against = {
-        other: compare(other, primary[RANKER], primary[other], users, seed)
-        for other in (best, *((CHAMPION,) if champion is not None else ()))
-    }
+    others = (best, *((CHAMPION,) if champion is not None else ()))
+    against = {other: _against(frame, rankings, other, seed) for other in others}
     logger.info(
         "%s: ranker %.4f, %s %.4f",
         PRIMARY,
@@ -118,7 +108,47 @@ def evaluate(
         best,
         against[best].other_value,
     )
-    return Evaluation(table, against[best], against.get(CHAMPION))
+    return Evaluation(
+        table,
+        against[best],
+        against.get(CHAMPION),
+        without_order(frame.qid, frame.label),
+        _later(frame, rankings, best, seed),
+    )
+
+
+def _rankings(
+    frame: RankingFrame, scores: Mapping[str, np.ndarray]
+) -> dict[str, group_metrics.Ranked]:
+    return {
+        name: group_metrics.ranked(frame.qid, frame.coupon_id, frame.label, score)
+        for name, score in scores.items()
+    }
+
+
+def _metrics(frame: RankingFrame, ranking: group_metrics.Ranked) -> dict[str, float]:
+    """Returns every metric of a model by name, with the check ``LATER`` at the end."""
+    later = group_metrics.ndcg(group_metrics.relabeled(ranking, frame.later), PRIMARY_CUTOFF)
+    found = group_metrics.all_metrics(ranking, frame.coupon_id)
+    return found | {LATER: group_metrics.mean(later)}
+
+
+def _against(
+    frame: RankingFrame, rankings: Mapping[str, group_metrics.Ranked], other: str, seed: int
+) -> Comparison:
+    ours, theirs = (group_metrics.ndcg(rankings[name], PRIMARY_CUTOFF) for name in (RANKER, other))
+    return compare(other, ours, theirs, frame.user_id[groups(frame)], seed)
+
+
+def _later(
+    frame: RankingFrame, rankings: Mapping[str, group_metrics.Ranked], other: str, seed: int
+) -> Comparison | None:
+    relabeled = {
+        name: group_metrics.relabeled(rankings[name], frame.later) for name in (RANKER, other)
+    }
+    if not relabeled[RANKER].has_order.any():
+        return None
+    return _against(frame, relabeled, other, seed)
 
 
 def compare(
@@ -131,8 +161,8 @@ def compare(
     has_value = ~np.isnan(ours)
     if not has_value.any():
         raise ValueError(
-            f"Expected a redeemed coupon in some test group, got none in {len(ours)} groups: "
-            "test on a longer period."
+            "Expected redeemed and unredeemed coupons in some test group, got none in "
+            f"{len(ours)} groups: test on a longer period."
         )
     difference, users = ours[has_value] - theirs[has_value], users[has_value]
     low, high = bootstrap_interval(difference, users, seed)
@@ -155,19 +185,12 @@ def leaderboard(
 
     ``scores`` maps models, with ``RANKER`` among them, to one score for each pair.
     """
-    rankings = {
-        name: group_metrics.ranked(frame.qid, frame.coupon_id, frame.label, score)
-        for name, score in scores.items()
-    }
-    primary = {
-        name: group_metrics.ndcg(ranking, PRIMARY_CUTOFF) for name, ranking in rankings.items()
-    }
-    users = frame.user_id[groups(frame)]
+    rankings = _rankings(frame, scores)
     entries = [
         LeaderboardEntry(
             name,
-            group_metrics.all_metrics(ranking, frame.coupon_id),
-            None if name == RANKER else compare(name, primary[RANKER], primary[name], users, seed),
+            _metrics(frame, ranking),
+            None if name == RANKER else _against(frame, rankings, name, seed),
         )
         for name, ranking in rankings.items()
     ]
@@ -236,42 +259,3 @@ def bootstrap_interval(
         means.append(total[drawn].sum(axis=1) / count[drawn].sum(axis=1))
     low, high = np.percentile(np.concatenate(means), (2.5, 97.5))
     return float(low), float(high)
-
-
-def predictions_table(frame: RankingFrame, scores: Mapping[str, np.ndarray]) -> "pa.Table":
-    """Builds a table with one row for each model and pair.
-
-    Columns: ``qid, user_id, campaign_id, coupon_id, model, score, label``. All metrics can be
-    computed from it again.
-    """
-    import pyarrow as pa
-
-    ids = ("qid", "user_id", "campaign_id", "coupon_id")
-    of_pairs = pa.table(
-        {name: pa.array(getattr(frame, name), pa.string()) for name in ids}
-        | {"label": pa.array(frame.label.astype(np.int64))}
-    )
-    models = [
-        of_pairs.append_column("model", pa.array([name] * len(frame), pa.string())).append_column(
-            "score", pa.array(np.asarray(score, np.float64))
-        )
-        for name, score in scores.items()
-    ]
-    return pa.concat_tables(models).select([*ids, "model", "score", "label"])
-
-
-def scores_of(table: "pa.Table", frame: RankingFrame) -> dict[str, np.ndarray]:
-    """Reads the scores by model from a ``predictions_table``.
-
-    A model that was scored on other pairs than those of ``frame`` is left out.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    pairs = [pa.chunked_array([pa.array(ids, pa.string())]) for ids in (frame.qid, frame.coupon_id)]
-    found = {}
-    for model in table["model"].unique().to_pylist():
-        own = table.filter(pc.equal(table["model"], model))
-        if [own["qid"], own["coupon_id"]] == pairs:
-            found[model] = own["score"].to_numpy()
-    return found

@@ -32,6 +32,22 @@ class WithoutOrder:
         """The number of groups with an order."""
         return self.groups - self.total
 
+    @property
+    def sentence(self) -> str:
+        """A sentence with the number of groups left out of the metrics, by reason.
+
+        >>> WithoutOrder(9, 1, 5, 0).sentence
+        'Without an order are 6 of 9 groups: 1 with one candidate, 5 without a redemption.'
+        """
+        counts = (
+            (self.one_candidate, "with one candidate"),
+            (self.none_redeemed, "without a redemption"),
+            (self.all_redeemed, "with all candidates redeemed"),
+        )
+        reasons = ", ".join(f"{count:,} {reason}" for count, reason in counts if count)
+        total = f"Without an order are {self.total:,} of {self.groups:,} groups"
+        return f"{total}: {reasons}." if reasons else f"{total}."
+
     def __add__(self, other: "WithoutOrder") -> "WithoutOrder":
         return WithoutOrder(
             self.groups + other.groups,

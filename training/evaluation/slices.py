@@ -8,6 +8,8 @@ from feature_repo.instants import DAY
 from training.data.frame import RankingFrame, column, group_sizes, groups
 
 MONTH, CAMPAIGN, CAMPAIGN_AGE = "month", "campaign", "campaign age"
+BROAD = (MONTH, CAMPAIGN)
+"""The slicings in which an advantage must be broad: an interval by household cannot show it."""
 
 COLD, HEAVY = 100, 500
 """A user with fewer purchases than ``COLD`` is cold, from ``HEAVY`` on heavy, else light."""

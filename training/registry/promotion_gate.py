@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from training.evaluation.breadth import breadth
 from training.evaluation.compare import PRIMARY, Comparison, SliceComparison
+from training.evaluation.orders import WithoutOrder
+from training.evaluation.slices import BROAD
 
 BETTER, NOT_WORSE, WORSE, NO_CHAMPION = "better", "not_worse", "worse", "no_champion"
 
@@ -14,8 +17,8 @@ class Gate:
 
     Models are compared in ``metric`` by the paired 95% interval of the difference. A loss of
     ``champion_margin`` to the champion must lie below the interval. ``least_groups`` and
-    ``least_slice_groups`` are the fewest test groups with a redeemed coupon, of all groups and of a
-    slice. ``latency_budget`` is in milliseconds for 100 candidates.
+    ``least_slice_groups`` are the fewest test groups with an order, of all groups and of a slice.
+    ``latency_budget`` is in milliseconds for 100 candidates.
     """
 
     metric: str = PRIMARY
@@ -30,14 +33,17 @@ class Measurements:
     """All measurements of a registered version that the gate decides on.
 
     ``slices`` compare it with its opponent: the champion, or the best plain rule without one.
-    ``frame_problem`` is None for a valid training frame. ``differing`` of ``pairs`` test pairs have
-    another score from the reloaded model than from the run. ``latency`` is the median time of
-    scoring 100 candidates, in milliseconds.
+    ``rule_slices`` compare it with that rule in every month and campaign. ``frame_problem`` is None
+    for a valid training frame. ``differing`` of ``pairs`` test pairs have another score from the
+    reloaded model than from the run. ``latency`` is the median time of scoring 100 candidates, in
+    milliseconds.
     """
 
     metric: str
     against_rule: Comparison
     against_champion: Comparison | None
+    without_order: WithoutOrder
+    rule_slices: Sequence[SliceComparison]
     slices: Sequence[SliceComparison]
     frame_problem: str | None
     differing: int
@@ -82,9 +88,10 @@ def decide(gate: Gate, measured: Measurements) -> Decision:
             f"Expected measurements of {gate.metric}, got {measured.metric}: measure {gate.metric}."
         )
     checks = (
-        _enough(gate, measured.against_rule),
+        _enough(gate, measured.against_rule, measured.without_order),
         _beats_rule(gate, measured.against_rule),
         _holds_champion(gate, measured.against_champion),
+        _broad(gate, measured),
         _slices(gate, measured.slices),
         _frame(measured.frame_problem),
         _reloaded(measured),
@@ -101,13 +108,14 @@ def _verdict(gate: Gate, champion: Comparison | None) -> str:
     return NOT_WORSE if champion.low > -gate.champion_margin else WORSE
 
 
-def _enough(gate: Gate, measured: Comparison) -> Check:
+def _enough(gate: Gate, measured: Comparison, without: WithoutOrder) -> Check:
     held = measured.groups >= gate.least_groups
     return Check(
         "enough groups",
         held,
-        f"The test has {measured.groups} groups with a redeemed coupon, which is "
-        f"{'enough' if held else 'too few'}: the gate needs at least {gate.least_groups}.",
+        f"The test has {measured.groups:,} groups with an order, which is "
+        f"{'enough' if held else 'too few'}: the gate needs at least {gate.least_groups:,}. "
+        f"{without.sentence}",
     )
 
 
@@ -134,7 +142,22 @@ def _above(name: str, gate: Gate, measured: Comparison, bound: float) -> Check:
     )
 
 
+def _broad(gate: Gate, measured: Measurements) -> Check:
+    """Fails if a month or campaign is worse than the rule, or than the champion if there is one."""
+    against_champion = [
+        one for one in measured.slices if one.slicing in BROAD and measured.against_champion
+    ]
+    held, reason = _judged(gate, [*measured.rule_slices, *against_champion], "months and campaigns")
+    found = breadth(measured.against_rule.other, measured.rule_slices, gate.least_slice_groups)
+    return Check("no month or campaign is worse", held, f"{reason} {found.sentences}")
+
+
 def _slices(gate: Gate, slices: Sequence[SliceComparison]) -> Check:
+    others = [one for one in slices if one.slicing not in BROAD]
+    return Check("no slice is worse", *_judged(gate, others, "slices"))
+
+
+def _judged(gate: Gate, slices: Sequence[SliceComparison], kind: str) -> tuple[bool, str]:
     """Fails if a slice with enough groups has an interval that lies below zero."""
     judged = [one for one in slices if one.groups >= gate.least_slice_groups]
     worse = [
@@ -145,14 +168,14 @@ def _slices(gate: Gate, slices: Sequence[SliceComparison]) -> Check:
         if against is not None and against.high < 0
     ]
     count = f"{len(worse) or 'none'} {'are' if len(worse) > 1 else 'is'} worse with 95% confidence"
-    reason = (
-        f"Of the slices with at least {gate.least_slice_groups} groups ({len(judged)}), {count}"
-    )
+    number = len(set(map(_name, judged)))
+    reason = f"Of the {kind} with at least {gate.least_slice_groups} groups ({number}), {count}"
     reason += f": {', '.join(worse)}." if worse else "."
     small = [f"{_name(one)} ({one.groups})" for one in slices if one not in judged]
     if small:
-        reason += f" Not judged, because they have too few groups: {', '.join(small)}."
-    return Check("no slice is worse", not worse, reason)
+        few = ", ".join(dict.fromkeys(small))
+        reason += f" Not judged, because they have too few groups: {few}."
+    return not worse, reason
 
 
 def _name(one: SliceComparison) -> str:

@@ -21,7 +21,7 @@ from serving.models.mlflow_registry import MlflowRegistry
 from serving.models.registered_version import require_passed, require_servable
 from tests.support.registered import client, model_file, run_folder, store
 from tests.support.signal_frames import frame
-from training.data.frame import NEVER, RankingFrame, concatenated
+from training.data.frame import NEVER, RankingFrame, concatenated, groups
 from training.evaluation.reloaded import changed_scores
 from training.models.baselines import rule_scores
 from training.models.ranker import RankerConfig, fit, predict
@@ -130,9 +130,12 @@ def test_artifact_holds_inputs_reasons_and_the_hash_of_the_model_file(home, mode
     )
     assert kept["settings"]["champion_margin"] == GATE.champion_margin
     assert kept["measured"]["against_rule"] == asdict(found.evaluation.against_rule)
-    assert [one["held"] for one in kept["reasons"]] == [True] * 7
+    assert [one["held"] for one in kept["reasons"]] == [True] * 8
     named = {(one["slicing"], one["part"]) for one in kept["measured"]["slices"]}
-    assert ("campaign type", "Type A") in named and len({slicing for slicing, _ in named}) == 5
+    assert ("campaign type", "Type A") in named and len({slicing for slicing, _ in named}) == 8
+    broad = {(one["slicing"], one["part"]) for one in kept["measured"]["rule_slices"]}
+    assert broad == {("month", "1970-01"), ("campaign", "c")}
+    assert kept["measured"]["without_order"]["groups"] == len(groups(TEST))
 
 
 def copied(home, version) -> str:

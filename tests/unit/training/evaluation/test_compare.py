@@ -8,6 +8,7 @@ import pytest
 from tests.support.ranking_frames import numbered, ranking_frame
 from training.data.frame import take
 from training.evaluation import compare
+from training.evaluation.orders import WithoutOrder
 from training.models import baselines
 from training.registry.promotion_gate import Gate, Measurements, decide
 
@@ -113,8 +114,19 @@ def _measured(scores, champion=None):
     against = found.against_champion
     other = ("champion", champion) if against else ("own_purchases", RULES["own_purchases"])
     slices = compare.compare_slices(FRAME, scores, *other, SLICINGS)
+    rule = found.against_rule.other
+    broad = compare.compare_slices(FRAME, scores, rule, RULES[rule], {"month": SLICINGS["half"]})
     return Measurements(
-        compare.PRIMARY, found.against_rule, against, slices, None, 0, len(FRAME), 1.0
+        compare.PRIMARY,
+        found.against_rule,
+        against,
+        found.without_order,
+        broad,
+        slices,
+        None,
+        0,
+        len(FRAME),
+        1.0,
     )
 
 
@@ -184,10 +196,31 @@ def test_leaderboard_is_sorted_by_the_primary_metric_with_a_comparison_for_each_
     assert all(one.low > 0 and one.other == name for name, one in by_model.items())
 
 
-def test_scores_are_read_only_from_a_table_of_the_same_pairs():
-    table = compare.predictions_table(FRAME, {"ranker": PERFECT, **RULES})
-    found = compare.scores_of(table, FRAME)
-    assert set(found) == {"ranker", *RULES}
-    np.testing.assert_array_equal(found["popularity"], RULES["popularity"])
-    other = replace(FRAME, coupon_id=FRAME.coupon_id[::-1])
-    assert compare.scores_of(table, other) == {}
+def test_evaluation_counts_the_groups_without_an_order_by_reason():
+    label = FRAME.label.copy()
+    label[:SIZE], label[SIZE : 2 * SIZE] = 0, 1
+    rows = np.concatenate([np.arange(2 * SIZE), np.arange(2 * SIZE + SIZE - 1, len(FRAME))])
+    frame = take(replace(FRAME, label=label, later=label), rows)
+    found = compare.evaluate(frame, frame.label.astype(float), {"random": RULES["random"][rows]})
+    by_group = label.reshape(GROUPS, SIZE)[3:].sum(axis=1)
+    assert found.without_order == WithoutOrder(
+        groups=GROUPS,
+        one_candidate=1,
+        none_redeemed=1 + (by_group == 0).sum(),
+        all_redeemed=1 + (by_group == SIZE).sum(),
+    )
+    assert found.against_rule.groups == found.without_order.with_order
+    # A perfect order of all groups is perfect, also if groups without an order are in the frame.
+    assert found.table["ranker"]["ndcg@10"] == found.table["ranker"]["recall@10"] == 1.0
+
+
+def test_later_redemptions_are_compared_on_their_own_groups():
+    later = np.maximum(FRAME.label, np.arange(len(FRAME)) % 5 == 0).astype(np.int8)
+    frame = replace(FRAME, later=later)
+    found = compare.evaluate(frame, PERFECT, RULES)
+    alone = compare.evaluate(replace(FRAME, label=later), PERFECT, {"x": RULES["own_purchases"]})
+    assert found.later.other == found.against_rule.other == "own_purchases"
+    assert replace(found.later, other="x") == alone.against_rule
+    assert found.later.groups > found.against_rule.groups
+    assert found.table["ranker"][compare.LATER] == pytest.approx(found.later.ranker_value)
+    assert found.table["ranker"]["ndcg@10"] == 1.0

@@ -16,6 +16,7 @@ from feature_repo.transforms.request.reasons import CODES, REASON_CODES, Reason
 from training.evaluation.compare import Comparison, Evaluation, LeaderboardEntry, SliceComparison
 from training.evaluation.fairness import Gap
 from training.evaluation.group_metrics import all_metrics, ranked
+from training.evaluation.orders import WithoutOrder
 from training.registry.promotion_gate import Check, Decision
 from training.registry.records import LearningRecord
 from training.report.contents import (
@@ -36,6 +37,7 @@ from training.report.svg import Picture
 from training.studies.influence import Influence
 from training.studies.learning_curve import Point
 
+ORDERS = WithoutOrder(2_000, 3, 1_690, 10)
 EVIL = "<script>alert(1)</script>"
 SECTIONS = {
     "gate",
@@ -113,7 +115,7 @@ def _report(passed=True) -> Report:
             Part("test", when, when, 300, 9000, 400),
         ),
         decision=Decision((Check("rule", passed, "The ranker is <worse>."),), "no_champion"),
-        evaluation=Evaluation(table, rule, None),
+        evaluation=Evaluation(table, rule, None, ORDERS, replace(rule, groups=900)),
         leaderboard=(
             LeaderboardEntry("own_purchases", table["own_purchases"], rule),
             LeaderboardEntry("ranker", table["ranker"], None),
@@ -253,7 +255,7 @@ def test_page_of_a_test_without_redemptions_names_what_is_missing():
 def test_version_is_compared_with_the_champion_if_there_is_one():
     report = _report()
     champion = Comparison("champion", 0.25, 0.2, 0.05, 0.01, 0.1, 297, 200)
-    evaluation = Evaluation(report.evaluation.table, report.evaluation.against_rule, champion)
+    evaluation = replace(report.evaluation, against_champion=champion)
     text = _text(render(replace(report, evaluation=evaluation, opponent="champion")).html)
     assert "compared with the champion, which it would replace" in text and "+0.050" in text
 
