@@ -2,6 +2,7 @@
 
 from feature_repo.views.coupon import (
     coupon,
+    coupon_campaign_stats,
     coupon_details,
     coupon_popularity_stats,
     coupon_redemption_stats,
@@ -22,6 +23,7 @@ from feature_repo.views.services import (
 )
 from feature_repo.views.user import (
     user,
+    user_campaign_stats,
     user_demographics,
     user_exposure_stats,
     user_purchase_history,
@@ -33,6 +35,7 @@ from feature_repo.views.user import (
 __all__ = [
     "checkout_ranker_v1",
     "coupon",
+    "coupon_campaign_stats",
     "coupon_details",
     "coupon_popularity_stats",
     "coupon_ranker_v1",
@@ -46,6 +49,7 @@ __all__ = [
     "product_sales_stats",
     "product_terms",
     "user",
+    "user_campaign_stats",
     "user_demographics",
     "user_exposure_stats",
     "user_purchase_history",

@@ -20,9 +20,11 @@ def coupon_ids(lake: "Lake") -> list[str]:
     return sorted(lake.known("coupons", lake.state())["coupon_id"].to_pylist())
 
 
-def product_ids(lake: "Lake") -> frozenset[str]:
-    """Returns the ids of all products."""
-    return frozenset(lake.known("products", lake.state())["product_id"].to_pylist())
+def attributes(lake: "Lake") -> dict[str, tuple[str | None, str | None]]:
+    """Returns the category and the brand of each product."""
+    from feature_repo.lake.product_attributes import product_attributes
+
+    return product_attributes(lake, lake.state())
 
 
 def stated_terms(lake: "Lake", terms: FeastOnline) -> TermColumns:

@@ -20,9 +20,9 @@ from serving.events.redemption_feed import RedemptionFeed
 from serving.http.addresses import is_loopback
 from serving.lake_queries import (
     active_users,
+    attributes,
     coupon_departments,
     coupon_ids,
-    product_ids,
     redemptions,
     stated_terms,
 )
@@ -121,7 +121,7 @@ def _catalog(settings: Settings, lake: Lake, online: FeastOnline) -> Catalog:
         lambda: online.coupons(coupon_ids(lake)),
         lambda: online.materialized() and (online.materialized(), terms.materialized()),
         lambda: stated_terms(lake, terms),
-        lambda: product_ids(lake),
+        lambda: attributes(lake),
     )
     presence = Presence(online.coupons, lambda: index.current)
     users = ResilientUsers(online, settings.online, time.monotonic, lambda: presence.is_lost)

@@ -96,7 +96,11 @@ COUPONS = Table(
         money("min_spend", "Cart value from which the coupon applies"),
         Column("valid_from", "timestamp", "First instant at which it can be used."),
         Column("valid_to", "timestamp", "First instant at which it can no longer be used."),
-        Column("per_user_limit", "int64", "Most redemptions by one user; null: no limit.", True, 1),
+        limit(
+            "per_user_limit",
+            "Most redemptions by one user. Not stated, a coupon is not shown again once its "
+            "redemption by the user is known",
+        ),
     ),
     ordered=(("valid_from", "valid_to"), ("event_timestamp", "valid_to")),
 )

@@ -131,7 +131,7 @@ def _user_views(script: _Script, raw: Mapping[str, "ibis.Table"], attributes: "i
         {
             "user_purchase_stats": lambda: user.purchase_stats(bought, raw["users"], stage),
             "user_redemption_stats": lambda: user.redemption_stats(
-                raw["redemptions"], raw["users"], stage
+                raw["redemptions"], raw["coupons"], raw["users"], stage
             ),
             "user_exposure_stats": lambda: user.exposure_stats(
                 raw["exposures"], raw["users"], stage
@@ -183,6 +183,26 @@ def _coupon_views(
             "coupon_redemption_stats": lambda: coupon.redemption_stats(
                 raw["redemptions"], raw["exposures"], raw["coupons"], stage
             ),
+        }
+    )
+    _campaign_views(script, raw, covered)
+
+
+def _campaign_views(
+    script: _Script, raw: Mapping[str, "ibis.Table"], covered: "ibis.Table"
+) -> None:
+    from feature_repo.transforms.history import campaign, user
+
+    stage, exposures = script.stage, raw["exposures"]
+    plan = stage(campaign.plans(raw["coupons"]))
+    bought = user.purchases(raw["events"])
+    baskets = stage(campaign.covered_baskets(bought, covered, exposures, plan, stage))
+    script.views(
+        {
+            "coupon_campaign_stats": lambda: campaign.coupon_stats(
+                baskets, raw["redemptions"], exposures, plan, stage
+            ),
+            "user_campaign_stats": lambda: campaign.user_stats(baskets, raw["users"], plan, stage),
         }
     )
 

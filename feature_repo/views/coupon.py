@@ -115,6 +115,52 @@ coupon_redemption_stats = lake_view(
     },
 )
 
+_OF_CAMPAIGN = (
+    "summed over the coupons that are known before {} and have the same campaign_id, each by its "
+    "first version"
+)
+
+coupon_campaign_stats = lake_view(
+    coupon,
+    "coupon_campaign_stats",
+    "The campaign of the coupon so far; published when a redemption, an exposure or a coupon is "
+    "known, and at UTC midnights at which covered baskets change. A covered basket of a coupon at "
+    "a midnight m is a (user_id, basket_id, or event_id if null) of purchases that count at m, of "
+    "a product with a coupon_products row of the coupon that counts at m, with event_timestamp >= "
+    "valid_from. Its user has an exposure that counts at m, to the coupon's campaign, with "
+    "event_timestamp <= that of the purchase; a coupon with the audience open needs none. "
+    "campaign_id, audience and valid_from are those of the coupon's first version, known before m.",
+    {
+        "coupon_redemption_count_7d": (
+            Int64,
+            "Number of redemptions of the coupon that count at t, with t - 7 days <= "
+            "event_timestamp.",
+        ),
+        "coupon_redemption_count_all": (
+            Int64,
+            "Number of redemptions of the coupon that count at t.",
+        ),
+        "campaign_redemption_count_all": (
+            Int64,
+            f"coupon_redemption_count_all, {_OF_CAMPAIGN.format('t')}.",
+        ),
+        "exposed_user_count": (
+            Int64,
+            "Number of distinct user_id over exposures that count at t to the coupon's campaign "
+            "(by its first version).",
+        ),
+        "covered_basket_count": (
+            Int64,
+            "Number of the coupon's covered baskets at m, the last UTC midnight before t.",
+        ),
+        "campaign_covered_basket_count": (
+            Int64,
+            "covered_basket_count at m, the last UTC midnight before t, "
+            f"{_OF_CAMPAIGN.format('m')}.",
+        ),
+    },
+)
+
 _TERMS = "of the version of the coupon's coupon_terms, learned last, that counts at t"
 
 coupon_terms = lake_view(
@@ -141,4 +187,10 @@ coupon_terms = lake_view(
     },
 )
 
-VIEWS = [coupon_details, coupon_scope, coupon_popularity_stats, coupon_redemption_stats]
+VIEWS = [
+    coupon_details,
+    coupon_scope,
+    coupon_popularity_stats,
+    coupon_redemption_stats,
+    coupon_campaign_stats,
+]

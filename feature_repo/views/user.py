@@ -78,7 +78,7 @@ user_purchase_stats = lake_view(
 user_redemption_stats = lake_view(
     user,
     "user_redemption_stats",
-    "Redemptions of the user, in windows and by coupon; published at each change.",
+    "Redemptions of the user, in windows, by coupon and by campaign; published at each change.",
     _windows({"redemption_count": "Number of redemptions of the user"})
     | {
         "redemption_count_all": (Int64, "Number of redemptions of the user that count at t."),
@@ -94,6 +94,19 @@ user_redemption_stats = lake_view(
             Array(Int64),
             "Number of redemptions of each coupon in redeemed_coupon_ids, in the same order.",
         ),
+        "redeemed_coupon_counts_7d": (
+            Array(Int64),
+            "The same numbers, of redemptions with t - 7 days <= event_timestamp.",
+        ),
+        "redeemed_campaign_ids": (
+            Array(String),
+            "Distinct campaign_id of the coupons (by their first version, known before t) of the "
+            "user's redemptions that count at t, sorted; null: none.",
+        ),
+        "redeemed_campaign_counts": (
+            Array(Int64),
+            "Number of redemptions in each campaign in redeemed_campaign_ids, in the same order.",
+        ),
     },
 )
 
@@ -106,6 +119,26 @@ user_exposure_stats = lake_view(
         "campaign_ids": (
             Array(String),
             "Distinct campaign_id of the user's exposures that count at t, sorted; null: none.",
+        ),
+    },
+)
+
+user_campaign_stats = lake_view(
+    user,
+    "user_campaign_stats",
+    "The user's own covered baskets, as defined in coupon_campaign_stats; published at the UTC "
+    "midnights at which they change.",
+    {
+        "basket_coupon_ids": (
+            Array(String),
+            "Distinct coupon_id of the user's covered baskets at m, the last UTC midnight before "
+            "t, if m is not after the coupon's valid_to (by its first version), sorted; null: "
+            "none.",
+        ),
+        "basket_coupon_counts": (
+            Array(Int64),
+            "Number of the user's covered baskets of each coupon in basket_coupon_ids at m, in the "
+            "same order.",
         ),
     },
 )
@@ -206,6 +239,7 @@ VIEWS = [
     user_purchase_stats,
     user_redemption_stats,
     user_exposure_stats,
+    user_campaign_stats,
     user_demographics,
     user_purchase_history,
     user_recent_purchases,

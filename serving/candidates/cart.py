@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from feature_repo.contract import LARGEST
-from feature_repo.transforms.request.affinity import CartLine
+from feature_repo.transforms.request.cart import CartLine
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 
 from feature_repo.instants import from_microseconds
 from feature_repo.names import COUPON
+from feature_repo.transforms.request.cart import Attributes
 from feature_repo.transforms.request.ranker_inputs import Coupons, coupons_from_columns
 from feature_repo.transforms.tie_break import tie_break
 from serving.candidates.terms import NO_TERMS, TermColumns, Terms, terms_from_columns
@@ -29,8 +30,8 @@ class CandidateIndex:
 
     ``valid_from`` and ``valid_to`` are int64 microseconds since the epoch, UTC. ``ties`` orders
     equal scores. ``closed_rows`` has, by campaign, the rows for users exposed to that campaign.
-    ``open_rows`` are the rows for all users. ``products`` are the ids of all products, None if
-    they were not read.
+    ``open_rows`` are the rows for all users. ``products`` has the category and the brand of every
+    product, None if they were not read.
     """
 
     coupons: Coupons
@@ -43,7 +44,7 @@ class CandidateIndex:
     row_of: Mapping[str, int]
     closed_rows: Mapping[str, np.ndarray]
     open_rows: np.ndarray
-    products: Collection[str] | None = None
+    products: Attributes | None = None
 
     def __len__(self) -> int:
         return len(self.campaign_id)
@@ -79,14 +80,14 @@ class CandidateIndex:
 def index_from_columns(
     columns: Columns,
     terms: TermColumns = NO_TERMS,
-    products: Collection[str] | None = None,
+    products: Attributes | None = None,
 ) -> CandidateIndex:
     """Builds the index from coupon features as Feast returned them, one entry a coupon.
 
-    ``terms`` are those of coupons and products. ``products`` are the ids of all products, for the
-    detection of unknown ones in a cart. A coupon without a campaign or validity is not in the
-    online store yet, and is left out. Raises KeyError if a column of the feature service is
-    missing.
+    ``terms`` are those of coupons and products. ``products`` has the category and the brand of
+    all products, for the inputs from a cart and the detection of unknown ones. A coupon without a
+    campaign or validity is not in the online store yet, and is left out. Raises KeyError if a
+    column of the feature service is missing.
     """
     columns = _complete(columns)
     is_open = np.asarray(columns["audience"], dtype=object) == "open"
@@ -139,7 +140,7 @@ class IndexSlot:
         read_columns: Callable[[], Columns],
         read_mark: Callable[[], Hashable | None],
         read_terms: Callable[[], TermColumns] = lambda: NO_TERMS,
-        read_products: Callable[[], Collection[str] | None] = lambda: None,
+        read_products: Callable[[], Attributes | None] = lambda: None,
     ) -> None:
         self._read_columns = read_columns
         self._read_terms = read_terms

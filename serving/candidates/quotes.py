@@ -39,7 +39,7 @@ def quotes(rows: np.ndarray, cover: Coverage) -> list[Quote | None]:
 
     A coupon of 20 percent with a cap of 3.00, on a cart of 25.00:
 
-    >>> from feature_repo.transforms.request.affinity import CartLine
+    >>> from feature_repo.transforms.request.cart import CartLine
     >>> from feature_repo.transforms.request.scope import Scope
     >>> from serving.candidates.cart import cart_of
     >>> from serving.candidates.discounts import PERCENT, Discounts, coverage

@@ -12,12 +12,16 @@ from typing import Any, Protocol
 import numpy as np
 
 from feature_repo.contract import MINOR_UNITS
-from feature_repo.names import CHECKOUT, HOME, RankerNames
+from feature_repo.names import CHECKOUT, HOME
+from feature_repo.transforms.request.campaign import PRIOR_BASKETS, PRIOR_REDEMPTIONS
 from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
 
 _OWN_SPEND = RANKER_INPUTS.index("own_spend")
 _OWN_PURCHASES = RANKER_INPUTS.index("own_purchase_count")
 _POPULARITY = RANKER_INPUTS.index("covered_buyer_count_all")
+_PERCOV = RANKER_INPUTS.index("percov")
+_CART_LINES = RANKER_INPUTS.index("cart_covered_line_count")
+_CART_AMOUNT = RANKER_INPUTS.index("cart_covered_amount")
 _READ = (_OWN_SPEND, _OWN_PURCHASES, _POPULARITY)
 
 
@@ -63,23 +67,22 @@ class PlainRule:
 
     ``key`` is the key of the ranker. Every method takes the whole matrix of inputs, of shape
     ``(n, len(RANKER_INPUTS))``, in which NaN is unknown. ``reads`` are the columns that the
-    formulas use, in order of priority.
+    formula uses, in order of priority.
     """
 
     key: str
     name: str
     version: str
     reads: tuple[int, ...]
-    score_formula: Formula
-    margin_formula: Formula
+    formula: Formula
 
     def scores(self, inputs: np.ndarray) -> np.ndarray:
         """Scores the candidates: float64, one value a row; higher is better."""
-        return self.score_formula(inputs)
+        return self.formula(inputs)
 
     def margin(self, inputs: np.ndarray) -> np.ndarray:
-        """Computes the base margin of the ranker's trees: float32, one value a row."""
-        return self.margin_formula(inputs).astype(np.float32)
+        """Computes the base margin of the ranker's trees: the scores in float32."""
+        return self.formula(inputs).astype(np.float32)
 
     def effects(self, inputs: np.ndarray) -> np.ndarray:
         """Splits the scores into the effect of each input: float64 of shape ``inputs.shape``.
@@ -88,13 +91,13 @@ class PlainRule:
         that it makes. So the effects of a row and the score of an unknown row sum to its score.
 
         >>> inputs = np.zeros((1, len(RANKER_INPUTS)), dtype=np.float32)
-        >>> inputs[:, RANKER_INPUTS.index("own_spend")] = 499
-        >>> inputs[:, RANKER_INPUTS.index("own_purchase_count")] = 1
+        >>> inputs[:, RANKER_INPUTS.index("own_spend")] = 950
+        >>> inputs[:, RANKER_INPUTS.index("percov")] = 0.01
         >>> effects = RULES["home"].effects(inputs)[0]
-        >>> float(effects[RANKER_INPUTS.index("own_spend")])
-        499.0
-        >>> float(effects[RANKER_INPUTS.index("own_purchase_count")])
-        0.5
+        >>> round(float(effects[RANKER_INPUTS.index("own_spend")]), 3)
+        2.996
+        >>> round(float(effects[RANKER_INPUTS.index("percov")]), 3)
+        0.347
         """
         return _effects(inputs, self.reads, self.scores)
 
@@ -107,18 +110,66 @@ UNKNOWN_ROW = np.full((1, len(RANKER_INPUTS)), np.nan, dtype=np.float32)
 """A row of inputs of which none is known."""
 
 
-def _own_spend_margin(inputs: np.ndarray) -> np.ndarray:
-    """Returns log(1 + own_spend_scores / 100), never below 0."""
-    return np.log1p(np.maximum(own_spend_scores(inputs), 0) / MINOR_UNITS)
+def home_scores(inputs: np.ndarray) -> np.ndarray:
+    """Scores by own spend and by how often others redeem: float64, one value a row.
+
+    Score = log(own_spend + 0.5) + 0.5 log(percov), with own_spend in major units. An unknown spend
+    is 0, an unknown percov that of a campaign without any redemption.
+
+    >>> inputs = np.zeros((2, len(RANKER_INPUTS)), dtype=np.float32)
+    >>> inputs[:, RANKER_INPUTS.index("own_spend")] = 950, 0
+    >>> inputs[:, RANKER_INPUTS.index("percov")] = 0.04, 0.25
+    >>> home_scores(inputs).round(2).tolist()
+    [0.69, -1.39]
+    """
+    spend = _known(inputs, _OWN_SPEND, 0.0) / MINOR_UNITS
+    return np.log(np.maximum(spend, 0.0) + 0.5) + 0.5 * _log_percov(inputs)
 
 
-def _own_spend_rule(names: RankerNames) -> PlainRule:
-    return PlainRule(
-        names.key, names.rule, names.rule_version, _READ, own_spend_scores, _own_spend_margin
+COVERED_FIRST = 25.0
+"""Added to the score of a coupon that covers a line of the cart, so that it ranks before others."""
+
+
+def checkout_scores(inputs: np.ndarray) -> np.ndarray:
+    """Scores coupons that cover a line of the cart first, the others by ``home_scores``.
+
+    Score of the former = 25 + log(cart_covered_amount + 0.01) + log(percov), with the amount in
+    major units. Shapes and unknown values are those of ``home_scores``.
+
+    >>> inputs = np.zeros((2, len(RANKER_INPUTS)), dtype=np.float32)
+    >>> inputs[:, RANKER_INPUTS.index("percov")] = 0.01
+    >>> inputs[0, RANKER_INPUTS.index("cart_covered_line_count")] = 1
+    >>> inputs[0, RANKER_INPUTS.index("cart_covered_amount")] = 299
+    >>> checkout_scores(inputs).round(2).tolist()
+    [21.49, -3.0]
+    """
+    amount = np.maximum(_known(inputs, _CART_AMOUNT, 0.0), 0.0) / MINOR_UNITS
+    covered = COVERED_FIRST + np.log(amount + 0.01) + _log_percov(inputs)
+    return np.where(_known(inputs, _CART_LINES, 0.0) > 0, covered, home_scores(inputs))
+
+
+def _log_percov(inputs: np.ndarray) -> np.ndarray:
+    return np.log(np.maximum(_known(inputs, _PERCOV, _PRIOR_RATE), _LEAST_PERCOV))
+
+
+_PRIOR_RATE = PRIOR_REDEMPTIONS / PRIOR_BASKETS
+_LEAST_PERCOV = 1e-6
+"""Keeps the logarithm of a row of zeros finite. The mean rate of a campaign is never 0."""
+
+
+def _known(inputs: np.ndarray, column: int, unknown: float) -> np.ndarray:
+    values = inputs[..., column].astype(np.float64)
+    values[np.isnan(values)] = unknown
+    return values
+
+
+RULES: Mapping[str, PlainRule] = {
+    one.key: PlainRule(one.key, one.rule, one.rule_version, reads, formula)
+    for one, reads, formula in (
+        (HOME, (_OWN_SPEND, _PERCOV), home_scores),
+        (CHECKOUT, (_CART_LINES, _CART_AMOUNT, _OWN_SPEND, _PERCOV), checkout_scores),
     )
-
-
-RULES: Mapping[str, PlainRule] = {one.key: _own_spend_rule(one) for one in (HOME, CHECKOUT)}
+}
 """The rule of each ranker, by the ranker's key."""
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from feature_repo.transforms.request.cart import NO_ATTRIBUTES
 from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS, ranker_inputs
 from serving.candidates.index import CandidateIndex
 from serving.recommend.purchase_cache import PurchaseCache
@@ -48,5 +49,12 @@ def candidate_inputs(
     cached = None
     if cache is not None:
         cached = cache.purchases_of(request.user_id, user, columns, index, rows)
-    carts = [request.lines_as_sent]
-    return ranker_inputs(columns, index.coupons, rows, np.array([as_of]), carts, cached)[0]
+    return ranker_inputs(
+        columns,
+        index.coupons,
+        rows,
+        np.array([as_of]),
+        [request.lines_as_sent],
+        cached,
+        index.products or NO_ATTRIBUTES,
+    )[0]

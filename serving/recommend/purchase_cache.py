@@ -104,7 +104,7 @@ class PurchaseCache:
 def _size(inputs: StaticInputs) -> int:
     own = inputs.purchases
     weights = [one for weight in (own.weight, own.whole) for one in (weight.sums, weight.sizes)]
-    numbers = [inputs.user, inputs.recency, inputs.instants, inputs.spend]
+    numbers = [inputs.user, inputs.recency, inputs.instants, inputs.spend, inputs.campaign]
     numbers += [own.fixed, own.references, own.last]
     arrays = [*numbers, *weights]
     return sum(_ARRAY_OBJECT_BYTES + one.nbytes for one in arrays if one is not None)

@@ -6,7 +6,7 @@ Each rule is a predicate: it returns one bool a candidate row, true where the co
 import numpy as np
 
 from serving.candidates.terms import placement_bit
-from serving.candidates.unstated import UNSTATED
+from serving.candidates.unstated import NO_LIMIT, UNSTATED
 from serving.rules.context import RuleContext
 from serving.rules.margin import is_below_margin
 
@@ -39,6 +39,18 @@ def not_yet_valid(context: RuleContext, rows: np.ndarray) -> np.ndarray:
     [False, True]
     """
     return context.index.valid_from[rows] > context.as_of
+
+
+def redeemed(context: RuleContext, rows: np.ndarray) -> np.ndarray:
+    """True where the user has redeemed a coupon whose source states no limit for one user.
+
+    A limit that is stated is the matter of ``usage_cap``, which also reads the ledger.
+    """
+    row_of = context.index.row_of
+    used = [row_of[one] for one, times in context.redeemed.items() if times > 0 and one in row_of]
+    if not used:
+        return np.zeros(len(rows), dtype=bool)
+    return np.isin(rows, used) & (context.index.terms.per_user_limit[rows] == NO_LIMIT)
 
 
 def placement(context: RuleContext, rows: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ from serving.rules.eligibility import (
     not_yet_valid,
     placement,
     product_scope,
+    redeemed,
     stock,
 )
 from serving.rules.usage import (
@@ -56,6 +57,7 @@ RULES: Mapping[str, Rule] = {
     HOLDOUT: Rule(in_holdout),
     "expired": Rule(expired),
     "not_yet_valid": Rule(not_yet_valid),
+    "redeemed": Rule(redeemed),
     "placement": Rule(placement, "placements"),
     "stock": Rule(stock, "sold_out"),
     "min_spend": Rule(min_spend, "min_spend"),

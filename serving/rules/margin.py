@@ -13,7 +13,7 @@ def line_costs(cart: Cart, unit_costs: Mapping[str, int]) -> tuple[np.ndarray, n
 
     An unknown cost is 0.
 
-    >>> from feature_repo.transforms.request.affinity import CartLine
+    >>> from feature_repo.transforms.request.cart import CartLine
     >>> from serving.candidates.cart import cart_of
     >>> cart = cart_of([CartLine("bread", 2, 249), CartLine("wine", 1, 1_250)])
     >>> costs, known = line_costs(cart, {"bread": 120})

@@ -13,7 +13,7 @@ from pydantic import (
 
 from feature_repo.contract import MINOR_UNITS
 from feature_repo.names import PLACEMENTS
-from feature_repo.transforms.request.affinity import CartLine as PricedLine
+from feature_repo.transforms.request.cart import CartLine as PricedLine
 from feature_repo.transforms.request.reasons import REASON_CODES
 from serving.candidates.quotes import Quote
 from serving.schemas.fields import ContractModel, Id, Instant, limit_names

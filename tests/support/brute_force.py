@@ -68,11 +68,18 @@ def user_redemption_stats(raw: Raw, user: str, t: int) -> Fields | None:
         return None
     mine = [r for r in raw.counting("redemptions", t) if r["user_id"] == user]
     ids = [r["coupon_id"] for r in mine]
+    recent = [r["coupon_id"] for r in within(mine, t, 7)]
+    plans = [raw.first("coupons", one, t) for one in ids]
+    campaigns = [one["campaign_id"] for one in plans if one]
     return {f"redemption_count_{days}d": len(within(mine, t, days)) for days in WINDOWS} | {
         "redemption_count_all": len(mine),
         "last_redemption_timestamp": latest(mine),
         "redeemed_coupon_ids": sorted(set(ids)) or None,
         "redeemed_coupon_counts": [ids.count(one) for one in sorted(set(ids))] or None,
+        "redeemed_coupon_counts_7d": [recent.count(one) for one in sorted(set(ids))] or None,
+        "redeemed_campaign_ids": sorted(set(campaigns)) or None,
+        "redeemed_campaign_counts": [campaigns.count(one) for one in sorted(set(campaigns))]
+        or None,
     }
 
 
@@ -243,10 +250,82 @@ def coupon_redemption_stats(raw: Raw, coupon: str, t: int) -> Fields | None:
     }
 
 
+def covered_baskets(raw: Raw, coupon: str, m: int) -> set[tuple[str, str]]:
+    """Returns the user and the basket of each covered basket of a coupon at a midnight."""
+    plan = raw.first("coupons", coupon, m)
+    if plan is None:
+        return set()
+    products = covered(raw, coupon, m)
+    seen = [r for r in raw.counting("exposures", m) if r["campaign_id"] == plan["campaign_id"]]
+    reached = [(r["user_id"], r["event_timestamp"]) for r in seen]
+    return {
+        (r["user_id"], r["event_id"] if r["basket_id"] is None else r["basket_id"])
+        for r in raw.purchases(m)
+        if r["product_id"] in products
+        and r["event_timestamp"] >= plan["valid_from"]
+        and (
+            plan["audience"] == "open"
+            or any(u == r["user_id"] and at <= r["event_timestamp"] for u, at in reached)
+        )
+    }
+
+
+def _same_campaign(raw: Raw, coupon: str, t: int) -> list[str]:
+    here = raw.first("coupons", coupon, t)
+    ids = raw.names("coupons", t)
+    plans = [raw.first("coupons", one, t) for one in ids] if here else []
+    return [one["coupon_id"] for one in plans if one["campaign_id"] == here["campaign_id"]]
+
+
+def coupon_campaign_stats(raw: Raw, coupon: str, t: int) -> Fields | None:
+    if not raw.is_known("coupons", coupon, t):
+        return None
+    m, plan = last_midnight(t), raw.first("coupons", coupon, t)
+    redeemed = [r for r in raw.counting("redemptions", t) if r["coupon_id"] == coupon]
+    together = _same_campaign(raw, coupon, t)
+    seen = [r for r in raw.counting("exposures", t) if r["campaign_id"] == plan["campaign_id"]]
+    return {
+        "coupon_redemption_count_7d": len(within(redeemed, t, 7)),
+        "coupon_redemption_count_all": len(redeemed),
+        "campaign_redemption_count_all": sum(
+            r["coupon_id"] in together for r in raw.counting("redemptions", t)
+        ),
+        "exposed_user_count": len({r["user_id"] for r in seen}),
+        "covered_basket_count": len(covered_baskets(raw, coupon, m)),
+        "campaign_covered_basket_count": sum(
+            len(covered_baskets(raw, one, m)) for one in _same_campaign(raw, coupon, m)
+        ),
+    }
+
+
+def user_campaign_stats(raw: Raw, user: str, t: int) -> Fields | None:
+    m = last_midnight(t)
+    earliest = min((row["event_timestamp"] for row in raw.tables["events"]), default=m)
+    if not raw.is_known("users", user, t):
+        before = range(m, last_midnight(earliest), -DAY)
+        coupons = raw.names("coupons", m)
+        if not any(
+            user in {u for u, _basket in covered_baskets(raw, one, day)}
+            for day in before
+            for one in coupons
+        ):
+            return None
+    counts = {}
+    for coupon in sorted(raw.names("coupons", m)):
+        own = [basket for u, basket in covered_baskets(raw, coupon, m) if u == user]
+        if own and m <= raw.first("coupons", coupon, m)["valid_to"]:
+            counts[coupon] = len(own)
+    return {
+        "basket_coupon_ids": list(counts) or None,
+        "basket_coupon_counts": list(counts.values()) or None,
+    }
+
+
 VIEWS: Mapping[str, tuple[str, Callable[[Raw, str, int], Fields | None]]] = {
     "user_purchase_stats": ("user_id", user_purchase_stats),
     "user_redemption_stats": ("user_id", user_redemption_stats),
     "user_exposure_stats": ("user_id", user_exposure_stats),
+    "user_campaign_stats": ("user_id", user_campaign_stats),
     "user_demographics": ("user_id", user_demographics),
     "user_purchase_history": ("user_id", user_purchase_history),
     "user_recent_purchases": ("user_id", user_recent_purchases),
@@ -258,5 +337,6 @@ VIEWS: Mapping[str, tuple[str, Callable[[Raw, str, int], Fields | None]]] = {
     "coupon_scope": ("coupon_id", coupon_scope),
     "coupon_popularity_stats": ("coupon_id", coupon_popularity_stats),
     "coupon_redemption_stats": ("coupon_id", coupon_redemption_stats),
+    "coupon_campaign_stats": ("coupon_id", coupon_campaign_stats),
 }
 """Each view with its join key and its oracle."""

@@ -8,12 +8,14 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from feature_repo.transforms.request.affinity import CartLine
+from feature_repo.transforms.request.cart import CartLine
 from tests.support.brute_force import (
+    coupon_campaign_stats,
     coupon_details,
     coupon_popularity_stats,
     coupon_redemption_stats,
     coupon_scope,
+    user_campaign_stats,
     user_demographics,
     user_exposure_stats,
     user_purchase_stats,
@@ -22,14 +24,24 @@ from tests.support.brute_force import (
 from tests.support.brute_histories import CAP, Bought, Measured, bought, decayed, entries
 from tests.support.brute_rows import DAY, Raw, last_midnight, money
 
-USER_VIEWS = (user_purchase_stats, user_redemption_stats, user_exposure_stats, user_demographics)
+USER_VIEWS = (
+    user_purchase_stats,
+    user_redemption_stats,
+    user_exposure_stats,
+    user_campaign_stats,
+    user_demographics,
+)
 COUPON_VIEWS = (
     coupon_details,
     coupon_scope,
     coupon_popularity_stats,
     coupon_redemption_stats,
+    coupon_campaign_stats,
 )
 PREFIXES = {"product": "own", "category": "category", "brand": "brand"}
+
+FAR = 2**62
+"""An instant after all others: a cart's products are described by all that is known."""
 
 Values = dict[str, float | Measured]
 
@@ -65,9 +77,11 @@ def inputs(raw: Raw, user: str, coupon: str, t: int, cart: Sequence[CartLine] = 
                 stored[1], "code_redemption_count_all", "code_exposure_count_all"
             ),
             "days_left": days(t, stored[1].get("valid_to_timestamp")),
+            "days_since_start": days(stored[1].get("valid_from_timestamp"), t),
         }
         | _affinity(raw, user, stored[1], t)
-        | _cart(cart, stored[1].get("scope_product_ids") or ())
+        | _campaign(*stored, coupon)
+        | _cart(raw, cart, stored[1])
     )
 
 
@@ -139,9 +153,52 @@ def _weight(raw: Raw, user: str, signed: Sequence[tuple[int, Bought]], t: int) -
     return Measured(weight.value, weight.scale + decayed(then, t, 90).scale)
 
 
-def _cart(cart: Sequence[CartLine], scope: Sequence[str]) -> Values:
-    lines = [line for line in cart if line.product_id in scope]
+def _campaign(user: Mapping[str, object], coupon: Mapping[str, object], name: str) -> Values:
+    """Computes the inputs from the campaign so far, from the stored fields."""
+
+    def own(ids: str, counts: str, one: object) -> int:
+        found = user.get(ids) or []
+        return user[counts][found.index(one)] if one in found else 0
+
+    def stored(field: str) -> float:
+        return coupon.get(field) or 0
+
+    baskets = own("basket_coupon_ids", "basket_coupon_counts", name)
+    redeemed = own("redeemed_coupon_ids", "redeemed_coupon_counts", name)
+    recent = own("redeemed_coupon_ids", "redeemed_coupon_counts_7d", name)
+    rate = (stored("campaign_redemption_count_all") + 1) / (
+        stored("campaign_covered_basket_count") + 200
+    )
+    others = stored("coupon_redemption_count_all") - redeemed
+    trials = stored("covered_basket_count") - baskets
+    return {
+        "others_redemption_count_all": max(others, 0),
+        "others_redemption_count_7d": max(stored("coupon_redemption_count_7d") - recent, 0),
+        "others_covered_basket_count": max(trials, 0),
+        "percov": (max(others, 0) + 5 * rate) / (max(trials, 0) + 5),
+        "campaign_redemption_rate": rate,
+        "own_covered_basket_count": baskets,
+        "own_campaign_redemption_count": own(
+            "redeemed_campaign_ids", "redeemed_campaign_counts", coupon.get("campaign_id")
+        ),
+    }
+
+
+def _cart(raw: Raw, cart: Sequence[CartLine], stored: Mapping[str, object]) -> Values:
+    def amount(lines: Sequence[CartLine]) -> float:
+        return sum(line.quantity * line.unit_price for line in lines)
+
+    def alike(kind: str) -> list[CartLine]:
+        scope = stored.get(f"scope_{kind}_ids") or ()
+        firsts = [(raw.first("products", line.product_id, FAR), line) for line in cart]
+        return [line for first, line in firsts if first and first[kind] in scope]
+
+    lines = [line for line in cart if line.product_id in (stored.get("scope_product_ids") or ())]
     return {
         "cart_covered_quantity": sum(line.quantity for line in lines),
-        "cart_covered_amount": sum(line.quantity * line.unit_price for line in lines),
+        "cart_covered_amount": amount(lines),
+        "cart_covered_line_count": len(lines),
+        "cart_category_amount": amount(alike("category")),
+        "cart_brand_amount": amount(alike("brand")),
+        "cart_amount": amount(cart),
     }

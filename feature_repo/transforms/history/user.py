@@ -1,5 +1,7 @@
 """Features of a user, published at the instants at which they change."""
 
+from collections.abc import Mapping
+
 import ibis
 from ibis import _
 
@@ -11,6 +13,7 @@ from feature_repo.transforms.history.changes import (
     add_changes,
     add_superseded,
     distinct_changes,
+    first_description,
     growth,
     newest_description,
     running,
@@ -106,8 +109,10 @@ def introductions(users: ibis.Table, key: list[str]) -> ibis.Table:
     return entered.group_by(key).agg(at=_["at"].min())
 
 
-def redemption_stats(redemptions: ibis.Table, users: ibis.Table, stage: Stage) -> ibis.Table:
-    """Builds the view ``user_redemption_stats``: redemptions in windows and by coupon."""
+def redemption_stats(
+    redemptions: ibis.Table, coupons: ibis.Table, users: ibis.Table, stage: Stage
+) -> ibis.Table:
+    """Builds the view ``user_redemption_stats``: redemptions in windows, by coupon and campaign."""
     used = stage(
         versions(redemptions, ["redemption_id"]).mutate(redemption_count=ibis.literal(1, "int64"))
     )
@@ -117,17 +122,43 @@ def redemption_stats(redemptions: ibis.Table, users: ibis.Table, stage: Stage) -
     lasting = lasting.select(
         "user_id", at=lasting.enters, last_redemption_timestamp=lasting.event_us
     )
+    campaigns = first_description(coupons, "coupon_id").select("coupon_id", "campaign_id", "known")
+    in_campaign = stage(
+        used.inner_join(campaigns, "coupon_id").mutate(
+            enters=ibis.greatest(_.enters, _.known), uses=_.redemption_count
+        )
+    )
     parts = [
         window_legs(used, key, {"redemption_count": _EVER}),
         introductions(users, key),
         lasting,
+        in_campaign.filter(_.leaves > _.enters).select("user_id", at=_.enters),
     ]
     points = running(add_changes(parts, key, latest), key, latest)
     points = stage(add_superseded(points, key, used, maxima=latest))
-    return _with_list(
+    held = used.select(
+        "user_id",
+        "coupon_id",
+        "enters",
+        "leaves",
+        uses=_.redemption_count,
+        recent=_.redemption_count,
+        recent_ends=_.event_us + WINDOWS[0] * DAY,
+    )
+    by_coupon = with_lists(
         points,
-        used.group_by(["user_id", "coupon_id", "enters", "leaves"]).agg(uses=_.count()),
-        {"redeemed_coupon_ids": "coupon_id", "redeemed_coupon_counts": "uses"},
+        held,
+        {
+            "redeemed_coupon_ids": "coupon_id",
+            "redeemed_coupon_counts": "uses",
+            "redeemed_coupon_counts_7d": "recent",
+        },
+        ends={"recent": "recent_ends"},
+    )
+    return with_lists(
+        stage(by_coupon),
+        in_campaign.select("user_id", "campaign_id", "enters", "leaves", "uses"),
+        {"redeemed_campaign_ids": "campaign_id", "redeemed_campaign_counts": "uses"},
     )
 
 
@@ -139,21 +170,38 @@ def exposure_stats(exposures: ibis.Table, users: ibis.Table, stage: Stage) -> ib
     key = ["user_id"]
     parts = [window_legs(seen, key, {"exposure_count": [None]}), introductions(users, key)]
     points = stage(running(add_changes(parts, key), key))
-    held = seen.select("user_id", "campaign_id", "enters", "leaves").mutate(
-        uses=ibis.literal(1, "int64")
-    )
-    return _with_list(points, held, {"campaign_ids": "campaign_id"})
+    held = seen.select("user_id", "campaign_id", "enters", "leaves")
+    return with_lists(points, held, {"campaign_ids": "campaign_id"})
 
 
-def _with_list(points: ibis.Table, held: ibis.Table, fields: dict[str, str]) -> ibis.Table:
-    """Adds the sorted ids that count at each change point; ``fields`` maps list to column."""
-    ident = next(iter(fields.values()))
+def with_lists(
+    points: ibis.Table,
+    held: ibis.Table,
+    fields: Mapping[str, str],
+    ends: Mapping[str, str] = {},
+) -> ibis.Table:
+    """Adds lists of the ids that count at each change point of a user, sorted, and of their sums.
+
+    ``fields`` maps each list to a column of ``held``: the id first, then int64 columns to sum. An
+    id counts from ``enters`` on and before ``leaves``. ``ends`` maps a column to the column with
+    the instant at which it stops counting, if that is earlier.
+    """
+    ident, *sums = fields.values()
     held = held.rename(held_user="user_id")
     matched = points.select("user_id", "at").inner_join(
         held,
         [_.user_id == held.held_user, _["at"] >= held.enters, _["at"] < held.leaves],
     )
-    summed = matched.group_by(["user_id", "at", ident]).agg(uses=_.uses.sum())
+    zero = ibis.literal(0, "int64")
+    cut = {
+        column: ibis.ifelse(matched["at"] < matched[end], matched[column], zero)
+        for column, end in ends.items()
+    }
+    matched = matched.mutate(**cut)
+    keys = ["user_id", "at", ident]
+    summed = matched.select(*keys).distinct()
+    if sums:
+        summed = matched.group_by(keys).agg(**{column: matched[column].sum() for column in sums})
     lists = summed.group_by(["user_id", "at"]).agg(
         **{name: summed[c].collect(order_by=summed[ident]) for name, c in fields.items()}
     )

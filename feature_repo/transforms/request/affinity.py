@@ -1,4 +1,4 @@
-"""Affinity of a user to a coupon: own purchases in its scope, and the cart."""
+"""Affinity of a user to a coupon: own purchases in its scope."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from feature_repo.transforms.arithmetic import days_between, decay, table
-from feature_repo.transforms.request.scope import Scope, ScopeStack, hits_of_columns, hits_of_ids
+from feature_repo.transforms.request.scope import ScopeStack, hits_of_columns
 
 HISTORY_HALF_LIFE_DAYS = 90
 """Half-life of the weight of a purchase in a user's history."""
@@ -38,15 +38,6 @@ _AT = {name: place for place, name in enumerate(INPUTS)}
 
 _PARTS = ("history", "recent")
 _FIELDS = ("counts", "decayed_90d", "last_timestamps", "coupon_counts", "amounts")
-
-
-@dataclass(frozen=True)
-class CartLine:
-    """A line of the cart: the quantity, and the price of one unit in minor units."""
-
-    product_id: str
-    quantity: float
-    unit_price: float
 
 
 @dataclass(frozen=True)
@@ -205,33 +196,3 @@ def _weight(
 
 def _both(parts: np.ndarray, factors: np.ndarray) -> np.ndarray:
     return parts[0] * factors[0] + parts[1] * factors[1]
-
-
-def cart_overlap(
-    products: Scope,
-    candidates: np.ndarray,
-    carts: Sequence[Sequence[CartLine]] | None,
-    user_count: int,
-) -> dict[str, np.ndarray | float]:
-    """Sums quantity and value (minor units) of the cart lines that each candidate covers.
-
-    Both are 0 without a cart.
-
-    >>> milk = Scope.from_lists([["milk"], ["bread"]])
-    >>> overlap = cart_overlap(milk, np.array([0, 1]), [[CartLine("milk", 2, 150)]], 1)
-    >>> overlap["cart_covered_amount"]
-    array([[300.,   0.]])
-    """
-    shape = (user_count, len(candidates))
-    if carts is None or not any(carts):
-        return {"cart_covered_quantity": 0.0, "cart_covered_amount": 0.0}
-    owner = np.repeat(np.arange(user_count), [len(cart) for cart in carts])
-    lines = [line for cart in carts for line in cart]
-    ids = [line.product_id for line in lines]
-    quantity = np.array([line.quantity for line in lines], dtype=np.float64)
-    price = np.array([line.unit_price for line in lines], dtype=np.float64)
-    inside = hits_of_ids(products, candidates, owner, ids)
-    return {
-        "cart_covered_quantity": inside.total(quantity, shape),
-        "cart_covered_amount": inside.total(quantity * price, shape),
-    }

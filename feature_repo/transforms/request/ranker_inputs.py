@@ -15,12 +15,16 @@ from feature_repo.transforms.arithmetic import days_between, decay, numbers, rat
 from feature_repo.transforms.request.affinity import (
     INPUTS,
     KINDS,
-    CartLine,
     OwnPurchases,
     affinity,
-    cart_overlap,
     own_purchases,
 )
+from feature_repo.transforms.request.campaign import DERIVED as CAMPAIGN_DERIVED
+from feature_repo.transforms.request.campaign import INPUTS as CAMPAIGN_INPUTS
+from feature_repo.transforms.request.campaign import campaign_inputs, stored_counts
+from feature_repo.transforms.request.cart import DERIVED as CART_DERIVED
+from feature_repo.transforms.request.cart import INPUTS as CART_INPUTS
+from feature_repo.transforms.request.cart import NO_ATTRIBUTES, Attributes, CartLine, cart_inputs
 from feature_repo.transforms.request.scope import Scope, ScopeStack
 
 SPEND_HALF_LIFE_DAYS = 30
@@ -68,6 +72,7 @@ COUPON_NUMBERS = (
     "covered_purchase_count_90d",
     "covered_buyer_count_all",
     "covered_coupon_purchase_count_90d",
+    "exposed_user_count",
     "code_redemption_count_90d",
     "code_redemption_count_all",
     "code_exposure_count_all",
@@ -109,6 +114,8 @@ DERIVED: Mapping[str, str] = {
     "0 or unknown.",
     "days_left": "valid_to_timestamp - t, in days, negative after the end; unknown where "
     "valid_to_timestamp is.",
+    "days_since_start": "t - valid_from_timestamp, in days, negative before the start; unknown "
+    "where valid_from_timestamp is.",
     "own_purchase_count": f"Number of {_OWN}.",
     "own_spend": f"Sum of amount (minor units, null as 0) over {_OWN}.",
     "own_purchase_decayed_90d": f"Sum of 2 ** (-(t - e) / 90 days) over {_OWN}.",
@@ -119,10 +126,8 @@ DERIVED: Mapping[str, str] = {
     "user's purchases that count at t; 0 where that sum is 0.",
     **_of_level("category"),
     **_of_level("brand"),
-    "cart_covered_quantity": "Sum of quantity over cart lines of products in scope_product_ids; 0 "
-    "without a cart.",
-    "cart_covered_amount": "Sum of quantity * unit_price (minor units) over the same lines; 0 "
-    "without a cart.",
+    **CAMPAIGN_DERIVED,
+    **CART_DERIVED,
 }
 """The definition of each derived input at an instant t; e is the event_timestamp of a purchase.
 
@@ -138,8 +143,6 @@ RANKER_INPUTS: tuple[str, ...] = (
     *DERIVED,
 )
 """The columns of the input matrix, in order. Those of the cart are last."""
-
-CART_INPUTS: tuple[str, ...] = tuple(name for name in DERIVED if name.startswith("cart_"))
 
 INPUTS_OF: Mapping[str, tuple[str, ...]] = {
     "home": RANKER_INPUTS[: -len(CART_INPUTS)],
@@ -175,6 +178,8 @@ _OF_USERS = _block(USER_NUMBERS[0], len(USER_NUMBERS))
 _OF_COUPONS = _block(_COUPON_COLUMNS[0], _ADJACENT)
 _OF_RECENCY = _block(_RECENCY[0], len(_RECENCY))
 _OF_AFFINITY = _block(INPUTS[0], len(INPUTS))
+_OF_CAMPAIGN = _block(CAMPAIGN_INPUTS[0], len(CAMPAIGN_INPUTS))
+_OF_CART = _block(CART_INPUTS[0], len(CART_INPUTS))
 
 
 @dataclass(frozen=True)
@@ -182,11 +187,17 @@ class Coupons:
     """Coupons as arrays: ``n`` ids, and their scopes by kind, in the order of KINDS.
 
     ``inputs`` (float32, n x columns) holds the ranker inputs that depend on the coupon alone.
-    ``valid_to`` is in microseconds, NaN if unknown.
+    ``counts`` holds the ``stored_counts`` of the campaign so far. ``ids`` has the id of each
+    coupon, ``campaigns`` that of its campaign. ``valid_from`` and ``valid_to`` are in microseconds,
+    NaN if unknown.
     """
 
     coupon_id: np.ndarray
     inputs: np.ndarray
+    counts: np.ndarray
+    ids: Scope
+    campaigns: Scope
+    valid_from: np.ndarray
     valid_to: np.ndarray
     scopes: ScopeStack
 
@@ -209,6 +220,10 @@ def coupons_from_columns(columns: Mapping[str, Sequence[Any]]) -> Coupons:
     return Coupons(
         coupon_id=np.asarray(columns["coupon_id"], dtype=object),
         inputs=np.stack([own[name] for name in _COUPON_COLUMNS], axis=1).astype(np.float32),
+        counts=stored_counts(columns),
+        ids=Scope.from_lists([[one] for one in columns["coupon_id"]]),
+        campaigns=Scope.from_lists([one and [one] for one in columns["campaign_id"]]),
+        valid_from=numbers(columns["valid_from_timestamp"]),
         valid_to=numbers(columns["valid_to_timestamp"]),
         scopes=ScopeStack.from_scopes(
             [Scope.from_lists(columns[f"scope_{kind}_ids"]) for kind in KINDS]
@@ -223,13 +238,15 @@ def ranker_inputs(
     as_of: np.ndarray,
     carts: Sequence[Sequence[CartLine]] | None = None,
     static: "StaticInputs | None" = None,
+    attributes: Attributes = NO_ATTRIBUTES,
 ) -> np.ndarray:
     """Computes the ranker's input matrix for each user and each candidate.
 
     ``users`` holds the user features of ``coupon_ranker_v1``, ``u`` values in a column.
     ``candidates`` holds the ``c`` rows of ``coupons`` to score. ``as_of`` holds one instant for
     each user, in microseconds. ``static`` is the result of ``static_inputs`` for the same users and
-    candidates; by default it is computed here.
+    candidates; by default it is computed here. ``attributes`` has the category and brand of the
+    products in ``carts``.
 
     Returns float32 of shape ``(u, c, len(RANKER_INPUTS))``. Unknown values are NaN. A user without
     history has no purchases, so the counts of own purchases are 0.
@@ -245,10 +262,11 @@ def ranker_inputs(
     out[..., _OF_RECENCY] = _recency(static, instants).T[:, None]
     days_left = days_between(instants[:, None], coupons.valid_to[candidates])
     out[..., _POSITION["days_left"]] = days_left
+    started = days_between(coupons.valid_from[candidates], instants[:, None])
+    out[..., _POSITION["days_since_start"]] = started
     affinity(static.purchases, instants, out[..., _OF_AFFINITY])
-    overlap = cart_overlap(coupons.products, candidates, carts, len(instants))
-    for name, values in overlap.items():
-        out[..., _POSITION[name]] = values
+    out[..., _OF_CAMPAIGN] = static.campaign
+    cart_inputs(coupons.scopes, candidates, carts, attributes, out[..., _OF_CART])
     return out
 
 
@@ -258,7 +276,8 @@ class StaticInputs:
 
     ``user`` has a row for each of ``USER_NUMBERS``. ``instants`` has a row for each of
     ``_INSTANTS``, and ``spend`` is decayed to the last of them. ``recency`` has a row for each of
-    ``_RECENCY``, which is 0 if the input depends on the instant.
+    ``_RECENCY``, which is 0 if the input depends on the instant. ``campaign`` is float32 of shape
+    ``(users, candidates, len(CAMPAIGN_INPUTS))``.
     """
 
     user: np.ndarray
@@ -266,6 +285,7 @@ class StaticInputs:
     instants: np.ndarray
     spend: np.ndarray
     purchases: OwnPurchases
+    campaign: np.ndarray
 
 
 def static_inputs(
@@ -287,6 +307,7 @@ def static_inputs(
         table([users[f"{name}_timestamp"] for name in _INSTANTS]),
         table([users["spend_decayed_sum_30d"]])[0],
         own_purchases(users, coupons.scopes, candidates),
+        campaign_inputs(users, coupons.counts, coupons.ids, coupons.campaigns, candidates),
     )
 
 

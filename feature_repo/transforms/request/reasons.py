@@ -31,11 +31,18 @@ _CODE_OF_PREFIX: Mapping[str, str] = {
     "cart_": "cart",
     "covered_": "popularity",
     "code_": "coupon_record",
+    "others_": "coupon_record",
+    "percov": "coupon_record",
+    "campaign_redemption_rate": "coupon_record",
+    "exposed_user_count": "campaign",
+    "own_covered_basket_count": "recent_purchase",
+    "own_campaign_redemption_count": "coupon_habit",
     "typical_discount": "discount",
     "discount_": "discount",
     "min_spend": "discount",
     "scope_": "scope",
     "days_left": "days_left",
+    "days_since_start": "days_left",
     "duration_": "days_left",
     "is_campaign_": "campaign",
     "coupon_": "coupon_habit",
@@ -167,8 +174,8 @@ def _popularity(values: Mapping[str, float]) -> str:
 
 
 def _coupon_record(values: Mapping[str, float]) -> str:
-    times = values["code_redemption_count_all"]
-    return _counted(times, "Not redeemed by any shopper yet", "Redeemed {} so far")
+    times = values["others_redemption_count_all"]
+    return _counted(times, "Not redeemed by other shoppers yet", "Redeemed {} by other shoppers")
 
 
 def _discount(values: Mapping[str, float]) -> str:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from feature_repo.instants import DAY
 from feature_repo.names import RANKERS
-from feature_repo.transforms.request.affinity import CartLine
+from feature_repo.transforms.request.campaign import STORED
+from feature_repo.transforms.request.cart import CartLine
 from feature_repo.transforms.request.ranker_inputs import (
     CART_INPUTS,
     COUPON_NUMBERS,
@@ -26,6 +27,9 @@ RANDOM = settings(deadline=None, max_examples=50, suppress_health_check=[HealthC
 
 NOW = 1_700_000_000_000_000
 IDS = {"product": ("p1", "p2", "p3", "p4"), "category": ("c1", "c2"), "brand": ("b1", "b2")}
+COUPON_IDS = ("k0", "k1", "k2", "k9")
+CAMPAIGN_IDS = ("A", "B")
+ATTRIBUTES = {"p1": ("c1", "b1"), "p2": ("c2", None), "p3": (None, "b2")}
 SCOPES = {"product": "products", "category": "categories", "brand": "brands"}
 
 numbers = st.one_of(st.none(), st.integers(0, 10_000))
@@ -55,6 +59,15 @@ def entries(draw, kind: str, part: str):
 
 
 @st.composite
+def own_counts(draw, name: str, ids: tuple[str, ...], fields: tuple[str, ...]):
+    """Draws a sorted list of ids and counts for each; all null without an id."""
+    found = sorted(draw(st.lists(st.sampled_from(ids), unique=True)))
+    counts = st.lists(st.integers(0, 9), min_size=len(found), max_size=len(found))
+    out = {f"{name}_ids": found or None}
+    return out | {f"{name}_{field}": draw(counts) or None for field in fields}
+
+
+@st.composite
 def users(draw):
     """Draws one user's features as Feast returns them."""
     row = {name: draw(numbers) for name in USER_NUMBERS}
@@ -62,6 +75,9 @@ def users(draw):
         row[f"{name}_timestamp"] = draw(instants)
     row["spend_decayed_sum_30d"] = draw(st.one_of(st.none(), st.integers(0, 10**6)))
     row["spend_decayed_reference_timestamp"] = draw(instants)
+    row |= draw(own_counts("redeemed_coupon", COUPON_IDS, ("counts", "counts_7d")))
+    row |= draw(own_counts("redeemed_campaign", CAMPAIGN_IDS, ("counts",)))
+    row |= draw(own_counts("basket_coupon", COUPON_IDS, ("counts",)))
     for part in ("history", "recent"):
         row[f"{part}_reference_timestamp"] = NOW - draw(st.integers(0, 100)) * DAY
         for kind in IDS:
@@ -75,7 +91,10 @@ def users(draw):
 def coupon(draw):
     row = {name: draw(numbers) for name in COUPON_NUMBERS}
     row["campaign_type"] = draw(st.sampled_from((None, "Type A", "Type B", "Type C")))
+    row["campaign_id"] = draw(st.sampled_from((None, *CAMPAIGN_IDS)))
+    row["valid_from_timestamp"] = draw(instants)
     row["valid_to_timestamp"] = draw(instants)
+    row |= {name: draw(numbers) for name in STORED}
     for kind, ids in IDS.items():
         scope = st.lists(st.sampled_from(ids), max_size=5)  # a repeated id counts once
         row[f"scope_{kind}_ids"] = draw(st.one_of(st.none(), scope))
@@ -165,7 +184,61 @@ def affinity(user: dict, offer: dict, at: int) -> dict[str, float]:
     return out
 
 
-def expected(user: dict, offer: dict, cart: list[CartLine], at: int) -> dict[str, float]:
+def own(user: dict, name: str, field: str, one: str | None) -> int:
+    """Returns the user's number for an id; 0 without one."""
+    ids = user[f"{name}_ids"] or []
+    return user[f"{name}_{field}"][ids.index(one)] if one in ids else 0
+
+
+def campaign(user: dict, offer: dict, coupon_id: str) -> dict[str, float]:
+    stored = {name: offer[name] or 0 for name in STORED}
+    others = stored["coupon_redemption_count_all"] - own(
+        user, "redeemed_coupon", "counts", coupon_id
+    )
+    recent = stored["coupon_redemption_count_7d"] - own(
+        user, "redeemed_coupon", "counts_7d", coupon_id
+    )
+    own_baskets = own(user, "basket_coupon", "counts", coupon_id)
+    rate = (stored["campaign_redemption_count_all"] + 1) / (
+        stored["campaign_covered_basket_count"] + 200
+    )
+    baskets = max(stored["covered_basket_count"] - own_baskets, 0)
+    return {
+        "others_redemption_count_all": max(others, 0),
+        "others_redemption_count_7d": max(recent, 0),
+        "others_covered_basket_count": baskets,
+        "percov": (max(others, 0) + 5 * rate) / (baskets + 5),
+        "campaign_redemption_rate": rate,
+        "own_covered_basket_count": own_baskets,
+        "own_campaign_redemption_count": own(
+            user, "redeemed_campaign", "counts", offer["campaign_id"]
+        ),
+    }
+
+
+def in_cart(offer: dict, cart: list[CartLine]) -> dict[str, float]:
+    covered = [line for line in cart if line.product_id in (offer["scope_product_ids"] or ())]
+
+    def amount(lines: list[CartLine]) -> float:
+        return sum(line.quantity * line.unit_price for line in lines)
+
+    def alike(place: int, kind: str) -> list[CartLine]:
+        scope = offer[f"scope_{kind}_ids"] or ()
+        return [x for x in cart if ATTRIBUTES.get(x.product_id, (None, None))[place] in scope]
+
+    return {
+        "cart_covered_quantity": sum(line.quantity for line in covered),
+        "cart_covered_amount": amount(covered),
+        "cart_covered_line_count": len(covered),
+        "cart_category_amount": amount(alike(0, "category")),
+        "cart_brand_amount": amount(alike(1, "brand")),
+        "cart_amount": amount(cart),
+    }
+
+
+def expected(
+    user: dict, offer: dict, coupon_id: str, cart: list[CartLine], at: int
+) -> dict[str, float]:
     out = {name: number(user[name]) for name in USER_NUMBERS}
     out |= {name: number(offer[name]) for name in COUPON_NUMBERS}
     for letter in "abc":
@@ -174,10 +247,11 @@ def expected(user: dict, offer: dict, cart: list[CartLine], at: int) -> dict[str
         out[f"days_since_last_{name}"] = days(user[f"last_{name}_timestamp"], at)
     age = days(user["spend_decayed_reference_timestamp"], at)
     bought, redeemed = out["purchase_count_all"], out["redemption_count_all"]
-    covered = [line for line in cart if line.product_id in (offer["scope_product_ids"] or ())]
     return (
         out
         | affinity(user, offer, at)
+        | campaign(user, offer, coupon_id)
+        | in_cart(offer, cart)
         | {
             "is_new_user": not bought > 0,
             "spend_decayed_30d": number(user["spend_decayed_sum_30d"]) * 2 ** (-age / 30),
@@ -186,8 +260,7 @@ def expected(user: dict, offer: dict, cart: list[CartLine], at: int) -> dict[str
                 out["code_redemption_count_all"], out["code_exposure_count_all"]
             ),
             "days_left": days(at, offer["valid_to_timestamp"]),
-            "cart_covered_quantity": sum(line.quantity for line in covered),
-            "cart_covered_amount": sum(line.quantity * line.unit_price for line in covered),
+            "days_since_start": days(offer["valid_from_timestamp"], at),
         }
     )
 
@@ -197,10 +270,12 @@ def expected(user: dict, offer: dict, cart: list[CartLine], at: int) -> dict[str
 def test_every_input_equals_the_plain_loop(group):
     rows, offers, baskets, as_of = group
     coupons, every = coupons_of(offers), np.arange(len(offers))
-    found = ranker_inputs(columns(rows), coupons, every, np.array(as_of), baskets)
+    found = ranker_inputs(
+        columns(rows), coupons, every, np.array(as_of), baskets, attributes=ATTRIBUTES
+    )
     for u, user in enumerate(rows):
         for c, offer in enumerate(offers):
-            wanted = expected(user, offer, baskets[u], as_of[u])
+            wanted = expected(user, offer, f"k{c}", baskets[u], as_of[u])
             assert set(wanted) == set(RANKER_INPUTS)
             want = np.array([wanted[name] for name in RANKER_INPUTS], dtype=np.float64)
             np.testing.assert_allclose(found[u, c], want, rtol=1e-5, atol=1e-4)
@@ -258,7 +333,10 @@ def test_every_derived_input_has_a_definition():
 def _offer() -> dict:
     """Returns a coupon for the product p1."""
     return dict.fromkeys(COUPON_NUMBERS, 0) | {
+        **dict.fromkeys(STORED, 0),
+        "campaign_id": None,
         "campaign_type": None,
+        "valid_from_timestamp": NOW,
         "valid_to_timestamp": NOW,
         "scope_product_ids": ["p1"],
         "scope_category_ids": None,
@@ -266,9 +344,14 @@ def _offer() -> dict:
     }
 
 
+OWN = ("redeemed_coupon", "redeemed_campaign", "basket_coupon")
+
+
 def _nothing() -> dict:
     names = ("last_purchase", "last_coupon_purchase", "last_redemption", "spend_decayed_reference")
     out = {f"{name}_timestamp": None for name in names} | {"spend_decayed_sum_30d": None}
+    out |= {f"{name}_ids": None for name in OWN} | {f"{name}_counts": None for name in OWN}
+    out["redeemed_coupon_counts_7d"] = None
     for part in ("history", "recent"):
         out[f"{part}_reference_timestamp"] = NOW
         for kind in IDS:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -31,7 +32,7 @@ def test_answer_has_the_fields_of_the_contract_and_no_others():
                 "coupon_code": "MILK",
                 "campaign_id": "1",
                 "rank": 1,
-                "score": 0.0,
+                "score": pytest.approx(math.log(0.5) + 0.5 * math.log(1 / 200)),
                 "propensity": 1.0,
                 "valid_to": "2017-12-11T00:00:00Z",
                 "reasons": [],

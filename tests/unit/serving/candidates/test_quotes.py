@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feature_repo.contract import DISCOUNT_TYPES, LARGEST
-from feature_repo.transforms.request.affinity import CartLine
+from feature_repo.transforms.request.cart import CartLine
 from feature_repo.transforms.request.scope import Scope
 from serving.candidates.cart import cart_of, line_amount
 from serving.candidates.discounts import GIFT, PERCENT, Discounts, coverage

@@ -1,4 +1,7 @@
+import math
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,11 +49,62 @@ def test_purchases_without_an_amount_are_ordered_by_their_number():
     assert 0 < few < more < 1
 
 
-def test_base_margin_is_the_logarithm_of_the_spend_and_never_negative():
-    rows = inputs((0, 0), (0, 0), (0, 0))
-    rows[:, SPEND] = -400, 0, 100
+def row(**values: float) -> np.ndarray:
+    """Returns one row of inputs; those without a value are unknown."""
+    out = np.full((1, len(RANKER_INPUTS)), np.nan, dtype=np.float32)
+    for name, value in values.items():
+        out[0, RANKER_INPUTS.index(name)] = value
+    return out
+
+
+finite = st.floats(0, 1e7, width=32)
+rates = st.floats(2**-16, 1, width=32)
+
+
+@given(finite, rates, finite, st.sampled_from([0, 1, 3]))
+def test_rules_are_their_formulas(spend, percov, amount, lines):
+    values = {"own_spend": spend, "percov": percov}
+    values |= {"cart_covered_amount": amount, "cart_covered_line_count": lines}
+    home = math.log(spend / 100 + 0.5) + 0.5 * math.log(percov)
+    checkout = 25 + math.log(amount / 100 + 0.01) + math.log(percov) if lines else home
+    found = [RULES[key].scores(row(**values))[0] for key in ("home", "checkout")]
+    assert found == pytest.approx([home, checkout], rel=1e-9, abs=1e-9)
+
+
+@given(rates, rates, st.floats(0, 1e6, width=32), finite)
+def test_coupon_in_the_cart_ranks_before_any_other_at_the_checkout(percov, other, spend, amount):
+    inside = row(cart_covered_line_count=1, cart_covered_amount=amount, percov=percov)
+    outside = row(own_spend=spend, percov=other)
+    rule = RULES["checkout"]
+    assert rule.scores(inside)[0] > rule.scores(outside)[0]
+
+
+def test_more_spend_and_more_redemptions_of_others_rank_higher_at_home():
+    rows = [row(own_spend=100, percov=0.1), row(own_spend=101, percov=0.1)]
+    rows.append(row(own_spend=101, percov=0.2))
+    scores = [RULES["home"].scores(one)[0] for one in rows]
+    assert scores == sorted(scores) and len(set(scores)) == 3
+
+
+def test_cart_does_not_change_the_rule_at_home():
+    cart = {"cart_covered_line_count": 1, "cart_covered_amount": 500}
+    with_cart, without = row(own_spend=100, percov=0.1, **cart), row(own_spend=100, percov=0.1)
+    assert RULES["home"].scores(with_cart) == RULES["home"].scores(without)
+
+
+def test_score_of_unknown_inputs_is_that_of_no_spend_in_a_campaign_without_redemptions():
+    wanted = math.log(0.5) + 0.5 * math.log(1 / 200)
+    assert [rule.scores(row())[0] for rule in RULES.values()] == pytest.approx([wanted] * 2)
+
+
+@given(finite, rates, finite, st.sampled_from([0, 2]))
+def test_effects_sum_to_the_score_less_that_of_an_unknown_row(spend, percov, amount, lines):
+    values = {"own_spend": spend, "percov": percov}
+    values |= {"cart_covered_amount": amount, "cart_covered_line_count": lines}
     for rule in RULES.values():
-        assert rule.margin(rows).tolist() == [0.0, 0.0, np.float32(np.log(2))]
+        whole, base = rule.scores(row(**values))[0], rule.scores(row())[0]
+        assert rule.effects(row(**values)).sum() == pytest.approx(whole - base)
+        assert rule.margin(row(**values)).dtype == np.float32
 
 
 def test_each_ranker_has_the_rule_that_its_names_state():

@@ -1,4 +1,5 @@
 import asyncio
+import math
 from dataclasses import asdict
 from datetime import timedelta
 
@@ -34,8 +35,9 @@ from tests.support.serving_fakes import (
     user,
 )
 
+USED_BY_OTHERS = {"coupon_redemption_count_all": 2, "covered_basket_count": 35}
 INDEX = index_of(
-    coupon("milk", "1", ("p-milk",), covered_buyer_count_all=5),
+    coupon("milk", "1", ("p-milk",), covered_buyer_count_all=5, **USED_BY_OTHERS),
     coupon("bread", "1", ("p-bread",), covered_buyer_count_all=50),
     coupon("soap", "2", ("p-soap",), covered_buyer_count_all=500),
     coupon("welcome", "3", ("p-milk",), audience="open", covered_buyer_count_all=1),
@@ -156,7 +158,7 @@ def test_answer_carries_rank_score_propensity_and_validity():
         "coupon_code": "MILK",
         "campaign_id": "1",
         "rank": 1,
-        "score": pytest.approx(300 + 23 / 29),
+        "score": pytest.approx(math.log(3.5) + 0.5 * math.log(2.025 / 40)),
         "propensity": 1.0,
         "valid_to": WATERMARK + timedelta(days=10),
         "reasons": (),
@@ -169,10 +171,11 @@ def test_asked_to_explain_every_coupon_says_why_and_the_effects_make_the_score()
     milk, _, bread = recommender(online).recommend(ask(explain=True)).recommendations
     assert [(one.code, one.text) for one in milk.reasons] == [
         ("own_purchases", "Bought 3 times before, for 3.00 in total"),
-        ("popularity", "Bought by 5 shoppers"),
+        ("coupon_record", "Redeemed twice by other shoppers"),
     ]
-    assert sum(one.effect for one in milk.reasons) == pytest.approx(milk.score)
-    assert [one.code for one in bread.reasons] == ["popularity"]
+    # Bread has what an unknown coupon has: no spend, and no redemption in its campaign.
+    assert sum(one.effect for one in milk.reasons) == pytest.approx(milk.score - bread.score)
+    assert bread.reasons == ()
 
 
 def test_only_the_shown_coupons_are_explained():
@@ -215,9 +218,26 @@ def test_rules_that_leave_nothing_are_the_reason():
 
 def test_coupon_used_as_often_as_allowed_is_not_shown():
     index = index_of(coupon("milk", "1", per_user_limit=1), coupon("bread", "1"))
-    known = user(campaign_ids=["1"], redeemed_coupon_ids=["milk"], redeemed_coupon_counts=[1])
-    answer = recommender(FakeOnline({"900": known}), index).recommend(ask())
+    answer = recommender(FakeOnline({"900": redeemed_milk(1)}), index).recommend(ask())
     assert shown(answer) == ["bread"] and answer.removed == {"usage_cap": 1}
+
+
+def test_redeemed_coupon_without_a_stated_limit_is_not_shown_again():
+    index = index_of(coupon("milk", "1"), coupon("bread", "1"))
+    answer = recommender(FakeOnline({"900": redeemed_milk(1)}), index).recommend(ask())
+    assert shown(answer) == ["bread"] and answer.removed == {"redeemed": 1}
+
+
+def test_coupon_with_a_limit_that_is_not_reached_is_shown_again():
+    index = index_of(coupon("milk", "1", per_user_limit=2), coupon("bread", "1"))
+    answer = recommender(FakeOnline({"900": redeemed_milk(1)}), index).recommend(ask())
+    assert set(shown(answer)) == {"milk", "bread"} and answer.removed == {}
+
+
+def redeemed_milk(times: int) -> dict:
+    """Returns the user 900, who redeemed the coupon for milk some time ago."""
+    lists = {"ids": ["milk"], "counts": [times], "counts_7d": [0]}
+    return user(campaign_ids=["1"]) | {f"redeemed_coupon_{k}": v for k, v in lists.items()}
 
 
 def test_k_bounds_what_is_shown_but_not_what_is_a_candidate():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from feature_repo.contract import DISCOUNT_TYPES
 from feature_repo.instants import DAY, microseconds
 from feature_repo.names import PLACEMENTS
-from feature_repo.transforms.request.affinity import CartLine
+from feature_repo.transforms.request.cart import CartLine
 from serving.candidates.cart import cart_of
 from serving.candidates.discounts import coverage
 from serving.candidates.quotes import quotes
@@ -183,6 +183,7 @@ class Oracle:
         rules = {
             "expired": one["valid_to_timestamp"] <= NOW,
             "not_yet_valid": one["valid_from_timestamp"] > NOW,
+            "redeemed": one["per_user_limit"] is None and self.online.get(self.id, 0) > 0,
             "placement": self.place not in (mine["placements"] or " ".join(PLACEMENTS)).split(),
             "stock": self.is_out_of_stock(),
             "min_spend": self.is_binding and self.missing > 0,

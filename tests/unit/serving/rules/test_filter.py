@@ -5,7 +5,7 @@ import pytest
 
 from feature_repo.instants import DAY, microseconds
 from feature_repo.names import PLACEMENTS
-from feature_repo.transforms.request.affinity import CartLine
+from feature_repo.transforms.request.cart import CartLine
 from serving.candidates.cart import cart_of
 from serving.candidates.discounts import coverage
 from serving.candidates.index import CandidateIndex
@@ -51,8 +51,9 @@ def test_coupon_is_removed_once_the_user_reached_its_limit():
     assert filtered(index, redeemed={"a": 2, "b": 1}) == (["b"], {"usage_cap": 1})
 
 
-def test_coupon_without_a_limit_is_never_capped():
-    assert filtered(index_of(coupon("a", "1")), redeemed={"a": 50}) == (["a"], {})
+def test_coupon_without_a_stated_limit_is_removed_once_it_was_redeemed():
+    index = index_of(coupon("a", "1"), coupon("b", "1"))
+    assert filtered(index, redeemed={"a": 1, "b": 0, "gone": 3}) == (["b"], {"redeemed": 1})
 
 
 def test_redemption_of_a_coupon_outside_the_index_is_ignored():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from feature_repo.transforms.request.affinity import CartLine
+from feature_repo.transforms.request.cart import CartLine
 from serving.candidates.cart import cart_of
 from serving.candidates.discounts import Coverage, coverage
 from serving.rules.margin import is_below_margin
