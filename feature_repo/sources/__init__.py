@@ -1,7 +1,8 @@
 """Sources: adapters that read one origin and return a ``Batch`` of contract tables.
 
-Each adapter is a module; `files` also uses `casting` and `mapping`. Imports the contract and the
-lake's DuckDB and instants. The flows choose the adapter.
+Each adapter is a module; `files` also uses `casting` and `mapping`. The flows choose the adapter.
+`requests` derives requests for coupons from the lake and the decision log. Imports the contract,
+the lake and `names`.
 """
 
 from collections.abc import Mapping

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from feature_repo.lake.duckdb_files import query
 from feature_repo.lake.reader import Lake
 from feature_repo.lake.state import State
 from feature_repo.names import COUPON, RANKER_SERVICE, USER
@@ -43,7 +44,11 @@ class DatasetError(Exception):
 
 @dataclass(frozen=True)
 class RawTables:
-    """Exposures, coupons and redemptions in their current versions, in the contract's columns."""
+    """Exposures, coupons and redemptions in their current versions, in the contract's columns.
+
+    ``coupons`` is ordered by coupon_id. Its further column ``announced_timestamp`` is the instant
+    after which the first version of the coupon is known.
+    """
 
     exposures: "pa.Table"
     coupons: "pa.Table"
@@ -52,7 +57,14 @@ class RawTables:
 
 def raw_tables(lake: Lake, state: State) -> RawTables:
     """Reads the tables that labels are made from, in one state of the lake."""
-    return RawTables(*(lake.known(n, state) for n in ("exposures", "coupons", "redemptions")))
+    coupons = query(
+        "SELECT k.*, announced_timestamp "
+        f"FROM ({lake.known_sql('coupons', state)}) k JOIN (SELECT coupon_id, "
+        "min(greatest(event_timestamp, created_timestamp)) AS announced_timestamp "
+        f"FROM ({lake.scan('coupons', state)}) GROUP BY coupon_id) USING (coupon_id) "
+        "ORDER BY coupon_id"
+    )
+    return RawTables(lake.known("exposures", state), coupons, lake.known("redemptions", state))
 
 
 def build_frame(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from training.data.frame import NEVER
+from training.data.joins import codes, encode, ids, join, runs
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ def label_pairs(
     A coupon that ended at the exposure or before it is not a candidate and makes no pair. If a user
     was exposed to a campaign twice, a redemption labels the pairs of both exposures.
     """
-    grid = _Grid.of(_ids(exposures["campaign_id"]), _ids(coupons["campaign_id"]))
+    grid = _Grid.of(ids(exposures["campaign_id"]), ids(coupons["campaign_id"]))
     exposed = instants(exposures["event_timestamp"])
     closed = instants(coupons["valid_to"])
     learned = np.full(grid.pair_count, NEVER)
@@ -98,8 +99,8 @@ class _Grid:
 
     @classmethod
     def of(cls, exposed: np.ndarray, coupon_campaigns: np.ndarray) -> "_Grid":
-        code = _codes(coupon_campaigns)
-        exposure, coupon = _encode(exposed, code), _encode(coupon_campaigns, code)
+        code = codes(coupon_campaigns)
+        exposure, coupon = encode(exposed, code), encode(coupon_campaigns, code)
         order = np.argsort(coupon, kind="stable")
         count = np.bincount(coupon, minlength=len(code) + 1)
         begin = np.cumsum(count) - count
@@ -124,51 +125,22 @@ def _matches(
     Returns for each match the redemption's row, the pair, the exposure's row and the coupon's row.
     A redemption of an unknown coupon, or by a user without an exposure, has no match.
     """
-    users = _codes(_ids(exposures["user_id"]))
-    campaigns = _codes(_ids(exposures["campaign_id"]))
-    coupon = _encode(_ids(redemptions["coupon_id"]), _codes(_ids(coupons["coupon_id"])))
-    redeeming_user = _encode(_ids(redemptions["user_id"]), users)
-    campaign_of = np.append(_encode(_ids(coupons["campaign_id"]), campaigns), len(campaigns))
+    users = codes(ids(exposures["user_id"]))
+    campaigns = codes(ids(exposures["campaign_id"]))
+    coupon = encode(ids(redemptions["coupon_id"]), codes(ids(coupons["coupon_id"])))
+    redeeming_user = encode(ids(redemptions["user_id"]), users)
+    campaign_of = np.append(encode(ids(coupons["campaign_id"]), campaigns), len(campaigns))
     width = len(campaigns) + 1
     redemption_keys = redeeming_user * width + campaign_of[coupon]
-    exposure_keys = _encode(_ids(exposures["user_id"]), users) * width
-    exposure_keys += _encode(_ids(exposures["campaign_id"]), campaigns)
-    row, exposure = _join(redemption_keys, exposure_keys)
+    exposure_keys = encode(ids(exposures["user_id"]), users) * width
+    exposure_keys += encode(ids(exposures["campaign_id"]), campaigns)
+    row, exposure = join(redemption_keys, exposure_keys)
     return row, grid.start[exposure] + grid.place[coupon[row]], exposure, coupon[row]
 
 
-def _join(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the positions of all pairs of equal keys: in ``left`` and in ``right``."""
-    order = np.argsort(right, kind="stable")
-    ordered = right[order]
-    low, high = np.searchsorted(ordered, left, "left"), np.searchsorted(ordered, left, "right")
-    row, place = _runs(low, high - low)
-    return row, order[place]
-
-
 def _candidates(grid: _Grid, exposed: np.ndarray, closed: np.ndarray, learned: np.ndarray) -> Pairs:
-    exposure, place = _runs(grid.first, grid.size)
+    exposure, place = runs(grid.first, grid.size)
     coupon = grid.order[place]
     live = closed[coupon] > exposed[exposure]
     exposure, coupon, learned = exposure[live], coupon[live], learned[live]
     return Pairs(exposure, coupon, (learned < NEVER).astype(np.int8), learned, closed[coupon])
-
-
-def _runs(first: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Expands runs of consecutive numbers: the run of each element, and the element."""
-    run = np.repeat(np.arange(len(size)), size)
-    offset = np.arange(len(run)) - np.repeat(np.cumsum(size) - size, size)
-    return run, first[run] + offset
-
-
-def _ids(values: Sequence[Any]) -> np.ndarray:
-    return np.asarray(values, dtype=object)
-
-
-def _codes(values: np.ndarray) -> dict[str, int]:
-    return {value: code for code, value in enumerate(dict.fromkeys(values))}
-
-
-def _encode(values: np.ndarray, codes: Mapping[str, int]) -> np.ndarray:
-    """Returns the code of every value; a value without a code gets ``len(codes)``."""
-    return np.fromiter((codes.get(value, len(codes)) for value in values), np.int64, len(values))
