@@ -24,14 +24,9 @@ from training.evaluation.list_metrics import Catalog, catalog_of
 from training.evaluation.predictions import predictions_table
 from training.models.baselines import PLAIN_RULES
 from training.models.ranker import RankerConfig
-from training.studies.backtest import (
-    BacktestScores,
-    backtest,
-    check_parts,
-    checked_origins,
-    split_frozen,
-)
+from training.studies.backtest_scores import BacktestScores
 from training.studies.backtest_summary import compare_models, json_ready, summarize
+from training.studies.campaign_folds import backtest, check_parts, checked_origins, split_frozen
 from training.studies.contenders import contenders
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from flows.runtime import as_task, git_commit, prepare_environment, report_progr
 from training.models.ranker import RankerConfig
 from training.registry.records import Lineage
 from training.registry.run_writer import search_run
-from training.studies.backtest import folds
+from training.studies.campaign_folds import folds
 from training.studies.hyperparameters import TRIALS, Attempt, search
 
 

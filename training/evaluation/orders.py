@@ -48,14 +48,6 @@ class WithoutOrder:
         total = f"Without an order are {self.total:,} of {self.groups:,} groups"
         return f"{total}: {reasons}." if reasons else f"{total}."
 
-    def __add__(self, other: "WithoutOrder") -> "WithoutOrder":
-        return WithoutOrder(
-            self.groups + other.groups,
-            self.one_candidate + other.one_candidate,
-            self.none_redeemed + other.none_redeemed,
-            self.all_redeemed + other.all_redeemed,
-        )
-
 
 def has_order(sizes: np.ndarray, positives: np.ndarray) -> np.ndarray:
     """Returns a mask of the groups with redeemed and unredeemed candidates.
@@ -87,7 +79,11 @@ def without_order(qid: np.ndarray, label: np.ndarray) -> WithoutOrder:
     >>> without_order(np.array(["a", "a", "b", "c", "c"]), np.array([1, 0, 1, 0, 0]))
     WithoutOrder(groups=3, one_candidate=1, none_redeemed=1, all_redeemed=0)
     """
-    sizes, positives = _sizes_and_positives(qid, label)
+    return count_without_order(*_sizes_and_positives(qid, label))
+
+
+def count_without_order(sizes: np.ndarray, positives: np.ndarray) -> WithoutOrder:
+    """Counts the groups without an order by their candidates and redeemed coupons."""
     several = sizes > 1
     return WithoutOrder(
         len(sizes),

@@ -80,13 +80,11 @@ def _signed_log(values: np.ndarray) -> np.ndarray:
     return np.sign(values) * np.log1p(np.abs(values))
 
 
-def classifier_scores(
-    model: "Pipeline", train: RankingFrame, test: RankingFrame, seed: int
-) -> np.ndarray:
-    """Fits a classifier on at most ``MOST_PAIRS`` pairs and scores the test pairs.
+def fitted_classifier(model: "Pipeline", train: RankingFrame, seed: int) -> "Pipeline":
+    """Fits a classifier on at most ``MOST_PAIRS`` pairs, and returns it.
 
-    Scores are probabilities of redemption. Sampling the unredeemed pairs multiplies all odds by one
-    factor, so only the order of the scores has a meaning.
+    Its probabilities are those of the sample. Sampling the unredeemed pairs multiplies all odds by
+    one factor, so only the order of the probabilities has a meaning.
     """
     from sklearn.exceptions import ConvergenceWarning
 
@@ -97,8 +95,7 @@ def classifier_scores(
     with warnings.catch_warnings():
         # The number of iterations is limited on purpose.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(sample.inputs, sample.label)
-    return model.predict_proba(test.inputs)[:, 1]
+        return model.fit(sample.inputs, sample.label)
 
 
 def hybrid_scores(frame: RankingFrame, parts: Mapping[str, np.ndarray]) -> np.ndarray:

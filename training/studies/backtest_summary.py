@@ -20,7 +20,7 @@ from training.evaluation.pair_metrics import (
     pair_metrics,
 )
 from training.evaluation.slices import repeat_gains, slices
-from training.studies.backtest import BacktestScores
+from training.studies.backtest_scores import BacktestScores
 from training.studies.ceiling import ceiling
 
 LEAST_GROUPS = 20

@@ -1,19 +1,19 @@
 """All models that a report compares with the ranker, by the names that it shows."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
 import numpy as np
 
 from feature_repo import names
-from training.data.frame import RankingFrame, take
+from training.data.frame import RankingFrame, concatenated, take
 from training.data.purchase_matrix import PurchaseMatrix
 from training.evaluation.compare import RANKER
 from training.models import baselines, collaborative
 from training.models.ranker import RankerConfig, fit, predict
-from training.studies.backtest import Fold, Scorer
+from training.studies.backtest import Fit, Score
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ BLENDED = (names.RULE_NAME, "item_based_cosine", "matrix_factorization", "conten
 REFRESHES = 3
 """How many times the recommenders read all purchases again during one test.
 
-Reading them at the start of every campaign would add minutes to a retrain.
+Reading them every day would add minutes to a retrain.
 """
 
 
@@ -41,14 +41,14 @@ def contenders(
     config: RankerConfig,
     purchases: Callable[[int], PurchaseMatrix],
     seed: int,
-    cached_folds: int = 1,
-) -> dict[str, Scorer]:
-    """Returns all scorers by name: ranker, plain rules, recommenders, hybrid, classifiers.
+    cached_starts: int = 1,
+) -> dict[str, Fit]:
+    """Returns all models by name: ranker, plain rules, recommenders, hybrid, classifiers.
 
     ``purchases`` reads the purchases known before an instant (int64 microseconds). The purchases
-    and the recommenders' scores of the last ``cached_folds`` folds stay in a cache.
+    and the recommenders of the last ``cached_starts`` starts stay in a cache.
     """
-    cached_purchases = lru_cache(maxsize=cached_folds)(purchases)
+    cached_purchases = lru_cache(maxsize=cached_starts)(purchases)
     recommenders: dict[str, Callable[[PurchaseMatrix], np.ndarray]] = {
         "own_purchases_decayed": collaborative.decayed_purchases,
         "user_based_cosine": collaborative.user_based,
@@ -58,33 +58,19 @@ def contenders(
         "matrix_factorization": partial(collaborative.matrix_factorization, seed=seed),
         "content": collaborative.content,
     }
-    scorers: dict[str, Scorer] = {RANKER: partial(_ranker, config)}
+    fits: dict[str, Fit] = {RANKER: partial(_ranker, config)}
     for name in baselines.PLAIN_RULES:
-        scorers[name] = partial(_rule, name, seed)
+        fits[name] = partial(_rule, name, seed)
     for name, score in recommenders.items():
-        # The hybrid uses its parts' scores of the same folds again.
-        recommender = partial(_recommender, cached_purchases, score)
-        scorers[name] = _cached(recommender, cached_folds)
-    parts = {name: scorers[name] for name in BLENDED}
-    scorers["hybrid"] = partial(_hybrid, parts)
+        # The hybrid uses its parts again.
+        recommender = lru_cache(maxsize=cached_starts)(
+            partial(_Recommender, cached_purchases, score)
+        )
+        fits[name] = partial(_recommender, recommender)
+    fits["hybrid"] = partial(_hybrid, {name: fits[name] for name in BLENDED})
     for name in baselines.classifiers(seed):
-        scorers[name] = partial(_classifier, name, seed)
-    return scorers
-
-
-def _cached(score: Scorer, size: int) -> Scorer:
-    """Caches a scorer's scores of the last ``size`` folds, without the folds, which are large."""
-    cache: dict[tuple[int, tuple[str, ...], int], np.ndarray] = {}
-
-    def scores(fold: Fold) -> np.ndarray:
-        key = (fold.start, fold.campaigns, len(fold.test))
-        if key not in cache:
-            cache[key] = score(fold)
-            if len(cache) > size:
-                del cache[next(iter(cache))]
-        return cache[key]
-
-    return scores
+        fits[name] = partial(_classifier, name, seed)
+    return fits
 
 
 def score_baselines(
@@ -97,19 +83,21 @@ def score_baselines(
 ) -> Baselines:
     """Scores the test of one retrain with all contenders except the ranker and the plain rules.
 
-    The classifiers learn from ``train``, as the ranker does. For the recommenders the campaigns of
-    the test are split into ``REFRESHES`` runs. In each run they use the purchases known before its
-    first campaign. A baseline that cannot be fitted is left out with its error as the reason.
+    The classifiers learn from ``train``, as the ranker does. For the recommenders the visits of the
+    test are split by time into ``REFRESHES`` runs. In each run they use the purchases known before
+    its first visit. A baseline that cannot be fitted is left out with its error as the reason.
     """
-    scorers = contenders(config, purchases, seed, REFRESHES)
-    wanted = [name for name in scorers if name not in (RANKER, *baselines.PLAIN_RULES)]
+    fits = contenders(config, purchases, seed, REFRESHES)
+    wanted = [name for name in fits if name not in (RANKER, *baselines.PLAIN_RULES)]
     classifiers = set(baselines.classifiers(seed))
-    whole_test, runs = [_whole_test(train, test)], list(_runs(train, test))
+    whole_test, runs = [np.arange(len(test))], list(_runs(test))
     scores: dict[str, np.ndarray] = {}
     left_out: dict[str, str] = {}
     for done, name in enumerate(wanted):
         try:
-            scores[name] = _scores(scorers[name], whole_test if name in classifiers else runs)
+            scores[name] = _scores(
+                fits[name], train, test, whole_test if name in classifiers else runs
+            )
         except ValueError as error:
             left_out[name] = (str(error).splitlines() or [type(error).__name__])[0]
             log.warning("left out %s, which cannot be fitted: %s", name, left_out[name])
@@ -117,56 +105,73 @@ def score_baselines(
     return Baselines(scores, left_out)
 
 
-_Run = tuple[np.ndarray, Fold]
+def _runs(test: RankingFrame) -> Iterator[np.ndarray]:
+    """Splits the rows of the test into ``REFRESHES`` runs of instants, in order of time."""
+    for instants in np.array_split(np.unique(test.as_of), REFRESHES):
+        if len(instants):
+            yield np.flatnonzero((test.as_of >= instants[0]) & (test.as_of <= instants[-1]))
 
 
-def _whole_test(train: RankingFrame, test: RankingFrame) -> _Run:
-    return np.arange(len(test)), Fold(int(test.as_of.min()), (), train, test)
-
-
-def _runs(train: RankingFrame, test: RankingFrame) -> Iterator[_Run]:
-    """Splits the test into ``REFRESHES`` runs of campaigns, in order of their first exposure."""
-    campaigns, codes = np.unique(test.campaign_id.astype(str), return_inverse=True)
-    first = np.full(len(campaigns), np.iinfo(np.int64).max)
-    np.minimum.at(first, codes, test.as_of)
-    for starts in np.array_split(np.unique(first), REFRESHES):
-        if len(starts):
-            rows = np.flatnonzero(np.isin(first[codes], starts))
-            in_run = tuple(campaigns[np.isin(first, starts)].tolist())
-            yield rows, Fold(int(starts[0]), in_run, train, take(test, rows))
-
-
-def _scores(scorer: Scorer, runs: list[_Run]) -> np.ndarray:
-    scores = np.empty(sum(len(rows) for rows, _ in runs))
-    for rows, fold in runs:
-        scores[rows] = scorer(fold)
+def _scores(
+    fit_model: Fit, train: RankingFrame, test: RankingFrame, runs: Sequence[np.ndarray]
+) -> np.ndarray:
+    scores = np.empty(len(test))
+    for rows in runs:
+        part = take(test, rows)
+        scores[rows] = fit_model([train], int(part.as_of.min()))(part)
     if not np.isfinite(scores).all():
         raise ValueError("Expected finite scores, got NaN or infinity: check the model's inputs.")
     return scores
 
 
-def _ranker(config: RankerConfig, fold: Fold) -> np.ndarray:
-    return predict(fit([fold.train], config), fold.test.inputs)
+def _ranker(config: RankerConfig, known: Sequence[RankingFrame], start: int) -> Score:
+    model = fit(known, config)
+    return lambda frame: predict(model, frame.inputs)
 
 
-def _rule(name: str, seed: int, fold: Fold) -> np.ndarray:
-    return baselines.rule_scores(fold.test, seed)[name]
+def _rule(name: str, seed: int, known: Sequence[RankingFrame], start: int) -> Score:
+    return lambda frame: baselines.rule_scores(frame, seed)[name]
+
+
+class _Recommender:
+    """A recommender of one start; it scores a coupon for all users when the coupon first comes."""
+
+    def __init__(
+        self,
+        purchases: Callable[[int], PurchaseMatrix],
+        score: Callable[[PurchaseMatrix], np.ndarray],
+        start: int,
+    ) -> None:
+        self._purchases, self._score = purchases(start), score
+        self._known = self._purchases.for_coupons(())
+        self._scores = np.empty((len(self._purchases.users), 0))
+
+    def scores(self, frame: RankingFrame) -> np.ndarray:
+        """Returns the score of each pair; a user or coupon without purchases scores 0."""
+        new = self._purchases.for_coupons(
+            one for one in frame.coupon_id if one not in self._known.coupons
+        )
+        if new.coupons:
+            self._scores = np.concatenate([self._scores, self._score(new)], axis=1)
+            self._known = self._purchases.for_coupons([*self._known.coupons, *new.coupons])
+        return self._known.pair_scores(frame.user_id, frame.coupon_id, self._scores)
 
 
 def _recommender(
-    purchases: Callable[[int], PurchaseMatrix],
-    score: Callable[[PurchaseMatrix], np.ndarray],
-    fold: Fold,
-) -> np.ndarray:
-    known = purchases(fold.start).for_coupons(fold.test.coupon_id)
-    return known.pair_scores(fold.test.user_id, fold.test.coupon_id, score(known))
+    recommender: Callable[[int], _Recommender], known: Sequence[RankingFrame], start: int
+) -> Score:
+    return recommender(start).scores
 
 
-def _hybrid(parts: dict[str, Scorer], fold: Fold) -> np.ndarray:
-    return baselines.hybrid_scores(fold.test, {name: score(fold) for name, score in parts.items()})
-
-
-def _classifier(name: str, seed: int, fold: Fold) -> np.ndarray:
-    return baselines.classifier_scores(
-        baselines.classifiers(seed)[name], fold.train, fold.test, seed
+def _hybrid(parts: Mapping[str, Fit], known: Sequence[RankingFrame], start: int) -> Score:
+    fitted = {name: part(known, start) for name, part in parts.items()}
+    return lambda frame: baselines.hybrid_scores(
+        frame, {name: score(frame) for name, score in fitted.items()}
     )
+
+
+def _classifier(name: str, seed: int, known: Sequence[RankingFrame], start: int) -> Score:
+    model = baselines.fitted_classifier(
+        baselines.classifiers(seed)[name], concatenated(*known), seed
+    )
+    return lambda frame: model.predict_proba(frame.inputs)[:, 1]

@@ -10,7 +10,7 @@ import numpy as np
 from training.evaluation import group_metrics
 from training.evaluation.compare import PRIMARY_CUTOFF
 from training.models.ranker import RankerConfig, RankerError, fit, informative, predict
-from training.studies.backtest import Fold
+from training.studies.periods import Fold
 
 if TYPE_CHECKING:
     from optuna import Study, Trial

@@ -8,13 +8,13 @@ import pytest
 from tests.support.signal_frames import frame
 from training.evaluation import group_metrics
 from training.models.ranker import RankerConfig, RankerError, fit, predict
-from training.studies.backtest import Fold
 from training.studies.hyperparameters import STARTUP, search
+from training.studies.periods import Fold
 
 CURRENT = RankerConfig(n_estimators=50, learning_rate=0.01, min_child_weight=20.0, nthread=1)
 
 
-FOLDS = [Fold(start, ("c",), frame(start, 60), frame(start + 100, 20)) for start in (1, 2, 3)]
+FOLDS = [Fold(start, frame(start, 60), frame(start + 100, 20)) for start in (1, 2, 3)]
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,12 @@ import pytest
 from scipy.sparse import csr_array
 
 from tests.support.signal_frames import SIZE, frame
-from training.data.frame import NEVER, RankingFrame
+from training.data.frame import NEVER, RankingFrame, take
 from training.data.purchase_matrix import PurchaseMatrix
 from training.evaluation.compare import RANKER
 from training.models.baselines import PLAIN_RULES
 from training.models.ranker import RankerConfig, fit, predict
 from training.registry.records import LearningRecord
-from training.studies.backtest import Fold
 from training.studies.contenders import REFRESHES, contenders, score_baselines
 from training.studies.learning_curve import DRAWS, SHARES, learning_curve
 
@@ -56,7 +55,7 @@ def test_retrain_scores_every_contender_of_a_backtest():
     assert instants == [100, 102, 104] and len(instants) == REFRESHES
 
 
-def test_recommenders_use_only_purchases_before_their_run_of_campaigns():
+def test_recommenders_use_only_purchases_before_their_run_of_visits():
     found = score_baselines(TRAIN, TEST, CONFIG, purchases, 7).scores["own_purchases_decayed"]
     for start, last in ((100, 101), (102, 103), (104, 104)):
         here = (TEST.as_of >= start) & (TEST.as_of <= last)
@@ -65,12 +64,22 @@ def test_recommenders_use_only_purchases_before_their_run_of_campaigns():
         np.testing.assert_allclose(found[here], expected[here])
 
 
+def test_coupon_that_first_comes_in_a_later_block_gets_its_own_score():
+    fits = contenders(CONFIG, purchases, 7)
+    for name in ("own_purchases_decayed", "item_based_cosine", "content"):
+        whole = fits[name]([TRAIN], 100)(TEST)
+        other = contenders(CONFIG, purchases, 7)[name]([TRAIN], 100)
+        place = np.arange(len(TEST)) % SIZE
+        for part in (place < 3, place >= 2):
+            np.testing.assert_allclose(other(take(TEST, part)), whole[part], err_msg=name)
+
+
 def test_no_contender_reads_the_outcomes_of_its_test():
     inverted = replace(TEST, label=1 - TEST.label, learned=np.where(TEST.label > 0, NEVER, 200))
-    scorers, again = (contenders(CONFIG, purchases, 7) for _ in range(2))
-    for name in scorers:
-        before = scorers[name](Fold(100, (), TRAIN, TEST))
-        after = again[name](Fold(100, (), TRAIN, inverted))
+    fits, again = (contenders(CONFIG, purchases, 7) for _ in range(2))
+    for name in fits:
+        before = fits[name]([TRAIN], 100)(TEST)
+        after = again[name]([TRAIN], 100)(inverted)
         # Threads add up a forest's trees in any order.
         np.testing.assert_allclose(before, after, rtol=1e-12, err_msg=name)
 

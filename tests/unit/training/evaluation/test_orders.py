@@ -67,10 +67,7 @@ def test_visit_with_all_coupons_redeemed_does_not_raise_the_mean():
     assert group_metrics.mean(group_metrics.hit_rate(ranking, 1)) == 0.0
 
 
-def test_counts_of_blocks_add_up():
-    first, second = WithoutOrder(5, 1, 2, 0), WithoutOrder(3, 0, 1, 1)
-    assert first + second == WithoutOrder(8, 1, 3, 1)
-    assert ((first + second).total, (first + second).with_order) == (5, 3)
+def test_no_groups_are_counted_as_none():
     assert without_order(np.empty(0, object), np.empty(0)) == WithoutOrder()
 
 

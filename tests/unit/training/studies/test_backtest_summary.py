@@ -14,7 +14,7 @@ from training.data.frame import NEVER
 from training.evaluation.compare import RANKER
 from training.evaluation.list_metrics import Catalog
 from training.models.baselines import PLAIN_RULES, rule_scores
-from training.studies.backtest import BacktestScores
+from training.studies.backtest_scores import BacktestScores
 from training.studies.backtest_summary import (
     LEAST_GROUPS,
     calibration_ahead,
