@@ -1,4 +1,4 @@
-"""The summary of a backtest: metrics, comparisons, slices, folds and calibration."""
+"""The summary of a backtest: metrics, comparisons, slices, retraining and probabilities."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,22 +9,40 @@ import numpy as np
 
 from feature_repo.instants import from_microseconds
 from training.data.frame import column, groups
-from training.data.split import settled_before
 from training.evaluation import group_metrics
-from training.evaluation.compare import PRIMARY_CUTOFF, RANKER, compare
-from training.evaluation.list_metrics import Catalog, list_metrics
-from training.evaluation.pair_metrics import (
-    calibration_bins,
-    cross_calibrated,
-    forward_calibrated,
-    pair_metrics,
+from training.evaluation.breadth import breadth
+from training.evaluation.compare import (
+    LATER,
+    PRIMARY,
+    PRIMARY_CUTOFF,
+    RANKER,
+    Comparison,
+    SliceComparison,
+    compare,
+    leaderboard,
 )
-from training.evaluation.slices import repeat_gains, slices
-from training.studies.backtest_scores import BacktestScores
+from training.evaluation.list_metrics import Catalog, list_metrics
+from training.evaluation.orders import rows_with_order, without_order
+from training.evaluation.pair_metrics import pair_metrics
+from training.evaluation.slices import BROAD, repeat_gains, slices
+from training.evaluation.visits import visit_quality
+from training.studies.backtest import MONTHLY, WEEK_LATE
+from training.studies.backtest_scores import (
+    BacktestScores,
+    LaterScores,
+    RollingScores,
+    Visits,
+)
 from training.studies.ceiling import ceiling
 
 LEAST_GROUPS = 20
-"""A slice with fewer redeemed groups gets a count and no comparison."""
+"""A slice with fewer groups with an order gets a count and no comparison."""
+
+LEAST_BROAD = 30
+"""A month or campaign with fewer groups with an order does not count as above or below a rule."""
+
+COLD_METRICS = (PRIMARY, "hit_rate@1", "hit_rate@3", "recall@10", "mrr")
+"""The metrics of the row of the start of a campaign."""
 
 
 def summarize(
@@ -33,19 +51,84 @@ def summarize(
     catalog: Catalog,
     rules: Sequence[str],
     seed: int,
+    campaign_starts: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
-    """Returns the backtest as plain data for JSON.
+    """Returns the comparisons of a backtest as plain data for JSON.
 
     ``rules`` has the names of the plain rules among the models; the best one is the opponent of the
-    slices. ``campaign_types`` maps campaigns to their type. ``seed`` drives the bootstrap.
+    slices. ``campaign_types`` and ``campaign_starts`` are those of ``slices``. ``seed`` drives the
+    bootstrap.
     """
     found = compare_models(scored, catalog, rules, seed)
+    best = found["best_rule"]
+    sliced = compare_slices(scored, best, campaign_types, seed, campaign_starts)
     return found | {
         "left_out": dict(scored.left_out),
         "folds": _folds(scored),
-        "slices": compare_slices(scored, found["best_rule"], campaign_types, seed),
-        "calibration": _calibration(scored, seed),
-        "calibration_ahead": calibration_ahead(scored),
+        "slices": sliced,
+        "breadth": _breadth(best, sliced),
+    }
+
+
+def summarize_visits(
+    found: RollingScores,
+    campaign_types: Mapping[str, str],
+    catalog: Catalog,
+    rules: Sequence[str],
+    seed: int,
+    campaign_starts: Mapping[str, int] | None = None,
+) -> dict[str, Any]:
+    """Returns the whole summary of one ranker's backtest over visits, as plain data for JSON.
+
+    The arguments are those of ``summarize``. Coverage counts the visits with an order only, because
+    the scores of the others are not kept.
+    """
+    summary = summarize(found.ordered, campaign_types, catalog, rules, seed, campaign_starts)
+    without = found.visits.without_order
+    for name, values in found.later.values.items():
+        summary["models"][name][LATER] = group_metrics.mean(values)
+    summary["groups"] = {"all": without.groups, "redeemed": without.with_order}
+    return summary | {
+        "ranker": found.ranker,
+        "without_order": asdict(without),
+        "later": _later(found.later, summary["best_rule"], seed),
+        "retraining": {
+            name: summary["ranker_against"][name]
+            for name in (MONTHLY, WEEK_LATE)
+            if name in summary["ranker_against"]
+        },
+        "visits": visits_summary(found.visits),
+        "cold_start": found.exposures and cold_start(found.exposures, rules, seed),
+    }
+
+
+def cold_start(exposures: BacktestScores, rules: Sequence[str], seed: int) -> dict[str, Any] | None:
+    """Returns the row of the start of a campaign: every model's metrics on its exposures.
+
+    Here a coupon counts as redeemed at any time while it is valid. None if no exposure has an
+    order.
+    """
+    frame, scores = exposures.frame, exposures.scores
+    if not rows_with_order(frame.qid, frame.label).any():
+        return None
+    entries = leaderboard(frame, scores, seed)
+    return {
+        "without_order": asdict(without_order(frame.qid, frame.label)),
+        "best_rule": next(one.model for one in entries if one.model in rules),
+        "models": {
+            one.model: {name: one.metrics[name] for name in COLD_METRICS} for one in entries
+        },
+        "ranker_against": {one.model: asdict(one.against) for one in entries if one.against},
+    }
+
+
+def visits_summary(visits: Visits) -> dict[str, Any]:
+    """Returns the quality of the list probability, and expected beside actual redemptions."""
+    known = ~np.isnan(visits.expected)
+    weight = visits.weight[known].astype(np.float64)
+    return asdict(visit_quality(visits.probability, visits.redeemed, visits.weight)) | {
+        "expected_redemptions": float((weight * visits.expected[known]).sum()),
+        "redemptions": float((weight * visits.redeemed[known]).sum()),
     }
 
 
@@ -103,30 +186,25 @@ def _ranked(scored: BacktestScores, name: str, label: np.ndarray) -> group_metri
     return group_metrics.ranked(frame.qid, frame.coupon_id, label, scored.scores[name])
 
 
-def _calibration(scored: BacktestScores, seed: int) -> list[dict[str, Any]]:
-    """Calibrates each half of the users on the other half; every pair has a probability."""
-    frame, scores = scored.frame, scored.scores[RANKER]
-    return _bins(frame.label, cross_calibrated(frame.user_id, frame.label, scores, seed))
+def _later(later: LaterScores, other: str, seed: int) -> dict[str, Any] | None:
+    """Compares the ranker with the same rule on redemptions at the visit or later."""
+    if not len(later.user_id):
+        return None
+    values = later.values
+    return asdict(compare(other, values[RANKER], values[other], later.user_id, seed))
 
 
-def calibration_ahead(scored: BacktestScores) -> list[dict[str, Any]]:
-    """Calibrates each fold on earlier folds, with the outcomes known when the fold starts.
-
-    Only coupons that had ended by then are used. Of a coupon still open, only the redeemed pairs
-    would be known. Pairs without such a probability are left out.
-    """
-    frame = scored.frame
-
-    def settled(start: int) -> np.ndarray:
-        return (frame.open_until <= start) & settled_before(frame, start)
-
-    scores = scored.scores[RANKER]
-    return _bins(frame.label, forward_calibrated(scored.fold, frame.label, scores, settled))
-
-
-def _bins(label: np.ndarray, probability: np.ndarray) -> list[dict[str, Any]]:
-    names = ("probability", "redeemed", "pairs")
-    return [dict(zip(names, one, strict=True)) for one in calibration_bins(label, probability)]
+def _breadth(other: str, sliced: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Counts the months and campaigns with enough groups that are above ``other``."""
+    parts = [
+        SliceComparison(
+            slicing, part, one["groups"], Comparison(**one) if "difference" in one else None
+        )
+        for slicing in BROAD
+        for part, one in sliced[slicing].items()
+    ]
+    found = breadth(other, parts, LEAST_BROAD)
+    return asdict(found) | {"largest": [*found.largest], "sentences": found.sentences}
 
 
 def _folds(scored: BacktestScores) -> list[dict[str, Any]]:
@@ -150,7 +228,11 @@ def _folds(scored: BacktestScores) -> list[dict[str, Any]]:
 
 
 def compare_slices(
-    scored: BacktestScores, other: str, campaign_types: Mapping[str, str], seed: int
+    scored: BacktestScores,
+    other: str,
+    campaign_types: Mapping[str, str],
+    seed: int,
+    campaign_starts: Mapping[str, int] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Compares the ranker with another model on every slice, by slicing and part.
 
@@ -165,7 +247,7 @@ def compare_slices(
             for part in sorted(set(values))
             for here in [values == part]
         }
-        for slicing, values in slices(scored.frame, campaign_types).items()
+        for slicing, values in slices(scored.frame, campaign_types, campaign_starts).items()
     }
     found["coupon"] = {
         kind: _comparison(
