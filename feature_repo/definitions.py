@@ -17,7 +17,6 @@ from feature_repo.views.product import (
 )
 from feature_repo.views.services import (
     checkout_ranker_v1,
-    coupon_ranker_v1,
     coupon_terms_v1,
     home_ranker_v1,
 )
@@ -38,7 +37,6 @@ __all__ = [
     "coupon_campaign_stats",
     "coupon_details",
     "coupon_popularity_stats",
-    "coupon_ranker_v1",
     "coupon_redemption_stats",
     "coupon_scope",
     "coupon_terms",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,14 @@ CHECKOUT = RankerNames(
     ("checkout", "cart"),
 )
 
+RankerKey = Literal["home", "checkout"]
+"""A key of ``RANKERS``, as the parameter of a flow or a command."""
+
 RANKERS: Mapping[str, RankerNames] = {one.key: one for one in (HOME, CHECKOUT)}
 """The rankers by key."""
 
-PLACEMENTS = ("home", "cart", "checkout", "member", "campaign")
+Placement = Literal["home", "cart", "checkout", "member", "campaign"]
+PLACEMENTS: tuple[str, ...] = get_args(Placement)
 
 _BY_PLACEMENT = {placement: one for one in RANKERS.values() for placement in one.placements}
 
@@ -63,19 +68,13 @@ def ranker_for(placement: str) -> RankerNames:
     return _BY_PLACEMENT[placement]
 
 
-RANKER_SERVICE = "coupon_ranker_v1"
 TERMS_SERVICE = "coupon_terms_v1"
 
-RANKER_MODEL = "coupon_ranker"
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 
-RULE_NAME = "own_spend"
-RULE_VERSION = "rule-1"
-
-# The base margin of a version's trees. Added to another margin, their scores would rank wrongly.
+# The rule whose margin a version's trees add to: RankerNames.base_margin.
 BASE_MARGIN_TAG = "base_margin"
-BASE_MARGIN = f"{RULE_NAME} {RULE_VERSION}"
 
 # The two results of the gate, and the artifact of a run that holds the evidence.
 GATE_TAG = "gate"

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from feature_repo.names import CHAMPION, RANKER_MODEL
+from feature_repo.names import CHAMPION, RANKERS, RankerNames
 from flows.runtime import now, tracking_uri
 from serving.errors import AuditFailed, ModelError, NotPassed
 from serving.models.audit import FORCED, PROMOTE, ROLLBACK, AuditLog, previous_champion
@@ -21,36 +21,46 @@ class PromotionRefused(Exception):
     """A version may not become champion. The message has the reason and the remedy."""
 
 
-def tracking(home: Path) -> MlflowStore:
-    """Returns the MLflow store of a state folder."""
-    return MlflowStore(tracking_uri(home), home / "mlartifacts")
+def tracking(home: Path, ranker: RankerNames) -> MlflowStore:
+    """Returns the MLflow store of a state folder, for one ranker."""
+    return MlflowStore(tracking_uri(home), home / "mlartifacts", ranker)
 
 
-def registry(home: Path) -> MlflowRegistry:
+def registry(home: Path, ranker: RankerNames) -> MlflowRegistry:
     """Returns the registry of the same store, read as the service reads it."""
-    return MlflowRegistry(tracking_uri(home))
+    return MlflowRegistry(tracking_uri(home), ranker)
 
 
 def audit_log(home: Path) -> AuditLog:
-    """Returns the log of champion changes. Each read also records changes made in MLflow."""
-    return AuditLog(home, registry(home), now)
+    """Returns the log of champion changes of all rankers.
+
+    Each read also records changes made in MLflow.
+    """
+    return AuditLog(home, {one.model: registry(home, one) for one in RANKERS.values()}, now)
 
 
-def current_champion(home: Path) -> str | None:
-    """Returns the version with the alias champion, or None.
+def current_champion(home: Path, ranker: RankerNames) -> str | None:
+    """Returns the version of a ranker with the alias champion, or None.
 
-    Records a change of the alias that the audit log does not have. A failure of the log is only a
+    Records a change of an alias that the audit log does not have. A failure of the log is only a
     warning here.
     """
     try:
         audit_log(home).check()
     except AuditFailed as error:
         log.warning("%s", error)
-    return registry(home).champion_version()
+    return registry(home, ranker).champion_version()
 
 
-def promote(home: Path, version: str, reason: str, actor: str, force: bool = False) -> str | None:
-    """Makes a version the champion, which the service then loads.
+def promote(
+    home: Path,
+    ranker: RankerNames,
+    version: str,
+    reason: str,
+    actor: str,
+    force: bool = False,
+) -> str | None:
+    """Makes a version of a ranker its champion, which the service then loads.
 
     The service must be able to load the version, and it must have passed the gate. ``force``
     overrules only a failed or missing gate. A model file whose SHA-256 differs from the measured
@@ -59,52 +69,54 @@ def promote(home: Path, version: str, reason: str, actor: str, force: bool = Fal
     Returns the overruled objection, or None. The objection is also stored with the model, together
     with its SHA-256. Raises PromotionRefused.
     """
-    _require_reason(reason)
-    require_version(tracking(home), version)
-    registered = _loadable(home, version)
+    _require_reason(ranker, reason)
+    store = tracking(home, ranker)
+    require_version(store, version)
+    registered = _loadable(home, ranker, version)
     overruled = _gate_objection(registered)
     _require_golden(registered)
     if overruled and not force:
         raise PromotionRefused(f"{overruled} To serve it anyway, on the record, add --force.")
-    with audit_log(home).record_change(version, actor, reason, FORCED if overruled else PROMOTE):
+    how = FORCED if overruled else PROMOTE
+    with audit_log(home).record_change(ranker.model, version, actor, reason, how):
         if overruled:
-            record = _force_record(registered, reason, actor, overruled)
-            record_forced(tracking(home), version, record)
-        set_champion(tracking(home), version, reason, actor)
+            record_forced(store, version, _force_record(registered, reason, actor, overruled))
+        set_champion(store, version, reason, actor)
     return overruled
 
 
-def rollback(home: Path, reason: str, actor: str) -> str:
-    """Makes the previous champion of the audit log the champion again. Returns its version.
+def rollback(home: Path, ranker: RankerNames, reason: str, actor: str) -> str:
+    """Makes a ranker's previous champion of the audit log champion again. Returns its version.
 
     Raises PromotionRefused if there is no previous champion, or if the service cannot load it.
     """
-    _require_reason(reason)
+    _require_reason(ranker, reason)
     changes = audit_log(home)
     changes.check()
-    version = previous_champion(changes.changes())
+    version = previous_champion(changes.changes(), ranker.model)
     if version is None:
         raise PromotionRefused(
-            "Expected a previous champion, but the audit log names no champion before the current "
-            f"one. To serve the plain rule, remove the alias {CHAMPION} in the MLflow UI."
+            f"Expected a previous champion of {ranker.model}, but the audit log names none before "
+            f"the current one. To serve the plain rule, remove the alias {CHAMPION} in the MLflow "
+            "UI."
         )
     try:
-        registered = _loadable(home, version)
+        registered = _loadable(home, ranker, version)
         require_servable(registered)
         load_checked_ranker(registered)
     except ModelError as error:
         raise PromotionRefused(
             f"The previous champion cannot be served any more: {error}"
         ) from error
-    with changes.record_change(version, actor, reason, ROLLBACK):
-        set_champion(tracking(home), version, reason, actor)
+    with changes.record_change(ranker.model, version, actor, reason, ROLLBACK):
+        set_champion(tracking(home, ranker), version, reason, actor)
     return version
 
 
-def _loadable(home: Path, version: str) -> RegisteredVersion:
+def _loadable(home: Path, ranker: RankerNames, version: str) -> RegisteredVersion:
     """Reads a version and checks that the service can load its model, whatever the gate decided."""
     try:
-        registered = registry(home).read(version)
+        registered = registry(home, ranker).read(version)
         load_ranker(registered)
     except ModelError as error:
         raise PromotionRefused(str(error)) from error
@@ -137,6 +149,7 @@ def _force_record(
     registered: RegisteredVersion, reason: str, actor: str, overruled: str
 ) -> Mapping[str, str]:
     return {
+        "model": registered.names.model,
         "version": registered.version,
         "sha256": registered.sha256,
         "at": now().isoformat(),
@@ -146,9 +159,9 @@ def _force_record(
     }
 
 
-def _require_reason(reason: str) -> None:
+def _require_reason(ranker: RankerNames, reason: str) -> None:
     if not reason.strip():
         raise PromotionRefused(
-            f"Expected a reason for the change of {RANKER_MODEL}'s champion, got none. State it "
+            f"Expected a reason for the change of {ranker.model}'s champion, got none. State it "
             "with --reason."
         )

@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 from prefect import flow
 
-from feature_repo.names import GATE_FAILED, GATE_PASSED, GATE_TAG, VERDICT_TAG
+from feature_repo.names import (
+    GATE_FAILED,
+    GATE_PASSED,
+    GATE_TAG,
+    RANKERS,
+    VERDICT_TAG,
+    RankerKey,
+    RankerNames,
+)
 from flows.champion import current_champion, registry, tracking
 from flows.experiment_data import ExperimentData, load_experiment_data
 from flows.runtime import as_task, git_commit, prepare_environment
@@ -46,44 +54,49 @@ class GateResult:
 
 
 @flow(name="gate", persist_result=False)
-def repeat_gate(version: str) -> GateResult:
+def repeat_gate(ranker: RankerKey, version: str) -> GateResult:
     """Measures a version again, on the lake version and the test exposures of its training.
 
     The version is compared with the current champion. The champion itself is compared with the
     model that it was compared with before.
     """
-    home = prepare_environment()
-    origin = read_origin(tracking(home), version)
+    home, names = prepare_environment(), RANKERS[ranker]
+    origin = read_origin(tracking(home, names), version)
     data = load_experiment_data(home, origin.lake_version, origin.test_start, origin.seed)
-    expected = as_task(logged_scores)(home, version, data.test)
-    return as_task(apply_gate)(home, version, data, expected)
+    expected = as_task(logged_scores)(home, names, version, data.test)
+    return as_task(apply_gate)(home, names, version, data, expected)
 
 
-def logged_scores(home: Path, version: str, test: RankingFrame) -> np.ndarray:
+def logged_scores(home: Path, names: RankerNames, version: str, test: RankingFrame) -> np.ndarray:
     """Returns the test scores that the version's run logged.
 
     All scores are NaN if the run logged scores of other pairs.
     """
-    scores = scores_of(read_predictions(tracking(home), version), test)
+    scores = scores_of(read_predictions(tracking(home, names), version), test)
     return scores.get(RANKER, np.full(len(test), np.nan))
 
 
 def apply_gate(
-    home: Path, version: str, data: ExperimentData, expected: np.ndarray, gate: Gate = GATE
+    home: Path,
+    names: RankerNames,
+    version: str,
+    data: ExperimentData,
+    expected: np.ndarray,
+    gate: Gate = GATE,
 ) -> GateResult:
     """Loads a version from the registry, measures it, decides, and stores the decision with it.
 
     ``expected`` are the test scores of the version's run. Raises ModelError if the service could
     not load the version.
     """
-    registered = registry(home).read(version)
+    registered = registry(home, names).read(version)
     opponent = _opponent(home, registered)
     found, measured, scores = measure(home, registered, data, expected, opponent)
     decision = decide(gate, measured)
     artifact = _artifact(registered, data, opponent, gate, measured, decision)
     written = write_report(home, registered, data, found, measured.slices, decision, scores)
     record = GateRecord(found.table, decision, artifact, (written.page,), written.figures)
-    record_gate(tracking(home), version, record)
+    record_gate(tracking(home, names), version, record)
     return GateResult(version, found, decision, written.page)
 
 
@@ -102,7 +115,7 @@ def measure(
     scores = ranker.score(test.inputs)
     champion = None
     if opponent is not None:
-        champion = load_ranker(registry(home).read(opponent)).score(test.inputs)
+        champion = load_ranker(registry(home, registered.names).read(opponent)).score(test.inputs)
     found = evaluate(test, scores, data.rules, champion)
     best = found.against_rule.other
     replaced = (best, data.rules[best]) if champion is None else (CHAMPION, champion)
@@ -129,7 +142,7 @@ def _opponent(home: Path, registered: RegisteredVersion) -> str | None:
 
     For the champion itself it is the opponent in its stored gate artifact.
     """
-    champion = current_champion(home)
+    champion = current_champion(home, registered.names)
     if champion != registered.version:
         return champion
     return (registered.gate or {}).get(CHAMPION)
@@ -145,6 +158,7 @@ def _artifact(
 ) -> dict[str, Any]:
     """Builds gate.json: the decision, its inputs, and the SHA-256 of the model file."""
     return {
+        "model": registered.names.model,
         "version": registered.version,
         "sha256": registered.sha256,
         GATE_TAG: GATE_PASSED if decision.passed else GATE_FAILED,

@@ -10,20 +10,20 @@ from typing import Any
 from feature_repo.lake.coupon_scopes import CoveredProducts, covered_products
 from feature_repo.lake.reader import Lake
 from feature_repo.lake.state import LakeError, State, instant
-from feature_repo.names import COUPON, PRODUCT, TERMS_SERVICE, USER
+from feature_repo.names import COUPON, PRODUCT, RANKERS, TERMS_SERVICE, USER, Placement
 from flows.materialize import apply
 from flows.runtime import prepare_environment, tracking_uri
 from serving.candidates.index import CandidateIndex, index_from_columns
 from serving.candidates.terms import TermColumns
 from serving.decisions.log import NoDecisionLog
 from serving.models.mlflow_registry import MlflowRegistry
-from serving.models.slot import ModelSlot
+from serving.models.slot import model_slots, refresh_all
 from serving.online.feast_reader import AlwaysFresh
 from serving.recommend.decision import Records
 from serving.recommend.recommender import Limits, Rankers, Reads, Recommender
 from serving.rules.settings import RuleSettings, rules_from_environment
 from serving.runtime.clock import Clock
-from serving.schemas.recommendation import RecommendationAnswer, RecommendationRequest
+from serving.schemas.recommendation import CartItem, RecommendationAnswer, RecommendationRequest
 from training.data.dataset import features_by_key
 
 
@@ -74,7 +74,36 @@ class Explained:
     covers: Mapping[str, CoveredProducts]
 
 
-def recommend(user_id: str, as_of: str | None = None, k: int = 10) -> Explained:
+class CartRefused(Exception):
+    """A cart that is not in the format of the HTTP API."""
+
+
+def cart_from_json(text: str) -> tuple[CartItem, ...]:
+    """Reads the lines of a cart as in the HTTP API. Raises CartRefused.
+
+    >>> cart_from_json('[{"product_id": "1095275", "quantity": 2, "unit_price": 0.5}]')[0].quantity
+    2.0
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(tuple[CartItem, ...]).validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the text"
+        raise CartRefused(
+            'Expected a cart such as [{"product_id": "1095275", "quantity": 1, "unit_price": 0.5}]'
+            f", got a fault at {place}: {first['msg']}."
+        ) from error
+
+
+def recommend(
+    user_id: str,
+    as_of: str | None = None,
+    k: int = 10,
+    placement: Placement = "home",
+    cart: tuple[CartItem, ...] = (),
+) -> Explained:
     """Answers a user as the service would at an instant, by default the watermark.
 
     The holdout share comes from the environment. Four parts of the service are left out. Caps,
@@ -91,7 +120,7 @@ def recommend(user_id: str, as_of: str | None = None, k: int = 10) -> Explained:
     features = OfflineFeatures(apply(), moment)
     index = _candidate_index(lake, state, features, moment)
     recommender = _recommender(home, index, moment, rules)
-    request = RecommendationRequest(user_id=user_id, placement="home", k=k, cart=(), explain=False)
+    request = RecommendationRequest(user_id=user_id, placement=placement, k=k, cart=cart)
     answer = recommender.decide(request, features.user(user_id)).body
     ids = [one.coupon_id for one in answer.recommendations]
     return Explained(answer, moment, covered_products(lake, state, user_id, ids, moment, most=2))
@@ -121,11 +150,12 @@ def _candidate_index(
 def _recommender(
     home: Path, index: CandidateIndex, as_of: datetime, rules: RuleSettings
 ) -> Recommender:
-    models = ModelSlot(MlflowRegistry(tracking_uri(home)))
-    models.refresh()
+    uri = tracking_uri(home)
+    slots = model_slots({key: MlflowRegistry(uri, names) for key, names in RANKERS.items()})
+    refresh_all(slots)
     return Recommender(
         reads=Reads(AlwaysFresh(), lambda: index),
-        rankers=Rankers(lambda: models.models),
+        rankers=Rankers(lambda key: slots[key].models),
         records=Records(NoDecisionLog()),
         clock=Clock(lambda: as_of),
         new_id=lambda: "offline",

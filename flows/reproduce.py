@@ -7,6 +7,7 @@ from pathlib import Path
 
 from prefect import flow
 
+from feature_repo.names import RANKERS, RankerKey, RankerNames
 from flows.champion import registry, tracking
 from flows.experiment_data import ExperimentData, load_experiment_data
 from flows.runtime import as_task, git_commit, prepare_environment, report_progress
@@ -23,6 +24,7 @@ class Reproduced:
     now.
     """
 
+    model: str
     version: str
     expected: str
     found: str
@@ -35,23 +37,29 @@ class Reproduced:
 
 
 @flow(name="reproduce", persist_result=False)
-def reproduce(version: str) -> Reproduced:
+def reproduce(ranker: RankerKey, version: str) -> Reproduced:
     """Trains a version again on its lake version, split and seed, with the code in use."""
-    home = prepare_environment()
-    origin = read_origin(tracking(home), version)
+    home, names = prepare_environment(), RANKERS[ranker]
+    origin = read_origin(tracking(home, names), version)
     data = load_experiment_data(home, origin.lake_version, origin.test_start, origin.seed)
-    return as_task(train_again)(home, version, origin, data, RankerConfig(seed=origin.seed))
+    config = RankerConfig(ranker=ranker, seed=origin.seed)
+    return as_task(train_again)(home, names, version, origin, data, config)
 
 
 def train_again(
-    home: Path, version: str, origin: Origin, data: ExperimentData, config: RankerConfig
+    home: Path,
+    names: RankerNames,
+    version: str,
+    origin: Origin,
+    data: ExperimentData,
+    config: RankerConfig,
 ) -> Reproduced:
     """Trains on the data and compares the result with the version's model file."""
-    expected = registry(home).read(version).sha256
+    expected = registry(home, names).read(version).sha256
     parts = [data.train, data.valid]
     model = fit(parts, config, lambda done, total: report_progress("train", done, total))
     found = hashlib.sha256(model_bytes(model)).hexdigest()
-    return Reproduced(version, expected, found, _changed(origin, config))
+    return Reproduced(names.model, version, expected, found, _changed(origin, config))
 
 
 def _changed(origin: Origin, config: RankerConfig) -> dict[str, tuple[str, str]]:

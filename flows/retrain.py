@@ -1,4 +1,4 @@
-"""Retrain: fits a ranker on a point-in-time frame, registers it, and applies the gate."""
+"""Retrain: fits rankers on a point-in-time frame, registers them, and applies the gate."""
 
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -9,7 +9,7 @@ from prefect import flow
 
 from feature_repo.lake.reader import Lake
 from feature_repo.lake.state import State
-from feature_repo.names import GOLDEN_FILE, HOME, RANKER_SERVICE
+from feature_repo.names import GOLDEN_FILE, RANKERS, RankerKey, RankerNames
 from flows.champion import tracking
 from flows.experiment_data import ExperimentData, load_experiment_data
 from flows.gate import apply_gate
@@ -35,8 +35,9 @@ from training.studies.learning_curve import learning_curve
 
 @dataclass(frozen=True)
 class Retrained:
-    """The outcome of a run: registered version, metrics, gate decision, predictions, report."""
+    """The outcome for a ranker: registered version, metrics, gate decision, predictions, report."""
 
+    ranker: RankerNames
     version: str
     evaluation: Evaluation
     decision: Decision
@@ -46,30 +47,42 @@ class Retrained:
 
 @flow(name="retrain", persist_result=False)
 def retrain(
-    lake_version: int | None = None, test_start: str | None = None, seed: int = 2017
-) -> Retrained:
-    """Trains on the data before ``test_start``, registers the version, and applies the gate.
+    ranker: RankerKey | None = None,
+    lake_version: int | None = None,
+    test_start: str | None = None,
+    seed: int = 2017,
+) -> tuple[Retrained, ...]:
+    """Trains on the data before ``test_start``, registers a version, and applies the gate.
 
-    ``test_start`` is by default the midnight 92 days before the watermark. The gate comes after the
-    registration, because it measures the model that the registry returns. A version that passes
-    becomes the challenger.
+    By default all rankers are trained, in turn.
+    ``test_start`` is by default the midnight 92 days before the watermark.
     """
     home = prepare_environment()
     data = load_experiment_data(home, lake_version, test_start, seed)
-    config = RankerConfig(seed=seed)
+    wanted = RANKERS.values() if ranker is None else (RANKERS[ranker],)
+    return tuple(train_ranker(home, names, data, seed) for names in wanted)
+
+
+def train_ranker(home: Path, names: RankerNames, data: ExperimentData, seed: int) -> Retrained:
+    """Trains one ranker, registers its version, and applies the gate.
+
+    The gate comes after the registration, because it measures the model that the registry returns.
+    A version that passes becomes the challenger.
+    """
+    folder, config = _reports(home, names), RankerConfig(ranker=names.key, seed=seed)
     model = as_task(fit)([data.train, data.valid], config, _report_trees)
-    scores = predict(model, data.test.inputs)
+    scores = predict(model, data.test.inputs, names.key)
     baselines = as_task(fit_baselines)(home, data, config)
-    learning = as_task(write_learning)(home, data, config, scores, baselines)
-    predictions = as_task(write_predictions)(home, data, scores, baselines)
+    learning = as_task(write_learning)(folder, data, config, scores, baselines)
+    predictions = as_task(write_predictions)(folder, names.key, data, scores, baselines)
     params = asdict(config) | {"test_start": data.test_start.isoformat()}
     golden = as_task(write_golden_rows)(
-        partial(predict, model), data.test.inputs, _reports(home) / GOLDEN_FILE
+        names, partial(predict, model, ranker=names.key), data.test.inputs, folder / GOLDEN_FILE
     )
-    run = TrainingRun(params, _lineage(data.state), (predictions, learning, golden))
-    version = as_task(log_run)(tracking(home), model, run)
-    result = as_task(apply_gate)(home, version, data, scores)
-    return Retrained(version, result.evaluation, result.decision, predictions, result.report)
+    run = TrainingRun(params, _lineage(data.state, names), (predictions, learning, golden))
+    version = as_task(log_run)(tracking(home, names), model, run)
+    result = as_task(apply_gate)(home, names, version, data, scores)
+    return Retrained(names, version, result.evaluation, result.decision, predictions, result.report)
 
 
 def fit_baselines(home: Path, data: ExperimentData, config: RankerConfig) -> Baselines:
@@ -88,7 +101,7 @@ def fit_baselines(home: Path, data: ExperimentData, config: RankerConfig) -> Bas
 
 
 def write_learning(
-    home: Path,
+    folder: Path,
     data: ExperimentData,
     config: RankerConfig,
     scores: np.ndarray,
@@ -102,31 +115,35 @@ def write_learning(
         scores,
         lambda done, total: report_progress("learning curve", done, total),
     )
-    file = _reports(home) / LEARNING_FILE
+    file = folder / LEARNING_FILE
     file.write_text(LearningRecord(curve, baselines.left_out).to_json())
     return file
 
 
 def write_predictions(
-    home: Path, data: ExperimentData, scores: np.ndarray, baselines: Baselines | None = None
+    folder: Path,
+    placement: str,
+    data: ExperimentData,
+    scores: np.ndarray,
+    baselines: Baselines | None = None,
 ) -> Path:
     """Writes the test predictions of the ranker, the plain rules and the other baselines."""
     import pyarrow.parquet as pq
 
     by_model = {RANKER: scores, **data.rules} | dict(baselines.scores if baselines else {})
-    file = _reports(home) / PREDICTIONS_FILE
-    pq.write_table(predictions_table(HOME.key, data.test, by_model), file, compression="zstd")
+    file = folder / PREDICTIONS_FILE
+    pq.write_table(predictions_table(placement, data.test, by_model), file, compression="zstd")
     return file
 
 
-def _reports(home: Path) -> Path:
-    folder = home / "reports"
+def _reports(home: Path, names: RankerNames) -> Path:
+    folder = home / "reports" / names.key
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def _lineage(state: State) -> Lineage:
-    return Lineage(state.number, state.watermark, RANKER_SERVICE, git_commit())
+def _lineage(state: State, names: RankerNames) -> Lineage:
+    return Lineage(state.number, state.watermark, names.service, git_commit())
 
 
 def _report_trees(done: int, total: int) -> None:

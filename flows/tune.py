@@ -8,7 +8,7 @@ from prefect import flow
 from feature_repo.instants import microseconds
 from feature_repo.lake.reader import Lake
 from feature_repo.lake.state import instant
-from feature_repo.names import RANKER_SERVICE
+from feature_repo.names import RANKERS, RankerKey
 from flows.backtest import exposures_before
 from flows.champion import tracking
 from flows.experiment_data import dataset
@@ -32,6 +32,7 @@ class Tuned:
 def tune(
     first: str,
     until: str,
+    ranker: RankerKey = "home",
     trials: int = TRIALS,
     lake_version: int | None = None,
     seed: int = 2017,
@@ -41,17 +42,17 @@ def tune(
     Later campaigns are not read, so they remain a fair test of the best settings. The settings take
     effect when a person writes them into training/models/ranker.py.
     """
-    home = prepare_environment()
+    home, names = prepare_environment(), RANKERS[ranker]
     state = Lake(home).state(lake_version)
     frame = exposures_before(as_task(dataset)(home, state), until)
     tested = as_task(folds)(frame, microseconds(instant(first)))
-    budget = {"first": first, "until": until, "trials": trials, "seed": seed}
-    lineage = Lineage(state.number, state.watermark, RANKER_SERVICE, git_commit())
-    with search_run(tracking(home), budget, lineage) as log_attempt:
+    budget = {"first": first, "until": until, "ranker": ranker, "trials": trials, "seed": seed}
+    lineage = Lineage(state.number, state.watermark, names.service, git_commit())
+    with search_run(tracking(home, names), budget, lineage) as log_attempt:
 
         def report_attempt(attempt: Attempt) -> None:
             log_attempt(attempt)
             report_progress("tune", attempt.number + 1, trials)
 
-        attempts = search(tested, RankerConfig(seed=seed), trials, report_attempt)
+        attempts = search(tested, RankerConfig(ranker=ranker, seed=seed), trials, report_attempt)
     return Tuned(attempts, next(one for one in attempts if one.number == 0))

@@ -10,7 +10,6 @@ import numpy as np
 from feature_repo.instants import from_microseconds
 from feature_repo.lake.coupon_scopes import covered_products
 from feature_repo.lake.reader import Lake
-from feature_repo.names import RANKER_SERVICE
 from flows.champion import tracking
 from flows.experiment_data import ExperimentData
 from flows.runtime import git_commit
@@ -67,7 +66,7 @@ def write_report(
     other baselines and the learning curve come from the version's run.
     """
     report = contents(home, registered, data, evaluation, sliced, decision, scores)
-    return _write(home / "reports", report)
+    return _write(home / "reports" / registered.names.key, report)
 
 
 def contents(
@@ -82,7 +81,7 @@ def contents(
     """Collects the contents of a version's report; the arguments are those of ``write_report``."""
     from feature_repo.views.services import input_lineage
 
-    test, store = data.test, tracking(home)
+    test, store = data.test, tracking(home, registered.names)
     origin = read_origin(store, registered.version)
     logged = scores_of(read_predictions(store, registered.version), test)
     ranker, seed = load_ranker(registered), origin.seed
@@ -92,7 +91,7 @@ def contents(
     gains = dict(importance(ranker.booster, len(lineage)))
     covered = partial(covered_products, Lake(home), data.state, most=2)
     return Report(
-        title=f"Coupon ranker, version {registered.version}",
+        title=registered.title,
         facts=_facts(registered, data, origin),
         settings=origin.settings,
         parts=[part(name, getattr(data, name)) for name in ("train", "valid", "test")],
@@ -114,7 +113,7 @@ def _facts(registered: RegisteredVersion, data: ExperimentData, origin: Origin) 
     state, first = data.state, from_microseconds(data.train.as_of.min())
     return {
         "Version": f"{registered.version}, model file {registered.sha256}",
-        "Feature service": RANKER_SERVICE,
+        "Feature service": registered.names.service,
         "Lake version": f"{state.number}, complete up to {state.watermark.isoformat()}",
         "Source": state.source,
         "Training window": f"{first.isoformat()} to {data.test_start.isoformat()}",

@@ -9,7 +9,7 @@ from functools import partial
 
 from feature_repo.instants import microseconds
 from feature_repo.lake.reader import Lake
-from feature_repo.names import TERMS_SERVICE
+from feature_repo.names import RANKERS, TERMS_SERVICE
 from serving.access.api_keys import KeyFile, ReloadingKeys
 from serving.api.service import Service
 from serving.candidates.index import CandidateIndex, IndexSlot
@@ -31,7 +31,7 @@ from serving.ledger.resilient_ledger import ResilientLedger
 from serving.ledger.sqlite_ledger import SqliteLedger
 from serving.models.audit import AuditLog
 from serving.models.mlflow_registry import MlflowRegistry
-from serving.models.slot import ModelSlot
+from serving.models.slot import Slots, in_use, model_slots, refresh_all
 from serving.models.webhook import Webhook
 from serving.online.feast_reader import FeastOnline
 from serving.online.presence import Presence
@@ -80,9 +80,9 @@ class Usage:
 
 @dataclass(frozen=True)
 class Champions:
-    """The rankers in use, and the record of their changes."""
+    """The versions in use of each ranker, and the record of their changes."""
 
-    slot: ModelSlot
+    slots: Slots
     audit: AuditLog
 
 
@@ -116,7 +116,7 @@ def _clock(settings: Settings, lake: Lake, online: FeastOnline) -> Clock:
 
 
 def _catalog(settings: Settings, lake: Lake, online: FeastOnline) -> Catalog:
-    terms = FeastOnline(online.store, TERMS_SERVICE)
+    terms = FeastOnline(online.store, (TERMS_SERVICE,))
     index = IndexSlot(
         lambda: online.coupons(coupon_ids(lake)),
         lambda: online.materialized() and (online.materialized(), terms.materialized()),
@@ -157,9 +157,12 @@ def _ledger(settings: Settings) -> Ledger:
 
 
 def _champions(settings: Settings) -> Champions:
-    registry = MlflowRegistry(settings.tracking_uri)
-    slot = ModelSlot(registry, has_challenger=settings.experiment.has_challenger)
-    return Champions(slot, AuditLog(settings.home, registry, _wall))
+    registries = {
+        key: MlflowRegistry(settings.tracking_uri, names) for key, names in RANKERS.items()
+    }
+    slots = model_slots(registries, settings.experiment.has_challenger)
+    aliases = {RANKERS[key].model: registry for key, registry in registries.items()}
+    return Champions(slots, AuditLog(settings.home, aliases, _wall))
 
 
 def _recorders(settings: Settings, champions: Champions) -> Recorders:
@@ -169,7 +172,7 @@ def _recorders(settings: Settings, champions: Champions) -> Recorders:
         steady_wall_clock(time.time, time.monotonic),
     )
     shadow = Shadow()
-    metrics = Metrics(decisions, lambda: champions.slot.current, shadow)
+    metrics = Metrics(decisions, lambda: in_use(champions.slots), shadow)
     traces = otlp_traces() if settings.traced else None
     return Recorders(decisions, shadow, metrics, traces, _timer(metrics, traces))
 
@@ -195,7 +198,7 @@ def _recommender(
 ) -> Recommender:
     return Recommender(
         reads=Reads(catalog.online, catalog.current_index, catalog.users),
-        rankers=Rankers(lambda: champions.slot.models, settings.experiment),
+        rankers=Rankers(lambda key: champions.slots[key].models, settings.experiment),
         records=Records(recorders.decisions, recorders.shadow),
         clock=clock,
         new_id=current_request_id,
@@ -216,7 +219,7 @@ def _service(
     recommender: Recommender,
 ) -> Service:
     of_champion: tuple[Callable[[], None], ...] = (
-        champions.slot.refresh,
+        partial(refresh_all, champions.slots),
         champions.audit.check,
         recorders.metrics.collect,
     )
@@ -233,7 +236,7 @@ def _service(
         recommender=recommender,
         prefetch=_prefetch(settings, lake, catalog, recommender),
         index=catalog.index,
-        models=champions.slot,
+        slots=champions.slots,
         freshness=catalog.online,
         decisions=recorders.decisions,
         inbox=usage.inbox,

@@ -2,15 +2,9 @@
 
 from feast import FeatureService
 
-from feature_repo.names import CHECKOUT, HOME, RANKER_SERVICE, TERMS_SERVICE
+from feature_repo.names import CHECKOUT, HOME, TERMS_SERVICE
 from feature_repo.transforms.request.ranker_inputs import DERIVED, RANKER_INPUTS
 from feature_repo.views import coupon, product, user
-
-coupon_ranker_v1 = FeatureService(
-    name=RANKER_SERVICE,
-    features=[*user.VIEWS, *coupon.VIEWS],
-    description="The features that ranker_inputs (feature_repo/transforms/request) reads.",
-)
 
 home_ranker_v1 = FeatureService(
     name=HOME.service,

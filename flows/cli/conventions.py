@@ -6,8 +6,13 @@ from typing import Annotated
 
 import typer
 
+from feature_repo.names import RankerKey
+
 AsOf = Annotated[
     str | None, typer.Option(help="An instant with its zone, such as 2017-12-01T00:00:00Z.")
+]
+Ranker = Annotated[
+    RankerKey, typer.Option(help="The ranker: home answers home, member and campaign placements.")
 ]
 Version = Annotated[int | None, typer.Option(help="The lake version; by default the current one.")]
 

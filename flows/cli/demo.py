@@ -12,6 +12,7 @@ from typing import Protocol
 
 from feature_repo.lake.duckdb_files import query
 from feature_repo.lake.reader import Lake
+from feature_repo.names import RANKERS, RankerNames
 from flows.champion import promote
 from flows.cli.output import lake, models, terminal
 from flows.cli.output.recommendation import recommended
@@ -32,7 +33,11 @@ class DemoFailed(Exception):
 
 
 class GatedVersion(Protocol):
-    """A registered version and the gate's decision on it."""
+    """A registered version of a ranker and the gate's decision on it."""
+
+    @property
+    def ranker(self) -> RankerNames:
+        """The ranker of the version."""
 
     @property
     def version(self) -> str:
@@ -78,10 +83,10 @@ def _materialize() -> None:
 
 def _train(home: Path) -> None:
     with terminal.progress("Train"):
-        result = run_flow(retrain)
-    models.metrics(result.evaluation.table)
-    models.decision(result.decision)
-    promote_if_passed(home, result)
+        results = run_flow(retrain)
+    for result in results:
+        models.trained(result)
+        promote_if_passed(home, result)
 
 
 def promote_if_passed(home: Path, result: GatedVersion) -> bool:
@@ -91,14 +96,15 @@ def promote_if_passed(home: Path, result: GatedVersion) -> bool:
     """
     if not result.decision.passed:
         terminal.console.print(
-            f"Version {result.version} is not promoted, because the gate failed. The service keeps "
-            "its ranker: the champion if there is one, else the rule own_spend."
+            f"{result.ranker.model} version {result.version} is not promoted, because the gate "
+            "failed. The service keeps its ranker: the champion if there is one, else the rule "
+            f"{result.ranker.rule}."
         )
         return False
-    promote(home, result.version, REASON, "clipwise demo")
+    promote(home, result.ranker, result.version, REASON, "clipwise demo")
     terminal.console.print(
-        f"Version {result.version} is now champion, with the reason '{REASON}'. Outside the demo, "
-        "a reviewer reads the report in the MLflow UI and decides."
+        f"{result.ranker.model} version {result.version} is now champion, with the reason "
+        f"'{REASON}'. Outside the demo, a reviewer reads the report in the MLflow UI and decides."
     )
     return True
 
@@ -177,7 +183,10 @@ def _print_links(home: Path, seconds: float) -> None:
     terminal.console.rule("Where to look next")
     for line in (
         f"Data Docs of the last batch: {home / 'data_docs' / 'index.html'}",
-        f"The training report: {home / 'reports' / 'training_report.html'}",
+        *(
+            f"The training report of {names.model}: {home / 'reports' / key}/training_report.html"
+            for key, names in RANKERS.items()
+        ),
         f"Runs and models: .venv/bin/mlflow ui --backend-store-uri {tracking_uri(home)}",
         "Features: cd feature_repo && ../.venv/bin/feast ui",
         "One household: .venv/bin/clipwise recommend --user 900",

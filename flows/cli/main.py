@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from feature_repo.names import Placement, RankerKey
 from flows.cli import models, studies
 from flows.cli.conventions import EXIT_CODE, AsOf, Version
 from flows.cli.features import features
@@ -132,6 +133,9 @@ def materialize(as_of: AsOf = None) -> None:
 
 @app.command()
 def train(
+    ranker: Annotated[
+        RankerKey | None, typer.Option(help="Train only this ranker; by default both.")
+    ] = None,
     lake_version: Version = None,
     test_start: Annotated[
         str | None,
@@ -139,17 +143,17 @@ def train(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the trees and the bootstrap.")] = 2017,
 ) -> None:
-    """Train, compare and register a ranker, and run the gate."""
+    """Train, compare and register both rankers or one, and run the gate."""
     from flows.cli.output import models, terminal
     from flows.retrain import retrain
     from flows.runtime import run_flow
 
     with terminal.progress("Train"):
-        result = run_flow(retrain, lake_version=lake_version, test_start=test_start, seed=seed)
-    models.metrics(result.evaluation.table)
-    models.decision(result.decision)
-    terminal.console.print(f"Registered as coupon_ranker version {result.version}.")
-    terminal.console.print(f"Report: {result.report}", soft_wrap=True)
+        results = run_flow(
+            retrain, ranker=ranker, lake_version=lake_version, test_start=test_start, seed=seed
+        )
+    for result in results:
+        models.trained(result)
 
 
 for command in (
@@ -169,6 +173,10 @@ def recommend(
     user: Annotated[str, typer.Option(help="The user's id.")],
     as_of: AsOf = None,
     k: Annotated[int, typer.Option(min=1, max=100, help="Maximum number of coupons.")] = 10,
+    placement: Annotated[
+        Placement, typer.Option(help="The placement, which selects the ranker.")
+    ] = "home",
+    cart: Annotated[str, typer.Option(help="The lines of the cart, in JSON as in the API.")] = "[]",
 ) -> None:
     """Rank one user's coupons as of any instant.
 
@@ -177,10 +185,11 @@ def recommend(
     """
     from flows.cli.output import terminal
     from flows.cli.output.recommendation import recommended
-    from flows.offline_recommendation import recommend
+    from flows.offline_recommendation import cart_from_json, recommend
 
+    lines = cart_from_json(cart)
     with terminal.errors.status("Reading features"):
-        explained = recommend(user, as_of, k)
+        explained = recommend(user, as_of, k, placement, lines)
     recommended(explained)
 
 

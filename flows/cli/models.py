@@ -4,13 +4,14 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.conventions import errors_exit_with_2
+from feature_repo.names import RANKERS
+from flows.cli.conventions import Ranker, errors_exit_with_2
 
-ModelVersion = Annotated[str, typer.Option("--version", help="The version of coupon_ranker.")]
+ModelVersion = Annotated[str, typer.Option("--version", help="The version of the ranker.")]
 Reason = Annotated[str, typer.Option(help="The reason; kept with the version and in the log.")]
 
 
-def gate(version: ModelVersion) -> None:
+def gate(ranker: Ranker, version: ModelVersion) -> None:
     """Run the gate again for a version, on its own data.
 
     The decision is stored with the version and replaces the earlier one."""
@@ -19,12 +20,12 @@ def gate(version: ModelVersion) -> None:
     from flows.runtime import run_flow
 
     with terminal.progress("Gate"):
-        result = run_flow(repeat_gate, version=version)
+        result = run_flow(repeat_gate, ranker=ranker, version=version)
     models.decision(result.decision)
     terminal.console.print(f"Report: {result.report}", soft_wrap=True)
 
 
-def reproduce(version: ModelVersion) -> None:
+def reproduce(ranker: Ranker, version: ModelVersion) -> None:
     """Train a version again and compare the model bytes.
 
     The exit code is 0 if they are the same, 1 if they differ, and 2 on an
@@ -36,12 +37,13 @@ def reproduce(version: ModelVersion) -> None:
         from flows.runtime import run_flow
 
         with terminal.progress("Reproduce"):
-            result = run_flow(reproduce, version=version)
+            result = run_flow(reproduce, ranker=ranker, version=version)
         models.reproduced(result)
     raise typer.Exit(0 if result.is_same else 1)
 
 
 def promote(
+    ranker: Ranker,
     version: ModelVersion,
     reason: Reason,
     force: Annotated[
@@ -55,24 +57,26 @@ def promote(
     from flows.cli.output import terminal
     from flows.runtime import login_name, prepare_environment
 
-    overruled = champion.promote(prepare_environment(), version, reason, login_name(), force)
+    names, home = RANKERS[ranker], prepare_environment()
+    overruled = champion.promote(home, names, version, reason, login_name(), force)
     if overruled:
         terminal.console.print(f"[yellow]Forced:[/] {overruled}", soft_wrap=True)
-    terminal.console.print(f"coupon_ranker version {version} is champion: {reason}")
+    terminal.console.print(f"{names.model} version {version} is champion: {reason}")
 
 
-def rollback(reason: Reason) -> None:
-    """Make the previous champion of the audit log the champion again."""
+def rollback(ranker: Ranker, reason: Reason) -> None:
+    """Make a ranker's previous champion, from the audit log, the champion again."""
     from flows import champion
     from flows.cli.output import terminal
     from flows.runtime import login_name, prepare_environment
 
-    version = champion.rollback(prepare_environment(), reason, login_name())
-    terminal.console.print(f"coupon_ranker version {version} is champion again: {reason}")
+    names = RANKERS[ranker]
+    version = champion.rollback(prepare_environment(), names, reason, login_name())
+    terminal.console.print(f"{names.model} version {version} is champion again: {reason}")
 
 
 def audit() -> None:
-    """List the champion changes: when, from, to, how, who and why."""
+    """List the champion changes: when, model, from, to, how, who and why."""
     from flows.champion import audit_log
     from flows.cli.output import models, terminal
     from flows.runtime import prepare_environment

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.conventions import Version
+from flows.cli.conventions import Ranker, Version
 
 From = Annotated[
     str, typer.Option("--from", help="Test the campaigns that start at this instant or later.")
@@ -54,6 +54,7 @@ def tune(
     until: Annotated[
         str, typer.Option(help="Use only exposures before this instant; later ones are for tests.")
     ],
+    ranker: Ranker = "home",
     trials: Annotated[int, typer.Option(min=1, help="The number of settings to try.")] = 40,
     lake_version: Version = None,
     seed: Seed = 2017,
@@ -67,7 +68,7 @@ def tune(
     from flows.runtime import run_flow
     from flows.tune import tune
 
-    options = {"first": first, "until": until, "trials": trials}
+    options = {"first": first, "until": until, "ranker": ranker, "trials": trials}
     with terminal.progress("Tune"):
         result = run_flow(tune, **options, lake_version=lake_version, seed=seed)
     models.tuned(result)

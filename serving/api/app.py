@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
+from feature_repo.names import ranker_for
 from serving.access.admission import Admission
 from serving.access.rate_limits import RateLimiter
 from serving.api.direct_route import DirectRoute, RouterBypass
@@ -113,8 +114,9 @@ async def _lifespan(service: Service) -> AsyncIterator[None]:
 def _add_contract_routes(app: FastAPI, service: Service) -> None:
     async def recommend(request: RecommendationRequest) -> Response:
         answer = await service.recommender.recommend(request)
-        degraded = (*answer.degraded, *registry_degradation(service.models))
-        service.metrics.answer(answer.body, degraded)
+        key = ranker_for(request.placement).key
+        degraded = (*answer.degraded, *registry_degradation(service.slots[key]))
+        service.metrics.answer(key, answer.body, degraded)
         # The body is built from valid values, so FastAPI need not validate it again.
         body = answer.body.model_dump_json(exclude_none=True)
         headers = {DEGRADED_HEADER: ", ".join(degraded)} if degraded else None
@@ -137,9 +139,9 @@ def _add_contract_routes(app: FastAPI, service: Service) -> None:
         return receipt
 
 
-def registry_degradation(models: ModelSlot) -> tuple[str, ...]:
-    """Returns the kind of degradation while the newest champion cannot be loaded."""
-    return () if models.problem is None else (REGISTRY,)
+def registry_degradation(slot: ModelSlot) -> tuple[str, ...]:
+    """Returns the kind of degradation while the newest champion of a ranker cannot be loaded."""
+    return () if slot.problem is None else (REGISTRY,)
 
 
 def _add_status_routes(app: FastAPI, service: Service) -> None:

@@ -2,13 +2,13 @@
 
 from datetime import datetime
 
-from feature_repo.names import PLACEMENTS, RANKER_SERVICE
+from feature_repo.names import PLACEMENTS, RANKERS, RankerNames
 from serving.api.service import Service
 from serving.errors import NotReady
 from serving.models.rankers import Ranker
 from serving.models.slot import ModelSlot
 from serving.schemas.recommendation import ModelName
-from serving.schemas.status import ChallengerState, ClockState, ModelState, Readiness
+from serving.schemas.status import ChallengerState, ClockState, ModelState, RankerState, Readiness
 
 
 def readiness(service: Service) -> Readiness:
@@ -19,23 +19,30 @@ def readiness(service: Service) -> Readiness:
             "Expected coupons in the online store, but it is empty (run `clipwise materialize`) or "
             "cannot be read (the service's log states the reason)."
         )
-    now, ranker = service.clock.now(), service.models.current
+    now = service.clock.now()
     return Readiness(
         ready=True,
-        model=ModelName(name=ranker.name, version=ranker.version),
+        models={key: _model_name(slot.current) for key, slot in service.slots.items()},
         coupons=len(index),
         clock=ClockState(now=now, replay=service.clock.replay),
         online_watermark=service.freshness.watermark(),
-        notes=(*_model_notes(service.models), *_state_notes(service, now)),
+        notes=(*_model_notes(service), *_state_notes(service, now)),
     )
 
 
-def _model_notes(models: ModelSlot) -> list[str]:
-    notes = [] if models.challenger_problem is None else [models.challenger_problem]
-    if models.problem is not None:
-        return [models.problem, *notes]
-    if not models.has_champion:
-        return [f"There is no champion; the rule {models.current.name} ranks.", *notes]
+def _model_notes(service: Service) -> list[str]:
+    # One registry that does not answer is the same problem for every ranker.
+    notes = [note for key, slot in service.slots.items() for note in _notes_of(RANKERS[key], slot)]
+    return list(dict.fromkeys(notes))
+
+
+def _notes_of(names: RankerNames, slot: ModelSlot) -> list[str]:
+    notes = [] if slot.challenger_problem is None else [slot.challenger_problem]
+    if slot.problem is not None:
+        return [slot.problem, *notes]
+    if not slot.has_champion:
+        rule = slot.current.name
+        return [f"{names.model} has no champion; the rule {rule} ranks.", *notes]
     return notes
 
 
@@ -68,30 +75,39 @@ def _state_notes(service: Service, now: datetime) -> list[str]:
 
 def model_state(service: Service) -> ModelState:
     """Returns the rankers in use, and why the newest champion or challenger is not among them."""
-    models, problem = service.models.models, service.models.problem
     return ModelState(
-        name=models.champion.name,
-        version=models.champion.version,
-        is_champion=service.models.has_champion,
-        problem=problem,
-        feature_service=RANKER_SERVICE,
-        previous=_name(models.previous),
-        challenger=_challenger(service),
+        rankers={key: _ranker_state(service, names) for key, names in RANKERS.items()},
         policies={one: service.policies.policy_for(one).summary() for one in PLACEMENTS},
     )
 
 
-def _challenger(service: Service) -> ChallengerState | None:
-    if not service.experiment.has_challenger:
-        return None
-    return ChallengerState(
-        model=_name(service.models.models.challenger),
-        experiment=service.experiment.name,
-        challenger_share=service.experiment.challenger_share,
-        shadow_share=service.experiment.shadow_share,
-        problem=service.models.challenger_problem,
+def _ranker_state(service: Service, names: RankerNames) -> RankerState:
+    slot = service.slots[names.key]
+    models, problem = slot.models, slot.problem
+    return RankerState(
+        name=models.champion.name,
+        version=models.champion.version,
+        is_champion=slot.has_champion,
+        placements=names.placements,
+        problem=problem,
+        feature_service=names.service,
+        previous=models.previous and _model_name(models.previous),
+        challenger=_challenger(service, slot),
     )
 
 
-def _name(ranker: Ranker | None) -> ModelName | None:
-    return None if ranker is None else ModelName(name=ranker.name, version=ranker.version)
+def _challenger(service: Service, slot: ModelSlot) -> ChallengerState | None:
+    if not service.experiment.has_challenger:
+        return None
+    challenger = slot.models.challenger
+    return ChallengerState(
+        model=challenger and _model_name(challenger),
+        experiment=service.experiment.name,
+        challenger_share=service.experiment.challenger_share,
+        shadow_share=service.experiment.shadow_share,
+        problem=slot.challenger_problem,
+    )
+
+
+def _model_name(ranker: Ranker) -> ModelName:
+    return ModelName(name=ranker.name, version=ranker.version)

@@ -10,7 +10,7 @@ from serving.decisions.shadow import Shadow
 from serving.events.inbox import Inbox
 from serving.http.limits import Limits
 from serving.models.experiment import Experiment
-from serving.models.slot import ModelSlot
+from serving.models.slot import Slots
 from serving.models.webhook import Webhook
 from serving.online.feast_reader import Freshness
 from serving.policy.policies import Policies
@@ -34,7 +34,7 @@ class Service:
 
     recommender: Recommender
     index: IndexSlot
-    models: ModelSlot
+    slots: Slots
     freshness: Freshness
     decisions: DecisionLog
     inbox: Inbox

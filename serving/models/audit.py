@@ -1,8 +1,11 @@
-"""The audit log: every change of the alias champion, one JSON line each, in an append-only file."""
+"""The audit log: every change of an alias champion, one JSON line each, in an append-only file.
+
+One file has the changes of all registered models.
+"""
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +21,7 @@ NOT_RECORDED = "not recorded: the alias was set outside Clipwise, for example in
 
 
 class Aliases(Protocol):
-    """The registry's alias champion, which the log is compared with."""
+    """The alias champion of one registered model, which the log is compared with."""
 
     def champion_version(self) -> str | None:
         """Returns the version of the alias champion, or None. Raises ModelError."""
@@ -29,12 +32,13 @@ class Aliases(Protocol):
 
 @dataclass(frozen=True)
 class Change:
-    """A change of the alias from ``previous`` to ``version``; None stands for no champion.
+    """A change of a model's alias from ``previous`` to ``version``; None is for no champion.
 
     ``at`` is the time of the change, None if Clipwise did not make it. ``seen_at`` is the time of
     the record. ``how`` is promote, forced, rollback or outside clipwise.
     """
 
+    model: str
     at: datetime | None
     actor: str
     previous: str | None
@@ -46,6 +50,7 @@ class Change:
     def json_line(self) -> str:
         """Returns the change as one line of JSON; times are ISO 8601 in UTC."""
         record = {
+            "model": self.model,
             "at": self.at and self.at.isoformat(),
             "actor": self.actor,
             "from": self.previous,
@@ -60,10 +65,13 @@ class Change:
 class AuditLog:
     """The audit log of a state folder. Also records changes made outside Clipwise.
 
-    ``now`` returns the time in UTC. A lock on the file lets one thread or process write at a time.
+    ``aliases`` has the alias champion of each registered model, by the model's name. ``now``
+    returns the time in UTC. A lock on the file lets one thread or process write at a time.
     """
 
-    def __init__(self, home: Path, aliases: Aliases, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, home: Path, aliases: Mapping[str, Aliases], now: Callable[[], datetime]
+    ) -> None:
         self._file = home / "audit" / "champion.jsonl"
         self._aliases = aliases
         self._now = now
@@ -75,16 +83,20 @@ class AuditLog:
         return [change for change in map(_parse, lines) if change is not None]
 
     def check(self) -> None:
-        """Records a change of the alias that is not in the log yet.
+        """Records the changes of aliases that are not in the log yet.
 
         Raises ModelError and AuditFailed.
         """
-        if self._aliases.champion_version() != _last_version(self.changes()):
-            with self._locked_file() as file:
-                self._record_outside_change(file)
+        changes = self.changes()
+        for model, alias in self._aliases.items():
+            if alias.champion_version() != _last_version(changes, model):
+                with self._locked_file() as file:
+                    self._record_outside_change(file, model)
 
     @contextmanager
-    def record_change(self, version: str, actor: str, reason: str, how: str) -> Iterator[None]:
+    def record_change(
+        self, model: str, version: str, actor: str, reason: str, how: str
+    ) -> Iterator[None]:
         """Records that the block makes a version the champion; records nothing if it raises.
 
         The block runs under the log's lock, so that no check records its change as one made
@@ -92,18 +104,21 @@ class AuditLog:
         without a record.
         """
         with self._locked_file() as file:
-            before = self._record_outside_change(file)
+            before = self._record_outside_change(file, model)
             yield
             at = self._now()
-            self._append(file, Change(at, actor, before, version, reason, how, at))
+            self._append(file, Change(model, at, actor, before, version, reason, how, at))
 
-    def _record_outside_change(self, file: int) -> str | None:
-        """Returns the champion's version, recorded if it is not the last one in the log."""
+    def _record_outside_change(self, file: int, model: str) -> str | None:
+        """Returns the champion's version, recorded if it is not the model's last one in the log."""
+        alias = self._aliases[model]
         # Read the alias under the lock: without it another writer may be changing the alias.
-        version, recorded = self._aliases.champion_version(), _last_version(self.changes())
+        version, recorded = alias.champion_version(), _last_version(self.changes(), model)
         if version != recorded:
-            reason = None if version is None else self._aliases.promotion_reason(version)
-            change = Change(None, NOT_RECORDED, recorded, version, reason, OUTSIDE, self._now())
+            reason = None if version is None else alias.promotion_reason(version)
+            change = Change(
+                model, None, NOT_RECORDED, recorded, version, reason, OUTSIDE, self._now()
+            )
             self._append(file, change)
         return version
 
@@ -128,13 +143,13 @@ class AuditLog:
         )
 
 
-def previous_champion(changes: list[Change]) -> str | None:
-    """Returns the version to roll back to: the champion before the present one, or None.
+def previous_champion(changes: Sequence[Change], model: str) -> str | None:
+    """Returns the version of a model to roll back to: its champion before the present one, or None.
 
     A rollback drops the versions that it left, so that the next one goes one step further back.
     """
     champions: list[str | None] = []
-    for change in changes:
+    for change in _of_model(changes, model):
         if change.how == ROLLBACK and change.version in champions:
             while champions[-1] != change.version:
                 champions.pop()
@@ -145,8 +160,13 @@ def previous_champion(changes: list[Change]) -> str | None:
     return next(others, None)
 
 
-def _last_version(changes: list[Change]) -> str | None:
-    return changes[-1].version if changes else None
+def _last_version(changes: Sequence[Change], model: str) -> str | None:
+    of_model = _of_model(changes, model)
+    return of_model[-1].version if of_model else None
+
+
+def _of_model(changes: Sequence[Change], model: str) -> list[Change]:
+    return [change for change in changes if change.model == model]
 
 
 def _parse(line: bytes) -> Change | None:
@@ -155,6 +175,7 @@ def _parse(line: bytes) -> Change | None:
         record = json.loads(line)
         at, seen = record["at"], datetime.fromisoformat(record["seen_at"])
         return Change(
+            record["model"],
             at and datetime.fromisoformat(at),
             record["actor"],
             record["from"],

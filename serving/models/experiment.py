@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from serving.models.rankers import Ranker
     from serving.models.slot import Models
 
-_PURPOSE = b"experiment"
-"""Keeps the arm of a user independent of the holdout."""
+_PURPOSE = b"arm "
+"""Keeps the arm of a user independent of the holdout. The key of the ranker follows it."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class Experiment:
 
     The challenger ranks for ``challenger_share`` of the users, the same users as long as ``name``
     stays the same. For all other users it ranks ``shadow_share`` of the requests in shadow. Both
-    shares are from 0 to 1.
+    shares are from 0 to 1. Each ranker that has a challenger draws its own users, so that the
+    comparisons of two rankers do not disturb each other.
     """
 
     name: str = ""
@@ -58,14 +59,18 @@ class Experiment:
         """True if the experiment needs a challenger."""
         return self.challenger_share > 0 or self.shadow_share > 0
 
-    def assign(self, models: "Models", user_id: str, request_id: str) -> Assignment:
-        """Returns the rankers of a user's request; without a challenger, the champion."""
+    def assign(self, key: str, models: "Models", user_id: str, request_id: str) -> Assignment:
+        """Returns the rankers of a user's request; without a challenger, the champion.
+
+        ``models`` are the versions of the ranker with this ``key``.
+        """
         challenger = models.challenger
         if challenger is None:
             return Assignment(models.champion)
-        if share_of(user_id, self.name, _PURPOSE) < self.challenger_share:
+        purpose = _PURPOSE + key.encode()
+        if share_of(user_id, self.name, purpose) < self.challenger_share:
             return Assignment(challenger, CHALLENGER)
-        in_shadow = share_of(request_id, self.name, _PURPOSE) < self.shadow_share
+        in_shadow = share_of(request_id, self.name, purpose) < self.shadow_share
         return Assignment(models.champion, shadow=challenger if in_shadow else None)
 
 

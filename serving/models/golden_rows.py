@@ -9,8 +9,8 @@ from typing import Protocol
 
 import numpy as np
 
-from feature_repo.names import GOLDEN_FILE, RANKER_MODEL, SCORE
-from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
+from feature_repo.names import GOLDEN_FILE, SCORE, RankerNames
+from feature_repo.transforms.request.ranker_inputs import INPUTS_OF, RANKER_INPUTS
 from serving.errors import ModelError
 
 # The trees sum to the same bits everywhere. The logarithm in the rule's margin does not: its last
@@ -31,18 +31,26 @@ class Scorer(Protocol):
     """The part of a ranker that golden rows need."""
 
     @property
+    def name(self) -> str: ...
+
+    @property
     def version(self) -> str: ...
 
     def score(self, inputs: np.ndarray) -> np.ndarray: ...
 
 
-def read_golden_rows(file: Path) -> GoldenRows:
-    """Reads the Parquet file that training wrote. Raises ValueError, KeyError or OSError."""
+def read_golden_rows(names: RankerNames, file: Path) -> GoldenRows:
+    """Reads the Parquet file that training wrote for a version of a ranker.
+
+    Inputs that the ranker does not read are NaN. Raises ValueError, KeyError or OSError.
+    """
     import pyarrow.parquet as pq
 
     table = pq.read_table(file)
-    inputs = [table[name].to_numpy() for name in RANKER_INPUTS]
-    return GoldenRows(np.column_stack(inputs).astype(np.float32), table[SCORE].to_numpy())
+    inputs = np.full((len(table), len(RANKER_INPUTS)), np.nan, dtype=np.float32)
+    for column, name in enumerate(INPUTS_OF[names.key]):
+        inputs[:, column] = table[name].to_numpy()
+    return GoldenRows(inputs, table[SCORE].to_numpy())
 
 
 def require_golden_scores(ranker: Scorer, golden: GoldenRows | None) -> GoldenRows:
@@ -52,7 +60,7 @@ def require_golden_scores(ranker: Scorer, golden: GoldenRows | None) -> GoldenRo
     """
     if golden is None or not len(golden.scores):
         raise ModelError(
-            f"{RANKER_MODEL} version {ranker.version} has no rows in the artifact {GOLDEN_FILE} of "
+            f"{ranker.name} version {ranker.version} has no rows in the artifact {GOLDEN_FILE} of "
             "its run, so its scores cannot be checked; train it again with `clipwise train`."
         )
     scores = ranker.score(golden.inputs)
@@ -60,7 +68,7 @@ def require_golden_scores(ranker: Scorer, golden: GoldenRows | None) -> GoldenRo
     if not agree.all():
         row = int(np.argmin(agree))
         raise ModelError(
-            f"{RANKER_MODEL} version {ranker.version} scores {int((~agree).sum())} of its "
+            f"{ranker.name} version {ranker.version} scores {int((~agree).sum())} of its "
             f"{len(agree)} golden rows differently than in training, for example row {row}: "
             f"{scores[row]:g}, expected {golden.scores[row]:g}; train it again with `clipwise "
             "train`."

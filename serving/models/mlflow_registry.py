@@ -3,8 +3,9 @@
 import json
 import logging
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,11 +16,11 @@ from feature_repo.names import (
     FORCED_FILE,
     GATE_FILE,
     GOLDEN_FILE,
-    RANKER_MODEL,
     REASON_TAG,
+    RankerNames,
     copy_name,
 )
-from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
+from feature_repo.transforms.request.ranker_inputs import INPUTS_OF, RANKER_INPUTS
 from serving.errors import ModelError
 from serving.models.golden_rows import read_golden_rows, require_golden_scores
 from serving.models.rankers import ChampionRanker, Ranker
@@ -38,11 +39,12 @@ Content = TypeVar("Content")
 
 
 class MlflowRegistry:
-    """The model registry at a tracking URI; reads only."""
+    """The versions of one ranker in the model registry at a tracking URI; reads only."""
 
-    def __init__(self, tracking_uri: str, model: str = RANKER_MODEL) -> None:
+    def __init__(self, tracking_uri: str, names: RankerNames) -> None:
         self._uri = tracking_uri
-        self._model = model
+        self._names = names
+        self._model = names.model
         self._connected: MlflowClient | None = None
 
     def aliases(self) -> dict[str, str]:
@@ -84,7 +86,7 @@ class MlflowRegistry:
         except Exception as error:
             # A broken file or artifact store can raise almost any error of its reader (YAML, JSON,
             # Parquet) or client. Each means the same here: the version cannot be loaded.
-            raise _load_error(version, error) from error
+            raise _load_error(f"{self._model} version {version}", error) from error
 
     def _is_missing_file(self) -> bool:
         """True if the registry is a SQLite file that does not exist; connecting would create it."""
@@ -109,13 +111,16 @@ class MlflowRegistry:
         described = Model.load(str(path))
         signature = described.signature
         return RegisteredVersion(
+            names=self._names,
             version=version,
             tags=found.tags,
             model=(path / described.flavors["xgboost"]["data"]).read_bytes(),
             inputs=tuple(signature.inputs.input_names() if signature else ()),
             gate=self._own_artifact(version, found.run_id, GATE_FILE, folder),
             forced=self._own_artifact(version, found.run_id, FORCED_FILE, folder),
-            golden=self._artifact(found.run_id, GOLDEN_FILE, folder, read_golden_rows),
+            golden=self._artifact(
+                found.run_id, GOLDEN_FILE, folder, partial(read_golden_rows, self._names)
+            ),
         )
 
     def _own_artifact(
@@ -182,7 +187,7 @@ def load_ranker(registered: RegisteredVersion) -> ChampionRanker:
     import xgboost
 
     require_service(registered)
-    require_inputs(registered.version, registered.inputs)
+    require_inputs(registered)
     booster = xgboost.Booster()
     try:
         # From a file: given invalid bytes in memory, XGBoost crashes the process.
@@ -191,27 +196,27 @@ def load_ranker(registered: RegisteredVersion) -> ChampionRanker:
             file.flush()
             booster.load_model(file.name)
         booster.set_param({"nthread": 1})
-        return _warm_up(ChampionRanker(booster, registered.version))
+        return _warm_up(ChampionRanker(registered.names, booster, registered.version))
     except (xgboost.core.XGBoostError, ValueError) as error:
         # ValueError: the trees read another number of inputs than the signature states.
-        raise _load_error(registered.version, error) from error
+        raise _load_error(registered.title, error) from error
 
 
-def require_inputs(version: str, columns: Sequence[str] | None) -> Sequence[str]:
-    """Returns the columns of a signature if they are RANKER_INPUTS in the same order.
+def require_inputs(registered: RegisteredVersion) -> RegisteredVersion:
+    """Returns the version if its signature has the inputs of its ranker, in the same order.
 
     Raises ModelError that names the first difference.
     """
-    columns = list(columns or ())
-    if columns == list(RANKER_INPUTS):
-        return columns
-    pairs = zip([*columns, None], [*RANKER_INPUTS, None], strict=False)
+    columns, computed = registered.inputs, INPUTS_OF[registered.names.key]
+    if columns == computed:
+        return registered
+    pairs = zip([*columns, None], [*computed, None], strict=False)
     position, (came, expected) = next(
         (place, pair) for place, pair in enumerate(pairs) if pair[0] != pair[1]
     )
     raise ModelError(
-        f"{RANKER_MODEL} version {version} reads {came} as input {position}, expected {expected} "
-        f"({len(columns)} inputs came, {len(RANKER_INPUTS)} are computed); train it again."
+        f"{registered.title} reads {came} as input {position}, expected {expected} "
+        f"({len(columns)} inputs came, {len(computed)} are computed); train it again."
     )
 
 
@@ -231,10 +236,9 @@ def _warm_up(ranker: ChampionRanker) -> ChampionRanker:
     return ranker
 
 
-def _load_error(version: str, error: Exception) -> ModelError:
+def _load_error(title: str, error: Exception) -> ModelError:
     return ModelError(
-        f"{RANKER_MODEL} version {version} cannot be loaded ({_first_line(error)}); train it again "
-        "with `clipwise train`."
+        f"{title} cannot be loaded ({_first_line(error)}); train it again with `clipwise train`."
     )
 
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from feature_repo.names import RANKER_MODEL, RULE_NAME, RULE_VERSION
-from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
+from feature_repo.names import RankerNames
+from feature_repo.transforms.request.ranker_inputs import INPUTS_OF
 from feature_repo.transforms.request.reasons import Effects
 from serving.models.xgboost_scorer import XGBoostScorer
 from serving.policy.scores import RULES, UNKNOWN_ROW, PlainRule, base_score, boosted_scores
@@ -39,15 +39,15 @@ class Ranker(Protocol):
 class RuleRanker:
     """A plain rule as a ranker. Serves while there is no champion."""
 
-    rule: PlainRule = RULES["home"]
+    rule: PlainRule
 
     @property
     def name(self) -> str:
-        return RULE_NAME
+        return self.rule.name
 
     @property
     def version(self) -> str:
-        return RULE_VERSION
+        return self.rule.version
 
     def score(self, inputs: np.ndarray) -> np.ndarray:
         return self.rule.scores(inputs)
@@ -59,36 +59,57 @@ class RuleRanker:
 
 @dataclass(frozen=True)
 class ChampionRanker:
-    """A boosted ranker: the rule's margin plus the trees. Also used for challengers."""
+    """A boosted ranker: the margin of its rule plus the trees. Also used for challengers.
 
+    The trees read the first columns of the inputs: those of ``INPUTS_OF`` for this ranker.
+    """
+
+    names: RankerNames
     booster: "Booster"
     version: str
-    name: str = RANKER_MODEL
+
+    @property
+    def name(self) -> str:
+        return self.names.model
+
+    @cached_property
+    def _rule(self) -> PlainRule:
+        return RULES[self.names.key]
+
+    @cached_property
+    def _inputs(self) -> tuple[str, ...]:
+        return INPUTS_OF[self.names.key]
+
+    @cached_property
+    def _width(self) -> int:
+        return len(self._inputs)
 
     @cached_property
     def _base_score(self) -> float:
-        return base_score(self.booster, len(RANKER_INPUTS))
+        return base_score(self.booster, self._width)
 
     @cached_property
     def _trees(self) -> XGBoostScorer:
-        return XGBoostScorer(self.booster, len(RANKER_INPUTS))
+        return XGBoostScorer(self.booster, self._width)
 
     def score(self, inputs: np.ndarray) -> np.ndarray:
         # First: reading the base score also makes XGBoost check the number of inputs.
         base = self._base_score
-        return boosted_scores(self._trees(inputs), base, RULES["home"].margin(inputs))
+        trees = self._trees(inputs[:, : self._width])
+        return boosted_scores(trees, base, self._rule.margin(inputs))
 
     def explain(self, inputs: np.ndarray) -> Effects:
-        """Returns SHAP values of the trees (Lundberg et al. 2020) plus the terms of the margin."""
+        """Returns SHAP values of the trees (Lundberg et al. 2020) plus the terms of the margin.
+
+        Inputs that the trees do not read have the effect that the margin gives them.
+        """
         import xgboost
 
-        data = xgboost.DMatrix(inputs, feature_names=list(RANKER_INPUTS))
-        rule = RULES["home"]
-        margin = rule.margin(inputs)
+        data = xgboost.DMatrix(inputs[:, : self._width], feature_names=list(self._inputs))
+        margin = self._rule.margin(inputs)
         data.set_base_margin(margin)
         # The last column is the bias: the mean prediction of the trees, plus the margin.
         found = self.booster.predict(data, pred_contribs=True).astype(np.float64)
-        return Effects(
-            found[:, :-1] + rule.margin_effects(inputs),
-            found[:, -1] - margin + rule.margin(UNKNOWN_ROW),
-        )
+        effects = self._rule.margin_effects(inputs)
+        effects[:, : self._width] += found[:, :-1]
+        return Effects(effects, found[:, -1] - margin + self._rule.margin(UNKNOWN_ROW))

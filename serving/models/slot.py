@@ -1,4 +1,7 @@
-"""The rankers in use, and their replacement when an alias of the registry changes."""
+"""The rankers in use, and their replacement when an alias of the registry changes.
+
+Each ranker of ``names.RANKERS`` has a slot of its own: a champion, or its rule without one.
+"""
 
 import logging
 import threading
@@ -6,15 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from feature_repo.names import CHALLENGER, CHAMPION, RULE_NAME
+from feature_repo.names import CHALLENGER, CHAMPION, RANKERS, RankerNames
 from serving.errors import ModelError
 from serving.models.rankers import Ranker, RuleRanker
+from serving.policy.scores import RULES
 
 log = logging.getLogger(__name__)
 
 
 class Registry(Protocol):
-    """The source of champions and challengers."""
+    """The source of one ranker's champions and challengers."""
 
     def aliases(self) -> Mapping[str, str]:
         """Returns the version of each alias. Raises ModelError."""
@@ -25,7 +29,7 @@ class Registry(Protocol):
 
 @dataclass(frozen=True)
 class Models:
-    """An immutable set of rankers, replaced as a whole.
+    """An immutable set of versions of one ranker, replaced as a whole.
 
     ``champion`` is the rule while there is no champion. ``previous`` is the champion before it,
     kept so that a rollback needs no file of the registry. ``challenger`` is None if no experiment
@@ -39,7 +43,7 @@ class Models:
     def loaded(self, version: str) -> Ranker | None:
         """Returns the ranker of a registered version if it is in memory, else None."""
         rankers = (self.champion, self.previous, self.challenger)
-        models = (one for one in rankers if one is not None and one.name != RULE_NAME)
+        models = (one for one in rankers if not isinstance(one, RuleRanker | None))
         return next((one for one in models if one.version == version), None)
 
     def with_champion(self, ranker: Ranker) -> "Models":
@@ -49,12 +53,12 @@ class Models:
         """
         if ranker is self.champion:
             return self
-        before = self.previous if self.champion.name == RULE_NAME else self.champion
+        before = self.previous if isinstance(self.champion, RuleRanker) else self.champion
         return replace(self, champion=ranker, previous=None if before is ranker else before)
 
 
 class ModelSlot:
-    """Holds the rankers in use and replaces them as a whole, only by checked ones.
+    """Holds one ranker's versions in use and replaces them as a whole, only by checked ones.
 
     ``problem`` is a sentence on why the newest champion does not serve, or None.
     ``challenger_problem`` is the same for the challenger, which is loaded only with
@@ -62,10 +66,10 @@ class ModelSlot:
     """
 
     def __init__(
-        self, registry: Registry, rule: Ranker | None = None, has_challenger: bool = False
+        self, names: RankerNames, registry: Registry, has_challenger: bool = False
     ) -> None:
         self._registry = registry
-        self._rule: Ranker = rule or RuleRanker()
+        self._rule: Ranker = RuleRanker(RULES[names.key])
         self._has_challenger = has_challenger
         self._models = Models(self._rule)
         self._refreshing = threading.Lock()
@@ -126,7 +130,8 @@ class ModelSlot:
         self.challenger_problem = problem
         if ranker is not self._models.challenger:
             self._models = replace(self._models, challenger=ranker)
-            log.info("the challenger is %s from now on", ranker and ranker.version)
+            name, found = self.current.name, ranker and ranker.version
+            log.info("the challenger beside %s is %s from now on", name, found)
 
     def _ranker(self, version: str) -> Ranker:
         """Returns a version from memory, where it was checked before, else from the registry."""
@@ -134,5 +139,30 @@ class ModelSlot:
 
     def _set_problem(self, problem: str) -> None:
         if problem != self.problem:
-            log.warning("still ranking by %s: %s", self.current.version, problem)
+            log.warning(
+                "still ranking by %s %s: %s", self.current.name, self.current.version, problem
+            )
         self.problem = problem
+
+
+Slots = Mapping[str, ModelSlot]
+"""The slot of each ranker, by the ranker's key."""
+
+
+def model_slots(registries: Mapping[str, Registry], has_challenger: bool = False) -> Slots:
+    """Returns a slot for each ranker, from the sources of their versions by key."""
+    return {
+        key: ModelSlot(RANKERS[key], registry, has_challenger)
+        for key, registry in registries.items()
+    }
+
+
+def refresh_all(slots: Slots) -> None:
+    """Refreshes every slot. One whose registry fails keeps its rankers and delays no other."""
+    for slot in slots.values():
+        slot.refresh()
+
+
+def in_use(slots: Slots) -> Mapping[str, Ranker]:
+    """Returns the champion of each ranker, or its rule, by key."""
+    return {key: slot.current for key, slot in slots.items()}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from feature_repo.names import COUPON, PRODUCT, RANKER_SERVICE, USER
+from feature_repo.names import COUPON, PRODUCT, RANKERS, USER
 from serving.errors import NotReady
 
 ALLOWANCE_TAG = "freshness_allowance_hours"
@@ -14,6 +14,9 @@ ALLOWANCE_TAG = "freshness_allowance_hours"
 
 DEFAULT_ALLOWANCE_HOURS = 24.0
 
+
+RANKER_SERVICES = tuple(names.service for names in RANKERS.values())
+"""The feature services of all rankers. A user is read once for all of them."""
 
 _BATCH = 500
 """Most entities in one read of Feast."""
@@ -62,15 +65,15 @@ class View:
 
 
 class FeastOnline:
-    """The online store of a Feast ``FeatureStore``, limited to one feature service.
+    """The online store of a Feast ``FeatureStore``, limited to some feature services.
 
-    Reads all views of the service with the join key in question. Call ``refresh`` before the first
-    read, and again to see later ``feast apply`` and materializations.
+    Reads all views of the services with the join key in question, each view once. Call ``refresh``
+    before the first read, and again to see later ``feast apply`` and materializations.
     """
 
-    def __init__(self, store: Any, service: str = RANKER_SERVICE) -> None:
+    def __init__(self, store: Any, services: Sequence[str] = RANKER_SERVICES) -> None:
         self.store = store
-        self._service = service
+        self._services = services
         self._views: tuple[View, ...] = ()
         self._watermark: datetime | None = None
         self._registry_version: tuple[int, ...] | None = None
@@ -79,7 +82,7 @@ class FeastOnline:
     def refresh(self) -> None:
         """Reads the Feast registry again if it changed.
 
-        Raises NotReady if the feature service is not applied yet.
+        Raises NotReady if a feature service is not applied yet.
         """
         from feast.errors import FeastObjectNotFoundException
 
@@ -90,16 +93,15 @@ class FeastOnline:
             return
         try:
             self.store.refresh_registry()
-            service = self.store.get_feature_service(self._service, allow_cache=True)
-            self._views = tuple(self._view(part) for part in service.feature_view_projections)
+            self._views = tuple(self._view(part) for part in self._projections())
             ends = [view.complete_until for view in self._views if view.complete_until]
             self._watermark = min(ends) if ends and len(ends) == len(self._views) else None
             self._make_user_reader()
             self._registry_version = version
         except (FeastObjectNotFoundException, FileNotFoundError) as error:
             raise NotReady(
-                f"Expected the feature service {self._service} in the Feast registry, found none; "
-                "run `clipwise materialize` or `feast apply` first."
+                f"Expected the feature services {', '.join(self._services)} in the Feast registry; "
+                "not all are there: run `clipwise materialize` or `feast apply` first."
             ) from error
 
     async def user(self, user_id: str) -> Mapping[str, Any]:
@@ -168,11 +170,21 @@ class FeastOnline:
         """Returns the features of a join key by view. Raises NotReady if there are none."""
         found = self._views_by(join_key)
         if not found:
-            raise NotReady(f"Expected feature views by {join_key} in {self._service}, found none.")
+            raise NotReady(
+                f"Expected feature views by {join_key} in {', '.join(self._services)}, found none."
+            )
         return found
 
     def _views_by(self, join_key: str) -> Features:
         return {view.name: view.features for view in self._views if view.join_keys == (join_key,)}
+
+    def _projections(self) -> list[Any]:
+        """Returns the views of the services, each once: every service has whole views."""
+        found: dict[str, Any] = {}
+        for name in self._services:
+            service = self.store.get_feature_service(name, allow_cache=True)
+            found.update({one.name_to_use(): one for one in service.feature_view_projections})
+        return list(found.values())
 
     def _view(self, projection: Any) -> View:
         view = self.store.registry.get_any_feature_view(

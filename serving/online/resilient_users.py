@@ -41,7 +41,7 @@ class UserReader(Protocol):
     """Reads the features of one user."""
 
     async def user(self, user_id: str) -> User:
-        """Returns every user feature of ``coupon_ranker_v1`` by name, None if unknown."""
+        """Returns every user feature of the rankers by name, None if unknown."""
 
     def unknown_user(self) -> User:
         """Returns the features of a user without any stored value."""

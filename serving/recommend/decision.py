@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from feature_repo.instants import microseconds
-from feature_repo.names import RANKER_SERVICE
+from feature_repo.names import ranker_for
 from serving.decisions.log import DecisionSink
 from serving.decisions.record import SHADOW, Decision
 from serving.decisions.shadow import Shadow
@@ -62,7 +62,7 @@ def decision_of(
         propensities=ranked.propensities,
         model_name=ranked.ranker.name,
         model_version=ranked.ranker.version,
-        feature_service=RANKER_SERVICE,
+        feature_service=ranker_for(request.placement).service,
         removed=json.dumps(answer.removed),
         cold_start=answer.cold_start,
         stale_features=answer.stale_features,

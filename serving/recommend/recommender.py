@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
-from feature_repo.names import PLACEMENTS
+from feature_repo.names import PLACEMENTS, ranker_for
 from feature_repo.online.format.entity import Entity
 from serving.candidates.index import CandidateIndex
 from serving.ledger.ledger import Ledger, NoLedger
@@ -64,9 +64,9 @@ class Reads:
 
 @dataclass(frozen=True)
 class Rankers:
-    """The rankers in use, and the experiment that assigns users to them."""
+    """The rankers in use, by the key of ``names.RANKERS``, and the experiment between versions."""
 
-    models: Callable[[], Models]
+    models: Callable[[str], Models]
     experiment: Experiment = field(default_factory=Experiment)
 
 
@@ -86,7 +86,8 @@ class Limits:
 class Recommender:
     """Decides one request at a time.
 
-    Index and models are read once a request, so that a swap never mixes two in one decision.
+    The ranker of the placement decides: ``names.ranker_for``. Index and models are read once a
+    request, so that a swap never mixes two in one decision.
     ``new_id`` names a request, ``timer`` measures its stages, ``deadline`` starts its time.
     """
 
@@ -170,8 +171,9 @@ class Recommender:
         if candidates is None or candidates.user is not user:
             candidates = self._candidates.build(request, user, timer)
         request_id, watermark = self._new_id(), self._reads.freshness.watermark()
+        key = ranker_for(request.placement).key
         assigned = self._rankers.experiment.assign(
-            self._rankers.models(), request.user_id, request_id
+            key, self._rankers.models(key), request.user_id, request_id
         )
         choice = choice_for(
             request, request_id, candidates, self._limits.policies, self._limits.departments

@@ -12,7 +12,7 @@ from pydantic import (
 )
 
 from feature_repo.contract import MINOR_UNITS
-from feature_repo.names import PLACEMENTS
+from feature_repo.names import Placement
 from feature_repo.transforms.request.cart import CartLine as PricedLine
 from feature_repo.transforms.request.reasons import REASON_CODES
 from serving.candidates.quotes import Quote
@@ -24,8 +24,7 @@ MAX_CART_LINES = 500
 _MAX_QUANTITY = 1_000_000
 _MAX_PRICE = 1_000_000_000
 
-# The values are defined once, beside their users.
-Placement = Literal[PLACEMENTS]  # type: ignore[valid-type]  # mypy wants them written out
+# The codes are defined once, beside their sentences.
 ReasonCode = Literal[REASON_CODES]  # type: ignore[valid-type]  # mypy wants them written out
 
 

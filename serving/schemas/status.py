@@ -21,21 +21,31 @@ class ChallengerState(ContractModel):
     problem: str | None
 
 
-class ModelState(ContractModel):
-    """The rankers in use. ``problem`` is the reason if the newest champion is not among them.
+class RankerState(ContractModel):
+    """The ranker of some placements: the champion, or the plain rule without one.
 
-    ``previous`` is the champion before, kept loaded: it serves at once if the alias returns to it.
-    ``challenger`` is present during an experiment. ``policies`` are the exploration policies by
-    placement.
+    ``problem`` is the reason if the newest champion does not serve. ``previous`` is the champion
+    before, kept loaded: it serves at once if the alias returns to it. ``challenger`` is present
+    during an experiment.
     """
 
     name: str
     version: str
     is_champion: bool
+    placements: tuple[str, ...]
     problem: str | None
     feature_service: str
     previous: ModelName | None = None
     challenger: ChallengerState | None = None
+
+
+class ModelState(ContractModel):
+    """The rankers in use: ``home`` and ``checkout``.
+
+    ``policies`` are the exploration policies by placement.
+    """
+
+    rankers: dict[str, RankerState]
     policies: dict[str, dict[str, str | int | float | None]] = {}
 
 
@@ -47,10 +57,13 @@ class ClockState(ContractModel):
 
 
 class Readiness(ContractModel):
-    """The parts that answers are made from. ``notes`` are sentences on what is degraded."""
+    """The parts that answers are made from. ``notes`` are sentences on what is degraded.
+
+    ``models`` has the model that each ranker serves: ``home`` and ``checkout``.
+    """
 
     ready: bool
-    model: ModelName
+    models: dict[str, ModelName]
     coupons: int
     clock: ClockState
     online_watermark: datetime | None

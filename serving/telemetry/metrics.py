@@ -6,7 +6,7 @@ empty folder in ``PROMETHEUS_MULTIPROC_DIR`` each show the sum of all.
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -33,16 +33,22 @@ _CANDIDATES = (0, 1, 10, 30, 100, 300, 1_000, 3_000, 10_000)
 
 
 class Metrics:
-    """Counters and histograms of one service, in their own registry."""
+    """Counters and histograms of one service, in their own registry.
+
+    ``rankers`` returns the versions in use, by the key of their ranker.
+    """
 
     def __init__(
-        self, decisions: DecisionLog, ranker: Callable[[], Ranker], shadow: Shadow | None = None
+        self,
+        decisions: DecisionLog,
+        rankers: Callable[[], Mapping[str, Ranker]],
+        shadow: Shadow | None = None,
     ) -> None:
         self._registry = CollectorRegistry()
         self._decisions = decisions
-        self._ranker = ranker
+        self._rankers = rankers
         self._shadow = shadow
-        self._model = ranker()
+        self._models = rankers()
         self._timers: deque[MeteredTimer] = deque()
         self._collecting = threading.Lock()
         self._counted = dict.fromkeys(("dropped", "written", "lines", "skipped"), 0)
@@ -80,7 +86,7 @@ class Metrics:
         self._answers = Counter(
             "clipwise_answers",
             "Answers, by the ranker of their scores.",
-            ("name", "version"),
+            ("ranker", "name", "version"),
             registry=registry,
         )
         self._shown = Counter(
@@ -125,15 +131,19 @@ class Metrics:
             "Log lines dropped because the reader was too slow.",
             registry=registry,
         )
-        self._swaps = Counter("clipwise_model_swaps", "Changes of ranker.", registry=registry)
+        self._swaps = Counter(
+            "clipwise_model_swaps", "Changes of model.", ("ranker",), registry=registry
+        )
         self._info = Gauge(
             "clipwise_model_info",
-            "The ranker in use, with the number of workers that use it.",
-            ("name", "version"),
+            "The model in use, with the number of workers that use it.",
+            ("ranker", "name", "version"),
             multiprocess_mode="livesum",
             registry=registry,
         )
-        self._info.labels(self._model.name, self._model.version).set(1)
+        for key, model in self._models.items():
+            self._swaps.labels(key)
+            self._info.labels(key, model.name, model.version).set(1)
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """Counts a request by its route's path template, never by the path that was sent."""
@@ -159,11 +169,16 @@ class Metrics:
             for lap in timer.laps:
                 self._stages[lap.stage].observe((lap.end - lap.start) / 1e9)
 
-    def answer(self, answer: RecommendationAnswer, degraded: Sequence[str] = ()) -> None:
-        """Counts an answer: its coupons, the removed candidates, and its kinds of degradation."""
+    def answer(
+        self, ranker: str, answer: RecommendationAnswer, degraded: Sequence[str] = ()
+    ) -> None:
+        """Counts an answer: its coupons, the removed candidates, and its kinds of degradation.
+
+        ``ranker`` is the key of the ranker of its placement.
+        """
         for kind in degraded:
             self._degraded[kind].inc()
-        self._answers.labels(answer.model.name, answer.model.version).inc()
+        self._answers.labels(ranker, answer.model.name, answer.model.version).inc()
         self._shown.inc(len(answer.recommendations))
         if answer.cold_start:
             self._cold.inc()
@@ -193,11 +208,12 @@ class Metrics:
         self._catch_up("lines", dropped_lines(), self._lines)
         if self._shadow is not None:
             self._catch_up("skipped", self._shadow.skipped, self._skipped)
-        before, self._model = self._model, self._ranker()
-        if self._model is not before:
-            self._swaps.inc()
-            self._info.labels(before.name, before.version).set(0)
-            self._info.labels(self._model.name, self._model.version).set(1)
+        before, self._models = self._models, self._rankers()
+        for key, model in self._models.items():
+            if model is not before[key]:
+                self._swaps.labels(key).inc()
+                self._info.labels(key, before[key].name, before[key].version).set(0)
+                self._info.labels(key, model.name, model.version).set(1)
 
     def text(self) -> bytes:
         """Returns all metrics in the text format of Prometheus."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from feature_repo.names import RANKER_MODEL
+from feature_repo.names import HOME
 from tests.benchmarks.competing import CHECKOUT, progress
 
 CLIPWISE = str(Path(sys.executable).with_name("clipwise"))
@@ -93,7 +93,7 @@ def _versions(home: Path) -> int:
     """Returns the number of registered versions of the ranker."""
     if not (home / "mlflow.db").exists():
         return 0
-    return len(registry_client(home).search_model_versions(f"name = '{RANKER_MODEL}'"))
+    return len(registry_client(home).search_model_versions(f"name = '{HOME.model}'"))
 
 
 def registry_client(journey: Path):

@@ -59,7 +59,7 @@ def create_app():
         answer = {
             "request_id": uuid4().hex,
             "user_id": body["user_id"],
-            "model": {"name": "coupon_ranker", "version": "1"},
+            "model": {"name": "home_ranker", "version": "1"},
             "cold_start": False,
             "stale_features": [],
             "recommendations": [

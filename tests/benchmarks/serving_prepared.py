@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from feature_repo.names import CHAMPION, RANKER_MODEL
+from feature_repo.names import CHAMPION, HOME
 from tests.benchmarks.competing import progress
 from tests.benchmarks.serving_data import (
     CLIPWISE,
@@ -84,8 +84,8 @@ def _write_model(home: Home) -> None:
     import mlflow.artifacts
 
     client, uri = registry_client(home.journey), registry_of(home.journey)
-    version = client.get_model_version_by_alias(RANKER_MODEL, CHAMPION).version
-    place = client.get_model_version_download_uri(RANKER_MODEL, version)
+    version = client.get_model_version_by_alias(HOME.model, CHAMPION).version
+    place = client.get_model_version_download_uri(HOME.model, version)
     folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=place, tracking_uri=uri))
     shutil.copy(next(folder.glob("**/*.ubj")), home.work / "model.ubj")
 

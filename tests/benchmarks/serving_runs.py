@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 
-from feature_repo.names import CHAMPION, RANKER_MODEL
+from feature_repo.names import CHAMPION, HOME
 from tests.benchmarks.competing import progress
 from tests.benchmarks.measuring import record
 from tests.benchmarks.serving_data import CLIPWISE, Home, registry_client
@@ -162,7 +162,7 @@ def swap(plan: LoadPlan, home: Home) -> Iterator[dict]:
                 found.append(_swapped(plan, home, server, client, version, seconds))
             finally:
                 if turn == plan.repetitions - 1:
-                    client.set_registered_model_alias(RANKER_MODEL, CHAMPION, "1")
+                    client.set_registered_model_alias(HOME.model, CHAMPION, "1")
     swaps = [one["swap"] for one in found if one.get("swap")]
     case = f"swap, connections: {STEADY}"
     for count in COUNTS:
@@ -178,7 +178,7 @@ def _swapped(plan: LoadPlan, home: Home, server: Server, client, version: str, s
     more = {"seconds": seconds, "marker": f'"version":"{version}"'}
     with plan.loading(server.port, bodies(home, "empty"), STEADY, **more) as process:
         time.sleep(plan.warm + seconds * 0.4)
-        client.set_registered_model_alias(RANKER_MODEL, CHAMPION, version)
+        client.set_registered_model_alias(HOME.model, CHAMPION, version)
         found = answer_of(process)
     progress(
         f"swap to version {version}: {found['failed']} failed, {found.get('swap') or 'not seen'}"

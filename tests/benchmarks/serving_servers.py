@@ -207,7 +207,7 @@ def mlflow_serve(home: Home) -> Iterator[Server]:
     """Starts ``mlflow models serve`` with the champion, in this environment."""
     port = free_port()
     command = [str(Path(sys.executable).with_name("mlflow")), "models", "serve"]
-    command += ["--model-uri", "models:/coupon_ranker@champion", "--env-manager", "local"]
+    command += ["--model-uri", "models:/home_ranker@champion", "--env-manager", "local"]
     command += ["--port", str(port)]
     environment = variables(home.folder) | {"MLFLOW_TRACKING_URI": registry_of(home.journey)}
     # MLflow starts `uvicorn` by name, so it must be on the path.

@@ -29,11 +29,11 @@ def write_names(file: Path) -> None:
     from feast.types import Array
 
     from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
-    from feature_repo.views.services import coupon_ranker_v1
+    from feature_repo.views.services import home_ranker_v1
 
     features = [
         f"{view.name}:{feature.name}"
-        for view in coupon_ranker_v1.feature_view_projections
+        for view in home_ranker_v1.feature_view_projections
         for feature in view.features
         if not isinstance(feature.dtype, Array)
     ]

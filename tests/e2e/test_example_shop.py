@@ -284,7 +284,7 @@ def test_forced_promotion_is_recorded_and_the_running_service_loads_it(home, ser
             break
         time.sleep(0.2)
     explained = recommend(service, explain=True)[1]
-    assert explained["model"] == {"name": "coupon_ranker", "version": "1"}
+    assert explained["model"] == {"name": "home_ranker", "version": "1"}
     reasons = [reason for one in explained["recommendations"] for reason in one["reasons"]]
     assert reasons and all((one["effect"] < 0) == ("Against it" in one["text"]) for one in reasons)
     assert "names no champion before" in output(home, "rollback", "--reason", "no", code=1)
@@ -296,7 +296,7 @@ def test_champion_taken_away_in_the_registry_is_noticed_and_recorded_by_the_serv
     from mlflow import MlflowClient
 
     uri = f"sqlite:///{home / 'mlflow.db'}"
-    MlflowClient(uri, uri).delete_registered_model_alias("coupon_ranker", "champion")
+    MlflowClient(uri, uri).delete_registered_model_alias("home_ranker", "champion")
     for _ in range(100):
         if len(audited(home)) == 2 and not call(service, "/v1/model")[1]["is_champion"]:
             break

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from feature_repo.names import GOLDEN_FILE, RANKER_MODEL
-from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
+from feature_repo.names import GOLDEN_FILE, HOME, RankerNames
+from feature_repo.transforms.request.ranker_inputs import INPUTS_OF, RANKER_INPUTS
 from serving.models.mlflow_registry import MlflowRegistry
 from training.models.ranker import predict
 from training.registry.golden_rows import write_golden_rows
@@ -19,12 +19,12 @@ from training.registry.run_writer import log_run, record_gate
 
 PASSED = Decision((Check("rule", True, "It is better."),), "no_champion")
 FAILED = Decision((Check("rule", False, "It is worse."),), "worse")
-LINEAGE = Lineage(1, datetime(2018, 1, 1, tzinfo=UTC), "coupon_ranker_v1", None)
+WATERMARK = datetime(2018, 1, 1, tzinfo=UTC)
 
 
-def store(home: Path) -> MlflowStore:
-    """The MLflow store of a state folder."""
-    return MlflowStore(f"sqlite:///{home / 'mlflow.db'}", home / "mlartifacts")
+def store(home: Path, ranker: RankerNames = HOME) -> MlflowStore:
+    """The MLflow store of a state folder, for a ranker."""
+    return MlflowStore(f"sqlite:///{home / 'mlflow.db'}", home / "mlartifacts", ranker)
 
 
 def client(home: Path):
@@ -34,40 +34,46 @@ def client(home: Path):
     return MlflowClient(tracking_uri=store(home).uri, registry_uri=store(home).uri)
 
 
-def fitted(seed: int = 7):
-    """Fits small trees as training does; another seed gives other trees."""
+def fitted(seed: int = 7, ranker: RankerNames = HOME):
+    """Fits small trees of a ranker as training does; another seed gives other trees."""
     import xgboost
 
     random = np.random.default_rng(seed)
-    inputs = random.random((80, len(RANKER_INPUTS)), dtype=np.float32)
-    data = xgboost.DMatrix(inputs, random.integers(0, 2, 80), feature_names=list(RANKER_INPUTS))
+    names = list(INPUTS_OF[ranker.key])
+    inputs = random.random((80, len(names)), dtype=np.float32)
+    data = xgboost.DMatrix(inputs, random.integers(0, 2, 80), feature_names=names)
     data.set_group([10] * 8)
     return xgboost.train({"objective": "rank:ndcg", "max_depth": 2, "nthread": 1}, data, 10)
 
 
-def registered(home: Path, decision: Decision | None = PASSED, seed: int = 7) -> str:
+def registered(
+    home: Path, decision: Decision | None = PASSED, seed: int = 7, ranker: RankerNames = HOME
+) -> str:
     """Registers a version with the gate's decision; None stands for an interrupted training."""
-    model = fitted(seed)
+    model, tracking = fitted(seed, ranker), store(home, ranker)
     rows = np.random.default_rng(seed).random((9, len(RANKER_INPUTS)), dtype=np.float32)
-    golden = write_golden_rows(partial(predict, model), rows, home / GOLDEN_FILE)
-    version = log_run(store(home), model, TrainingRun({}, LINEAGE, (golden,)))
+    golden = write_golden_rows(
+        ranker, partial(predict, model, ranker=ranker.key), rows, home / GOLDEN_FILE
+    )
+    lineage = Lineage(1, WATERMARK, ranker.service, None)
+    version = log_run(tracking, model, TrainingRun({}, lineage, (golden,)))
     if decision is not None:
-        found = MlflowRegistry(store(home).uri).read(version)
+        found = MlflowRegistry(tracking.uri, ranker).read(version)
         gate = "passed" if decision.passed else "failed"
-        artifact = {"version": version, "sha256": found.sha256, "gate": gate}
-        record_gate(store(home), version, GateRecord({}, decision, artifact))
+        artifact = {"model": ranker.model, "version": version, "sha256": found.sha256, "gate": gate}
+        record_gate(tracking, version, GateRecord({}, decision, artifact))
     return version
 
 
 def run_folder(home: Path, version: str) -> Path:
     """The folder with the artifacts of a version's run."""
-    run_id = client(home).get_model_version(RANKER_MODEL, version).run_id
+    run_id = client(home).get_model_version(HOME.model, version).run_id
     return Path(client(home).get_run(run_id).info.artifact_uri.removeprefix("file://"))
 
 
 def model_file(home: Path, version: str) -> Path:
     """The file with a version's trees."""
-    place = client(home).get_model_version_download_uri(RANKER_MODEL, version)
+    place = client(home).get_model_version_download_uri(HOME.model, version)
     return Path(place.removeprefix("file://")) / "model.ubj"
 
 
@@ -80,9 +86,11 @@ def tamper(home: Path, version: str, /, **changes: object) -> None:
 def tag(home: Path, version: str, **tags: str) -> None:
     """Sets tags of a version."""
     for name, value in tags.items():
-        client(home).set_model_version_tag(RANKER_MODEL, version, name, value)
+        client(home).set_model_version_tag(HOME.model, version, name, value)
 
 
-def set_alias(home: Path, version: str, alias: str = "champion") -> None:
+def set_alias(
+    home: Path, version: str, alias: str = "champion", ranker: RankerNames = HOME
+) -> None:
     """Sets an alias as the MLflow UI does."""
-    client(home).set_registered_model_alias(RANKER_MODEL, alias, version)
+    client(home).set_registered_model_alias(ranker.model, alias, version)

@@ -168,7 +168,7 @@ class FakeRanker:
     """Scores a candidate by its position among the candidates."""
 
     version: str = "7"
-    name: str = "coupon_ranker"
+    name: str = "home_ranker"
 
     def score(self, inputs: np.ndarray) -> np.ndarray:
         return np.arange(len(inputs), dtype=np.float32)

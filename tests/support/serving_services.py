@@ -12,7 +12,7 @@ from serving.candidates.index import IndexSlot
 from serving.errors import StorageFailed
 from serving.http.limits import Limits
 from serving.models.experiment import Experiment
-from serving.models.slot import ModelSlot
+from serving.models.slot import in_use, model_slots, refresh_all
 from serving.recommend.decision import Records
 from serving.recommend.recommender import Rankers, Reads, Recommender
 from serving.runtime.background import Background
@@ -59,6 +59,7 @@ def service(
     online=None,
     inbox=None,
     registry=None,
+    checkout=None,
     broken=False,
     keys=(),
     limits=None,
@@ -74,11 +75,12 @@ def service(
     columns = columns_of(coupon("milk", "1"), coupon("old", "1", valid_to_timestamp=0))
     index = IndexSlot(lambda: columns, online.watermark)
     experiment = experiment or Experiment()
-    models = ModelSlot(registry or FakeRegistry(), has_challenger=experiment.has_challenger)
+    registries = {"home": registry or FakeRegistry(), "checkout": checkout or FakeRegistry()}
+    slots = model_slots(registries, experiment.has_challenger)
     return Service(
         recommender=Recommender(
             reads=Reads(online, lambda: index.current, None if broken else online),
-            rankers=Rankers(lambda: models.models),
+            rankers=Rankers(lambda key: slots[key].models),
             records=Records(decisions),
             clock=clock,
             new_id=lambda: "request-1",
@@ -86,12 +88,12 @@ def service(
             deadline=deadline,
         ),
         index=index,
-        models=models,
+        slots=slots,
         freshness=online,
         decisions=decisions,
         inbox=inbox or FakeInbox(),
-        metrics=Metrics(decisions, lambda: models.current),
-        background=Background(60, index.refresh, models.refresh),
+        metrics=Metrics(decisions, lambda: in_use(slots)),
+        background=Background(60, index.refresh, lambda: refresh_all(slots)),
         clock=clock,
         timer=lambda: 0.0,
         keys=FakeKeys(*keys),

@@ -70,9 +70,7 @@ ROOMS: Mapping[str, str] = {
         "feature_repo.instants feature_repo.lake feature_repo.names feature_repo.transforms.request"
     ),
     "training.evaluation": "training.data feature_repo.instants feature_repo.transforms",
-    "training.models": (
-        "training.data feature_repo.names feature_repo.transforms.request serving.policy"
-    ),
+    "training.models": "training.data feature_repo.transforms.request serving.policy",
     "training.registry": (
         "training.evaluation training.studies feature_repo.names feature_repo.transforms.request"
     ),
@@ -83,7 +81,7 @@ ROOMS: Mapping[str, str] = {
     ),
     "training.studies": (
         "training.data training.evaluation training.models feature_repo.instants "
-        "feature_repo.names feature_repo.transforms.request serving.policy"
+        "feature_repo.transforms.request serving.policy"
     ),
     "serving.access": "serving.errors serving.http feature_repo.files",
     "serving.api": (
@@ -157,8 +155,8 @@ ROOMS: Mapping[str, str] = {
     ),
     "flows.cli": (
         "flows flows.cli.output flows.compare feature_repo.contract feature_repo.lake "
-        "serving.access serving.errors serving.main serving.telemetry training.registry "
-        "validation"
+        "feature_repo.names serving.access serving.errors serving.main serving.telemetry "
+        "training.registry validation"
     ),
     "flows.cli.output": (
         "flows flows.compare feature_repo.lake serving.models training.registry validation"

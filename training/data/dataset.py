@@ -14,7 +14,7 @@ import numpy as np
 from feature_repo.lake.duckdb_files import query
 from feature_repo.lake.reader import Lake
 from feature_repo.lake.state import State
-from feature_repo.names import COUPON, RANKER_SERVICE, USER
+from feature_repo.names import CHECKOUT, COUPON, USER
 from feature_repo.transforms.request.ranker_inputs import (
     RANKER_INPUTS,
     coupons_from_columns,
@@ -158,7 +158,7 @@ def _frame(
     )
 
 
-def feast_reader(store: Any, service_name: str = RANKER_SERVICE) -> Read:
+def feast_reader(store: Any, service_name: str = CHECKOUT.service) -> Read:
     """Returns a reader of point-in-time correct features from a Feast store's offline store."""
     by_key = features_by_key(store, service_name)
 
@@ -173,7 +173,7 @@ def feast_reader(store: Any, service_name: str = RANKER_SERVICE) -> Read:
     return read
 
 
-def features_by_key(store: Any, service_name: str = RANKER_SERVICE) -> dict[str, list[str]]:
+def features_by_key(store: Any, service_name: str = CHECKOUT.service) -> dict[str, list[str]]:
     """Returns the feature references of a feature service by their join key."""
     by_key: dict[str, list[str]] = {USER: [], COUPON: []}
     for projection in store.get_feature_service(service_name).feature_view_projections:

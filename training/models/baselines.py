@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from feature_repo import names
-from serving.policy.scores import own_purchases_scores, own_spend_scores
+from serving.policy.scores import RULES, own_purchases_scores, own_spend_scores
 from training.data.frame import RankingFrame, column, group_sizes, groups, take
 
 if TYPE_CHECKING:
@@ -21,7 +20,13 @@ All redeemed pairs are used, and a sample of the others. Hundreds of unredeemed 
 redeemed one, so sampling them changes the probabilities but hardly their order.
 """
 
-PLAIN_RULES = ("random", "popularity", "own_purchases", names.RULE_NAME)
+PLAIN_RULES = (
+    "random",
+    "popularity",
+    "own_purchases",
+    "own_spend",
+    *(rule.name for rule in RULES.values()),
+)
 
 
 def random_scores(frame: RankingFrame, seed: int) -> np.ndarray:
@@ -37,14 +42,15 @@ def popularity_scores(frame: RankingFrame) -> np.ndarray:
 def rule_scores(frame: RankingFrame, seed: int) -> Mapping[str, np.ndarray]:
     """Returns the scores of every plain rule by its name, in the order of ``PLAIN_RULES``.
 
-    The last one is the rule that the service uses without a champion. ``seed`` drives the random
-    rule.
+    The last ones are the rules that the service uses without a champion. ``seed`` drives the
+    random rule.
     """
     scores = (
         random_scores(frame, seed),
         popularity_scores(frame),
         own_purchases_scores(frame.inputs),
         own_spend_scores(frame.inputs),
+        *(rule.scores(frame.inputs) for rule in RULES.values()),
     )
     return dict(zip(PLAIN_RULES, scores, strict=True))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
+from feature_repo.transforms.request.ranker_inputs import INPUTS_OF
 from serving.policy.scores import RULES, base_score, boosted_scores
 from training.data.frame import RankingFrame, group_sizes, groups, take
 
@@ -40,8 +40,13 @@ class RankerError(ValueError):
 
 @dataclass(frozen=True)
 class RankerConfig:
-    """Settings of the ranker, chosen on campaign starts of May to August 2017 (EXPERIMENTS.md)."""
+    """Settings of a ranker, chosen on campaign starts of May to August 2017 (EXPERIMENTS.md).
 
+    ``ranker`` is a key of ``names.RANKERS``: it selects the inputs of the trees and the rule that
+    they start from.
+    """
+
+    ranker: str = "home"
     objective: str = "rank:ndcg"
     n_estimators: int = 200
     max_depth: int = 3
@@ -76,18 +81,23 @@ def fit(
         )
     inputs = np.concatenate([part.inputs for part in informative_parts])
     labels = np.concatenate([part.label for part in informative_parts])
-    data = xgboost.DMatrix(inputs, labels, feature_names=list(RANKER_INPUTS))
+    read = INPUTS_OF[config.ranker]
+    data = xgboost.DMatrix(inputs[:, : len(read)], labels, feature_names=list(read))
     data.set_group(np.concatenate([_sizes(part) for part in informative_parts]))
-    data.set_base_margin(RULES["home"].margin(inputs))
+    data.set_base_margin(RULES[config.ranker].margin(inputs))
     callbacks = [_reporter(progress, config.n_estimators)] if progress else None
     return xgboost.train(_settings(config), data, config.n_estimators, callbacks=callbacks)
 
 
-def predict(model: "Booster", inputs: np.ndarray) -> np.ndarray:
-    """Scores every row: the rule's margin plus the correction of the trees; higher is better."""
-    rows = np.ascontiguousarray(inputs, dtype=np.float32)
-    base = base_score(model, len(RANKER_INPUTS))
-    return boosted_scores(model.inplace_predict(rows), base, RULES["home"].margin(rows))
+def predict(model: "Booster", inputs: np.ndarray, ranker: str) -> np.ndarray:
+    """Scores every row: the rule's margin plus the correction of the trees; higher is better.
+
+    ``inputs`` is the whole matrix, ``ranker`` the key of the ranker that the model was fitted for.
+    """
+    width = len(INPUTS_OF[ranker])
+    rows = np.ascontiguousarray(inputs[:, :width], dtype=np.float32)
+    base = base_score(model, width)
+    return boosted_scores(model.inplace_predict(rows), base, RULES[ranker].margin(inputs))
 
 
 def model_bytes(model: "Booster") -> bytes:
@@ -115,9 +125,9 @@ def informative(frame: RankingFrame) -> RankingFrame:
 
 def _settings(config: RankerConfig) -> dict[str, Any]:
     settings = asdict(config)
-    rising = settings.pop("rising")
+    rising, read = settings.pop("rising"), INPUTS_OF[settings.pop("ranker")]
     del settings["n_estimators"]
-    settings["monotone_constraints"] = tuple(int(name in rising) for name in RANKER_INPUTS)
+    settings["monotone_constraints"] = tuple(int(name in rising) for name in read)
     return settings | {"tree_method": "hist"}
 
 

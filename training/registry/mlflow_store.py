@@ -8,13 +8,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from feature_repo.names import RANKER_MODEL
+from feature_repo.names import RankerNames
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
 _URI_VARIABLE = "MLFLOW_TRACKING_URI"
+
+EXPERIMENT = "clipwise"
+"""The MLflow experiment with the runs of all rankers."""
 
 
 class TrackingError(Exception):
@@ -23,13 +26,15 @@ class TrackingError(Exception):
 
 @dataclass(frozen=True)
 class MlflowStore:
-    """An MLflow store: the ``uri`` of a database or a server, and a folder for artifacts.
+    """One ranker in an MLflow store: the ``uri`` of a database or a server, a folder for artifacts.
 
+    Runs of all rankers are in one experiment. Each ranker has its own registered model.
     ``artifact_root`` is used only with a database. A server decides where it keeps artifacts.
     """
 
     uri: str
     artifact_root: Path
+    ranker: RankerNames
 
     @contextmanager
     def connected(self) -> Iterator[ModuleType]:
@@ -57,22 +62,22 @@ class MlflowStore:
             ) from error
 
     def experiment_id(self, client: "MlflowClient") -> str:
-        """Returns the id of the ranker's experiment, and creates it on first use."""
-        found = client.get_experiment_by_name(RANKER_MODEL)
+        """Returns the id of the experiment, and creates it on first use."""
+        found = client.get_experiment_by_name(EXPERIMENT)
         if found is not None:
             return found.experiment_id
         is_server = self.uri.startswith(("http://", "https://"))
         folder = None if is_server else self.artifact_root.resolve().as_uri()
-        return client.create_experiment(RANKER_MODEL, artifact_location=folder)
+        return client.create_experiment(EXPERIMENT, artifact_location=folder)
 
 
-def model_version(client: "MlflowClient", version: str) -> "ModelVersion":
-    """Returns a version of the ranker. Raises TrackingError, with all versions, for another one."""
-    found = {str(v.version): v for v in client.search_model_versions(f"name = '{RANKER_MODEL}'")}
+def model_version(client: "MlflowClient", model: str, version: str) -> "ModelVersion":
+    """Returns a version of a model. Raises TrackingError, with all versions, for another one."""
+    found = {str(v.version): v for v in client.search_model_versions(f"name = '{model}'")}
     if version not in found:
         others = ", ".join(sorted(found, key=int))
         have = f"it has {others}" if others else "it has none; run `clipwise train`"
-        raise TrackingError(f"{RANKER_MODEL} has no version {version}: {have}.")
+        raise TrackingError(f"{model} has no version {version}: {have}.")
     return found[version]
 
 
@@ -80,7 +85,7 @@ def run_id_of(version: "ModelVersion") -> str:
     """Returns the run of a version. Raises TrackingError for a version without one."""
     if not version.run_id:
         raise TrackingError(
-            f"Expected {RANKER_MODEL} version {version.version} to have a run, got none: use a "
+            f"Expected {version.name} version {version.version} to have a run, got none: use a "
             "version that `clipwise train` made."
         )
     return version.run_id

@@ -4,7 +4,6 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from feature_repo.names import RANKER_MODEL
 from training.registry.mlflow_store import MlflowStore, TrackingError, model_version, run_id_of
 from training.registry.records import LEARNING_FILE, PREDICTIONS_FILE, LearningRecord, Origin
 
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 def require_version(store: MlflowStore, version: str) -> None:
     """Raises TrackingError, with all versions, unless the version exists."""
     with store.connected() as mlflow:
-        model_version(mlflow.MlflowClient(), version)
+        model_version(mlflow.MlflowClient(), store.ranker.model, version)
 
 
 def read_origin(store: MlflowStore, version: str) -> Origin:
@@ -25,21 +24,21 @@ def read_origin(store: MlflowStore, version: str) -> Origin:
     """
     with store.connected() as mlflow:
         client = mlflow.MlflowClient()
-        run_id = model_version(client, version).run_id
+        run_id = model_version(client, store.ranker.model, version).run_id
         data = client.get_run(run_id).data if run_id else None
     if data is None:
-        raise _without_origin(version)
+        raise _without_origin(store, version)
     try:
         settings, lake_version = dict(data.params), int(data.tags["lake_version"])
         seed, test_start = int(settings["seed"]), settings.pop("test_start")
     except (KeyError, ValueError) as error:
-        raise _without_origin(version) from error
+        raise _without_origin(store, version) from error
     return Origin(lake_version, test_start, seed, data.tags.get("git_commit"), settings)
 
 
-def _without_origin(version: str) -> TrackingError:
+def _without_origin(store: MlflowStore, version: str) -> TrackingError:
     return TrackingError(
-        f"Expected the run of {RANKER_MODEL} version {version} to have its lake_version, "
+        f"Expected the run of {store.ranker.model} version {version} to have its lake_version, "
         "test_start and seed, got none: use a version that `clipwise train` made."
     )
 
@@ -53,7 +52,7 @@ def read_predictions(store: MlflowStore, version: str) -> "pa.Table":
 
     with store.connected() as mlflow, tempfile.TemporaryDirectory() as folder:
         client = mlflow.MlflowClient()
-        run_id = run_id_of(model_version(client, version))
+        run_id = run_id_of(model_version(client, store.ranker.model, version))
         return pq.read_table(client.download_artifacts(run_id, PREDICTIONS_FILE, folder))
 
 
@@ -64,7 +63,7 @@ def read_learning(store: MlflowStore, version: str) -> LearningRecord | None:
     """
     with store.connected() as mlflow, tempfile.TemporaryDirectory() as folder:
         client = mlflow.MlflowClient()
-        run_id = run_id_of(model_version(client, version))
+        run_id = run_id_of(model_version(client, store.ranker.model, version))
         if LEARNING_FILE not in {one.path for one in client.list_artifacts(run_id)}:
             return None
         file = Path(client.download_artifacts(run_id, LEARNING_FILE, folder))

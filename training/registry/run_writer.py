@@ -14,7 +14,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from feature_repo.names import (
-    BASE_MARGIN,
     BASE_MARGIN_TAG,
     CHALLENGER,
     CHAMPION,
@@ -24,12 +23,12 @@ from feature_repo.names import (
     GATE_FILE,
     GATE_PASSED,
     GATE_TAG,
-    RANKER_MODEL,
     REASON_TAG,
     VERDICT_TAG,
+    RankerNames,
     copy_name,
 )
-from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
+from feature_repo.transforms.request.ranker_inputs import INPUTS_OF
 from training.evaluation.compare import PRIMARY, RANKER
 from training.registry.mlflow_store import MlflowStore, model_version, run_id_of
 from training.registry.promotion_gate import Decision
@@ -57,9 +56,9 @@ def log_run(store: MlflowStore, model: "Booster", run: TrainingRun) -> str:
         client = mlflow.MlflowClient()
         tags = run.lineage.tags()
         with mlflow.start_run(experiment_id=store.experiment_id(client), tags=tags):
-            version = _log_model(mlflow, model, run)
-        _tag(client, version, tags | {BASE_MARGIN_TAG: BASE_MARGIN})
-    logger.info("logged %s version %s", RANKER_MODEL, version)
+            version = _log_model(mlflow, store.ranker, model, run)
+        _tag(store, client, version, tags | {BASE_MARGIN_TAG: store.ranker.base_margin})
+    logger.info("logged %s version %s", store.ranker.model, version)
     return version
 
 
@@ -71,7 +70,7 @@ def record_gate(store: MlflowStore, version: str, record: GateRecord) -> None:
     """
     with store.connected() as mlflow:
         client = mlflow.MlflowClient()
-        found = model_version(client, version)
+        found = model_version(client, store.ranker.model, version)
         with mlflow.start_run(run_id=run_id_of(found)):
             mlflow.log_metrics(flat_metrics(record.table))
             for file in record.files:
@@ -79,22 +78,23 @@ def record_gate(store: MlflowStore, version: str, record: GateRecord) -> None:
             for file in record.figures:
                 mlflow.log_artifact(str(file), FIGURES_FOLDER)
             mlflow.log_dict(dict(record.artifact), _file_of_version(client, found, GATE_FILE))
-        _tag(client, version, _gate_tags(record.decision))
-        _set_challenger(client, version, record.decision.passed)
-    logger.info("%s version %s: gate %s", RANKER_MODEL, version, _gate_tag(record.decision))
+        _tag(store, client, version, _gate_tags(record.decision))
+        _set_challenger(store, client, version, record.decision.passed)
+    logger.info("%s version %s: gate %s", store.ranker.model, version, _gate_tag(record.decision))
 
 
 def record_forced(store: MlflowStore, version: str, record: Mapping[str, Any]) -> None:
     """Records that a person promoted a version against the gate or without it.
 
-    ``record`` has ``version``, ``sha256``, ``reason`` and the person. Raises TrackingError.
+    ``record`` has ``model``, ``version``, ``sha256``, ``reason`` and the person. Raises
+    TrackingError.
     """
     with store.connected() as mlflow:
         client = mlflow.MlflowClient()
-        found = model_version(client, version)
+        found = model_version(client, store.ranker.model, version)
         file = _file_of_version(client, found, FORCED_FILE)
         client.log_dict(run_id_of(found), dict(record), file)
-        _tag(client, version, {FORCED_TAG: record["reason"]})
+        _tag(store, client, version, {FORCED_TAG: record["reason"]})
 
 
 def set_champion(store: MlflowStore, version: str, reason: str, actor: str) -> None:
@@ -104,9 +104,9 @@ def set_champion(store: MlflowStore, version: str, reason: str, actor: str) -> N
     """
     with store.connected() as mlflow:
         client = mlflow.MlflowClient()
-        _tag(client, version, {REASON_TAG: reason, "promoted_by": actor})
-        client.set_registered_model_alias(RANKER_MODEL, CHAMPION, version)
-    logger.info("%s version %s is champion: %s", RANKER_MODEL, version, reason)
+        _tag(store, client, version, {REASON_TAG: reason, "promoted_by": actor})
+        client.set_registered_model_alias(store.ranker.model, CHAMPION, version)
+    logger.info("%s version %s is champion: %s", store.ranker.model, version, reason)
 
 
 @contextmanager
@@ -138,16 +138,16 @@ def flat_metrics(table: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     }
 
 
-def _log_model(mlflow: ModuleType, model: "Booster", run: TrainingRun) -> str:
+def _log_model(mlflow: ModuleType, names: RankerNames, model: "Booster", run: TrainingRun) -> str:
     mlflow.log_params(dict(run.params))
     for file in run.files:
         mlflow.log_artifact(str(file))
     # Without named requirements MLflow imports the model in another process to find them.
     info = mlflow.xgboost.log_model(
         model,
-        name=RANKER_MODEL,
-        registered_model_name=RANKER_MODEL,
-        signature=_signature(),
+        name=names.model,
+        registered_model_name=names.model,
+        signature=_signature(names),
         pip_requirements=_requirements(),
     )
     return str(info.registered_model_version)
@@ -178,14 +178,15 @@ def _gate_tag(decision: Decision) -> str:
     return GATE_PASSED if decision.passed else GATE_FAILED
 
 
-def _set_challenger(client: "MlflowClient", version: str, passed: bool) -> None:
-    aliases = client.get_registered_model(RANKER_MODEL).aliases
+def _set_challenger(store: MlflowStore, client: "MlflowClient", version: str, passed: bool) -> None:
+    model = store.ranker.model
+    aliases = client.get_registered_model(model).aliases
     if passed and str(aliases.get(CHAMPION)) == version:
         return
     if passed:
-        client.set_registered_model_alias(RANKER_MODEL, CHALLENGER, version)
+        client.set_registered_model_alias(model, CHALLENGER, version)
     elif str(aliases.get(CHALLENGER)) == version:
-        client.delete_registered_model_alias(RANKER_MODEL, CHALLENGER)
+        client.delete_registered_model_alias(model, CHALLENGER)
 
 
 def _file_of_version(client: "MlflowClient", version: "ModelVersion", file: str) -> str:
@@ -195,23 +196,23 @@ def _file_of_version(client: "MlflowClient", version: "ModelVersion", file: str)
     name with their number.
     """
     run_id = run_id_of(version)
-    found = client.search_model_versions(f"name = '{RANKER_MODEL}'")
+    found = client.search_model_versions(f"name = '{version.name}'")
     first = min(int(one.version) for one in found if one.run_id == run_id)
     numbered = copy_name(file, str(version.version))
     existing = {one.path for one in client.list_artifacts(run_id)}
     return file if first == int(version.version) and numbered not in existing else numbered
 
 
-def _tag(client: "MlflowClient", version: str, tags: Mapping[str, str]) -> None:
+def _tag(store: MlflowStore, client: "MlflowClient", version: str, tags: Mapping[str, str]) -> None:
     for key, value in tags.items():
-        client.set_model_version_tag(RANKER_MODEL, version, key, value)
+        client.set_model_version_tag(store.ranker.model, version, key, value)
 
 
-def _signature() -> "ModelSignature":
+def _signature(names: RankerNames) -> "ModelSignature":
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema
 
-    columns = Schema([ColSpec("float", name) for name in RANKER_INPUTS])
+    columns = Schema([ColSpec("float", name) for name in INPUTS_OF[names.key]])
     return ModelSignature(inputs=columns, outputs=Schema([ColSpec("float", "score")]))
 
 

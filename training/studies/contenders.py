@@ -7,7 +7,6 @@ from functools import lru_cache, partial
 
 import numpy as np
 
-from feature_repo import names
 from training.data.frame import RankingFrame, concatenated, take
 from training.data.purchase_matrix import PurchaseMatrix
 from training.evaluation.compare import RANKER
@@ -19,7 +18,7 @@ log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 
-BLENDED = (names.RULE_NAME, "item_based_cosine", "matrix_factorization", "content", "popularity")
+BLENDED = ("own_spend", "item_based_cosine", "matrix_factorization", "content", "popularity")
 """The models whose mean is the hybrid."""
 
 REFRESHES = 3
@@ -126,7 +125,7 @@ def _scores(
 
 def _ranker(config: RankerConfig, known: Sequence[RankingFrame], start: int) -> Score:
     model = fit(known, config)
-    return lambda frame: predict(model, frame.inputs)
+    return lambda frame: predict(model, frame.inputs, config.ranker)
 
 
 def _rule(name: str, seed: int, known: Sequence[RankingFrame], start: int) -> Score:

@@ -97,7 +97,7 @@ def _attempt(study: "Study", folds: Sequence[Fold], current: RankerConfig) -> At
 def _primary(fold: Fold, config: RankerConfig) -> np.ndarray:
     """Returns the primary metric of every group of a fold; NaN for one without a redemption."""
     test = fold.test
-    scores = predict(fit([fold.train], config), test.inputs)
+    scores = predict(fit([fold.train], config), test.inputs, config.ranker)
     ranking = group_metrics.ranked(test.qid, test.coupon_id, test.label, scores)
     return group_metrics.ndcg(ranking, PRIMARY_CUTOFF)
 

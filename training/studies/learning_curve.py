@@ -63,7 +63,7 @@ def _point(
     part: RankingFrame, test: RankingFrame, config: RankerConfig, share: float, draw: int
 ) -> Point:
     try:
-        scores = predict(fit([part], config), test.inputs)
+        scores = predict(fit([part], config), test.inputs, config.ranker)
     except RankerError:
         return Point(share, draw, 0, int(part.label.sum()), None)
     return _measured(part, test, scores, share, draw)

@@ -242,7 +242,7 @@ def ranker_inputs(
 ) -> np.ndarray:
     """Computes the ranker's input matrix for each user and each candidate.
 
-    ``users`` holds the user features of ``coupon_ranker_v1``, ``u`` values in a column.
+    ``users`` holds the user features of the rankers' feature services, ``u`` values in a column.
     ``candidates`` holds the ``c`` rows of ``coupons`` to score. ``as_of`` holds one instant for
     each user, in microseconds. ``static`` is the result of ``static_inputs`` for the same users and
     candidates; by default it is computed here. ``attributes`` has the category and brand of the

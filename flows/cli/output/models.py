@@ -10,6 +10,7 @@ from flows.cli.output.terminal import console, instant, table, titled_table
 
 if TYPE_CHECKING:
     from flows.reproduce import Reproduced
+    from flows.retrain import Retrained
     from flows.tune import Tuned
     from serving.models.audit import Change
     from training.registry.promotion_gate import Decision
@@ -25,6 +26,14 @@ METRICS = (
     "coverage@10",
 )
 BACKTEST_METRICS = ("ndcg@10", "recall@10", "auc")
+
+
+def trained(found: "Retrained") -> None:
+    """Prints a trained version: its metrics, the gate's decision, and the reviewer's page."""
+    console.rule(f"{found.ranker.model} version {found.version}")
+    metrics(found.evaluation.table)
+    decision(found.decision)
+    console.print(f"Report: {found.report}", soft_wrap=True)
 
 
 def metrics(found: Mapping[str, Mapping[str, float]]) -> None:
@@ -91,7 +100,7 @@ def decision(found: "Decision") -> None:
 
 def reproduced(found: "Reproduced") -> None:
     """Prints the hashes of both model files, and the settings that changed since."""
-    console.print(f"SHA-256 of the model file of coupon_ranker version {found.version}:")
+    console.print(f"SHA-256 of the model file of {found.model} version {found.version}:")
     console.print(f"registered {found.expected}\nretrained  {found.found}", soft_wrap=True)
     if found.changed:
         changed = [[name, *values] for name, values in found.changed.items()]
@@ -103,12 +112,14 @@ def reproduced(found: "Reproduced") -> None:
 def audited(changes: Iterable["Change"]) -> None:
     """Prints every change of champion, oldest first."""
     shown = titled_table("Changes of champion")
-    for name in ("when", "from", "to", "how", "who", "why"):
+    for name in ("when", "model", "from", "to", "how", "who", "why"):
         shown.add_column(name, overflow="fold")
     for one in changes:
         when = instant(one.at) if one.at else f"unknown, noticed {instant(one.seen_at)}"
         versions = (one.previous or "-", one.version or "-")
-        shown.add_row(when, *versions, one.how, *map(Text, (one.actor, one.reason or "-")))
+        shown.add_row(
+            when, one.model, *versions, one.how, *map(Text, (one.actor, one.reason or "-"))
+        )
     console.print(shown if shown.rows else "No change of champion is recorded.")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from feature_repo.lake.state import State
-from feature_repo.names import GOLDEN_FILE, RANKER_MODEL
+from feature_repo.names import GOLDEN_FILE, HOME
 from flows.champion import PromotionRefused, promote
 from flows.experiment_data import ExperimentData
 from flows.gate import GATE, apply_gate, logged_scores
@@ -23,7 +23,7 @@ from tests.support.registered import client, model_file, run_folder, store
 from tests.support.signal_frames import frame
 from training.data.frame import NEVER, RankingFrame, concatenated, groups
 from training.evaluation.reloaded import changed_scores
-from training.models.baselines import rule_scores
+from training.models.baselines import PLAIN_RULES, rule_scores
 from training.models.ranker import RankerConfig, fit, predict
 from training.registry.golden_rows import write_golden_rows
 from training.registry.mlflow_store import TrackingError
@@ -68,7 +68,7 @@ def own_store(home, monkeypatch):
     """The store in the state folder; each test starts without a champion."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     yield
-    client(home).delete_registered_model_alias(RANKER_MODEL, "champion")
+    client(home).delete_registered_model_alias(HOME.model, "champion")
 
 
 @pytest.fixture(scope="module")
@@ -78,17 +78,25 @@ def model():
 
 def logged(home, model) -> tuple[str, np.ndarray]:
     """A version before the gate, and the test scores of its run."""
-    scores = predict(model, TEST.inputs)
+    scores = predict(model, TEST.inputs, "home")
     params = asdict(CONFIG) | {"test_start": START.isoformat()}
-    lineage = Lineage(STATE.number, STATE.watermark, "coupon_ranker_v1", None)
-    golden = write_golden_rows(partial(predict, model), TEST.inputs, home / GOLDEN_FILE)
-    files = (write_predictions(home, DATA, scores), golden)
+    lineage = Lineage(STATE.number, STATE.watermark, "home_ranker_v1", None)
+    golden = write_golden_rows(
+        HOME, partial(predict, model, ranker="home"), TEST.inputs, home / GOLDEN_FILE
+    )
+    files = (write_predictions(home, "home", DATA, scores), golden)
     return log_run(store(home), model, TrainingRun(params, lineage, files)), scores
 
 
 def gated(home, model, data=DATA, **changes):
     version, scores = logged(home, model)
-    return apply_gate(home, version, data, scores, replace(GATE, **changes))
+    return apply_gate(home, HOME, version, data, scores, replace(GATE, **changes))
+
+
+def repeated(home, version, data=DATA, **changes):
+    """The gate again, with the scores that the version's run logged."""
+    scores = logged_scores(home, HOME, version, TEST)
+    return apply_gate(home, HOME, version, data, scores, replace(GATE, **changes))
 
 
 def failed(decision) -> list[str]:
@@ -100,7 +108,7 @@ def artifact(home, version) -> dict:
 
 
 def tags(home, version) -> dict:
-    return client(home).get_model_version(RANKER_MODEL, version).tags
+    return client(home).get_model_version(HOME.model, version).tags
 
 
 def test_ranker_of_a_real_signal_passes_and_can_be_promoted(home, model):
@@ -110,7 +118,7 @@ def test_ranker_of_a_real_signal_passes_and_can_be_promoted(home, model):
         "passed",
         "no_champion",
     )
-    assert promote(home, found.version, "better", "ada") is None
+    assert promote(home, HOME, found.version, "better", "ada") is None
 
 
 def test_artifact_holds_inputs_reasons_and_the_hash_of_the_model_file(home, model):
@@ -118,6 +126,7 @@ def test_artifact_holds_inputs_reasons_and_the_hash_of_the_model_file(home, mode
     kept = artifact(home, found.version)
     file = model_file(home, found.version).read_bytes()
     assert kept["sha256"] == hashlib.sha256(file).hexdigest()
+    assert kept["model"] == "home_ranker"
     assert (kept["version"], kept["gate"], kept["verdict"]) == (
         found.version,
         "passed",
@@ -140,52 +149,64 @@ def test_artifact_holds_inputs_reasons_and_the_hash_of_the_model_file(home, mode
 
 def copied(home, version) -> str:
     """A second version of the same run, registered as the MLflow UI does it."""
-    made = client(home).copy_model_version(f"models:/{RANKER_MODEL}/{version}", RANKER_MODEL)
+    made = client(home).copy_model_version(f"models:/{HOME.model}/{version}", HOME.model)
     return str(made.version)
 
 
 def test_copy_of_the_champion_is_not_worse_and_leaves_its_artifact(home, model):
     champion = gated(home, model).version
-    promote(home, champion, "first", "ada")
+    promote(home, HOME, champion, "first", "ada")
     copy = copied(home, champion)
     with pytest.raises(PromotionRefused, match=f"version {champion}, expected {copy}"):
-        promote(home, copy, "the tags say passed", "ada")
-    found = apply_gate(home, copy, DATA, logged_scores(home, copy, TEST))
+        promote(home, HOME, copy, "the tags say passed", "ada")
+    found = repeated(home, copy)
     assert (found.decision.passed, found.decision.verdict) == (True, "not_worse")
     assert artifact(home, champion)["version"] == champion
-    registry = MlflowRegistry(store(home).uri)
+    registry = MlflowRegistry(store(home).uri, HOME)
     for version in (champion, copy):
         assert require_passed(registry.read(version)).version == version
     apply_gate(
-        home, champion, DATA, logged_scores(home, champion, TEST), replace(GATE, least_groups=999)
+        home,
+        HOME,
+        champion,
+        DATA,
+        logged_scores(home, HOME, champion, TEST),
+        replace(GATE, least_groups=999),
     )
     assert require_passed(registry.read(copy)).version == copy
-    promote(home, copy, "the same", "ada")
+    promote(home, HOME, copy, "the same", "ada")
 
 
 def test_forced_copy_leaves_the_force_record_of_the_first_version(home, model):
     first = gated(home, model, least_groups=999).version
     copy = copied(home, first)
-    apply_gate(home, copy, DATA, logged_scores(home, copy, TEST), replace(GATE, least_groups=999))
+    apply_gate(
+        home,
+        HOME,
+        copy,
+        DATA,
+        logged_scores(home, HOME, copy, TEST),
+        replace(GATE, least_groups=999),
+    )
     for version in (first, copy):
-        promote(home, version, "the shop opens tomorrow", "ada", force=True)
+        promote(home, HOME, version, "the shop opens tomorrow", "ada", force=True)
     for version in (first, copy):
-        registered = MlflowRegistry(store(home).uri).read(version)
+        registered = MlflowRegistry(store(home).uri, HOME).read(version)
         assert require_servable(registered).forced["version"] == version
 
 
 def test_champion_that_passes_again_does_not_replace_the_challenger(home, model):
     champion = gated(home, model).version
-    promote(home, champion, "first", "ada")
+    promote(home, HOME, champion, "first", "ada")
     challenger = gated(home, model).version
-    apply_gate(home, champion, DATA, logged_scores(home, champion, TEST))
-    aliases = client(home).get_registered_model(RANKER_MODEL).aliases
+    repeated(home, champion)
+    aliases = client(home).get_registered_model(HOME.model).aliases
     assert str(aliases["challenger"]) == challenger
 
 
 def test_version_equal_to_the_champion_passes_with_verdict_not_worse(home, model):
     champion = gated(home, model)
-    promote(home, champion.version, "first", "ada")
+    promote(home, HOME, champion.version, "first", "ada")
     found = gated(home, model)
     assert (found.decision.passed, found.decision.verdict) == (True, "not_worse")
     assert tags(home, found.version)["verdict"] == "not_worse"
@@ -197,14 +218,14 @@ def test_version_of_shuffled_labels_fails_and_is_no_challenger(home, seed):
     found = gated(home, fit([shuffled(TRAIN, seed), shuffled(VALID, seed)], CONFIG))
     assert "better than the best plain rule" in failed(found.decision)
     assert tags(home, found.version)["gate"] == "failed"
-    aliases = client(home).get_registered_model(RANKER_MODEL).aliases
+    aliases = client(home).get_registered_model(HOME.model).aliases
     assert str(aliases.get("challenger")) != found.version
     with pytest.raises(PromotionRefused, match="gate=failed"):
-        promote(home, found.version, "I like it", "ada")
+        promote(home, HOME, found.version, "I like it", "ada")
 
 
 def test_version_of_shuffled_labels_is_worse_than_a_champion(home, model):
-    promote(home, gated(home, model).version, "first", "ada")
+    promote(home, HOME, gated(home, model).version, "first", "ada")
     found = gated(home, fit([shuffled(TRAIN, 0), shuffled(VALID, 0)], CONFIG))
     assert (found.decision.passed, found.decision.verdict) == (False, "worse")
     assert "no slice is worse" in failed(found.decision)
@@ -213,7 +234,7 @@ def test_version_of_shuffled_labels_is_worse_than_a_champion(home, model):
 def test_model_with_a_score_that_differs_from_its_run_fails(home, model):
     version, scores = logged(home, model)
     scores[7] = np.nextafter(scores[7], np.float32(np.inf))
-    decision = apply_gate(home, version, DATA, scores).decision
+    decision = apply_gate(home, HOME, version, DATA, scores).decision
     assert failed(decision) == ["reloaded model gives the same scores"]
 
 
@@ -233,7 +254,7 @@ def test_retrained_version_with_other_settings_names_the_changed_one(home, model
 
 
 def retrained(home, version, config):
-    return train_again(home, version, read_origin(store(home), version), DATA, config)
+    return train_again(home, HOME, version, read_origin(store(home), version), DATA, config)
 
 
 def test_invalid_training_frame_fails_whatever_the_model_does(home, model):
@@ -247,17 +268,19 @@ def test_model_over_the_latency_budget_fails(home, model):
 
 def test_logged_scores_are_returned_only_for_the_same_pairs(home, model):
     version, scores = logged(home, model)
-    assert changed_scores(logged_scores(home, version, TEST), scores) == 0
+    assert changed_scores(logged_scores(home, HOME, version, TEST), scores) == 0
     other = replace(TEST, coupon_id=TEST.coupon_id[::-1])
-    assert np.isnan(logged_scores(home, version, other)).all()
+    assert np.isnan(logged_scores(home, HOME, version, other)).all()
 
 
 def test_repeated_gate_decides_the_same_and_keeps_the_opponent(home, model):
     first = gated(home, model)
-    promote(home, first.version, "first", "ada")
+    promote(home, HOME, first.version, "first", "ada")
     second = gated(home, model)
-    promote(home, second.version, "second", "ada")
-    again = apply_gate(home, second.version, DATA, logged_scores(home, second.version, TEST))
+    promote(home, HOME, second.version, "second", "ada")
+    again = apply_gate(
+        home, HOME, second.version, DATA, logged_scores(home, HOME, second.version, TEST)
+    )
     assert again.decision.verdict == second.decision.verdict == "not_worse"
     assert again.decision.passed
     assert artifact(home, second.version)["champion"] == first.version
@@ -268,7 +291,9 @@ def test_repeated_gate_detects_a_changed_model_file(home, model):
     fit([TRAIN, VALID], replace(CONFIG, n_estimators=30)).save_model(
         model_file(home, found.version)
     )
-    again = apply_gate(home, found.version, DATA, logged_scores(home, found.version, TEST))
+    again = apply_gate(
+        home, HOME, found.version, DATA, logged_scores(home, HOME, found.version, TEST)
+    )
     assert failed(again.decision) == ["reloaded model gives the same scores"]
     assert tags(home, found.version)["gate"] == artifact(home, found.version)["gate"] == "failed"
 
@@ -277,7 +302,7 @@ def test_gate_stores_nothing_for_a_version_that_cannot_be_loaded(home, model):
     version, scores = logged(home, model)
     model_file(home, version).write_bytes(b"no trees")
     with pytest.raises(ModelError, match="cannot be loaded"):
-        apply_gate(home, version, DATA, scores)
+        apply_gate(home, HOME, version, DATA, scores)
     assert not {"gate", "verdict"} & {*tags(home, version)}
     assert not (run_folder(home, version) / "gate.json").exists()
 
@@ -297,17 +322,17 @@ def test_run_stores_the_report_and_its_figures(home, model):
 
 def test_repeated_gate_reports_the_curve_and_the_baselines_of_the_run(home, model):
     curve = (Point(0.5, 0, 75, 150, 0.8), Point(1.0, 0, 150, 300, 0.9))
-    scores = predict(model, TEST.inputs)
+    scores = predict(model, TEST.inputs, "home")
     others = Baselines({"content": scores[::-1]}, {"hybrid": "no words at all"})
     learning = home / "learning.json"
     learning.write_text(LearningRecord(curve, others.left_out).to_json())
-    files = (write_predictions(home, DATA, scores, others), learning)
+    files = (write_predictions(home, "home", DATA, scores, others), learning)
     params = asdict(CONFIG) | {"test_start": START.isoformat()}
-    lineage = Lineage(STATE.number, STATE.watermark, "coupon_ranker_v1", None)
+    lineage = Lineage(STATE.number, STATE.watermark, "home_ranker_v1", None)
     version = log_run(store(home), model, TrainingRun(params, lineage, files))
     for _ in range(2):
-        page = apply_gate(home, version, DATA, scores).report.read_text()
-        assert "number 1 of 6" in page and "hybrid: no words at all" in page
+        page = apply_gate(home, HOME, version, DATA, scores).report.read_text()
+        assert f"number 1 of {len(PLAIN_RULES) + 2}" in page and "hybrid: no words at all" in page
         assert "0.800 with one half, 0.900 with all" in page
 
 
@@ -315,4 +340,4 @@ def test_damaged_learning_curve_is_one_sentence(home, model):
     version, scores = logged(home, model)
     (run_folder(home, version) / "learning.json").write_text('{"curve": 1}')
     with pytest.raises(TrackingError, match="damaged .*train it again"):
-        apply_gate(home, version, DATA, scores)
+        apply_gate(home, HOME, version, DATA, scores)

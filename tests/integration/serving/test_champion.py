@@ -7,19 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
+from feature_repo.names import HOME
+from feature_repo.transforms.request.ranker_inputs import INPUTS_OF, RANKER_INPUTS
 from serving.errors import ModelError
 from serving.models.mlflow_registry import MlflowRegistry, load_ranker
 from serving.models.slot import ModelSlot
 from serving.models.xgboost_scorer import XGBoostScorer
-from serving.policy.scores import own_spend_scores
+from serving.policy.scores import RULES
 from training.models.ranker import predict
 from training.registry.golden_rows import write_golden_rows
 
 # MLflow emits warnings when imported; we cannot fix them.
 pytestmark = pytest.mark.filterwarnings("default")
 
-MODEL = "coupon_ranker"
+MODEL = "home_ranker"
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def registered(
     columns: list[str],
     gate: str,
     golden: Path | None,
-    margin: str = "own_spend rule-1",
+    margin: str = "spend_percov rule-1",
 ) -> str:
     import mlflow
     import pandas as pd
@@ -75,17 +76,18 @@ def registered(
     client.set_model_version_tag(MODEL, version, "gate", gate)
     client.set_model_version_tag(MODEL, version, "base_margin", margin)
     sha256 = hashlib.sha256(model_file(version).read_bytes()).hexdigest()
-    artifact = {"version": version, "sha256": sha256, "gate": gate}
+    artifact = {"model": MODEL, "version": version, "sha256": sha256, "gate": gate}
     client.log_dict(run.info.run_id, artifact, "gate.json")
     if golden is not None:
         client.log_artifact(run.info.run_id, str(golden))
     return version
 
 
-def golden_file(ranker, folder: Path, columns: list[str]) -> Path:
+def golden_file(booster, folder: Path) -> Path:
     folder.mkdir()
-    rows = np.random.default_rng(7).random((9, len(columns)), dtype=np.float32)
-    return write_golden_rows(partial(predict, ranker), rows, folder / "golden.parquet")
+    rows = np.random.default_rng(7).random((9, len(RANKER_INPUTS)), dtype=np.float32)
+    score = partial(predict, booster, ranker=HOME.key)
+    return write_golden_rows(HOME, score, rows, folder / "golden.parquet")
 
 
 def model_file(version: str) -> Path:
@@ -107,10 +109,11 @@ def tracking(tmp_path_factory) -> Tracking:
     client = MlflowClient(uri)
     experiment = client.create_experiment("ranker", (home / "artifacts").as_uri())
     mlflow.set_experiment(experiment_id=experiment)
-    columns, width = list(RANKER_INPUTS), len(RANKER_INPUTS)
+    columns = list(INPUTS_OF[HOME.key])
+    width = len(columns)
     rankers = {"sound": fitted(width)}
-    golden = golden_file(rankers["sound"], home / "golden", columns)
-    other = golden_file(fitted(width, seed=8), home / "other", columns)
+    golden = golden_file(rankers["sound"], home / "golden")
+    other = golden_file(fitted(width, seed=8), home / "other")
     versions = {
         "sound": registered(client, rankers["sound"], columns, "passed", golden),
         "wrong margin": registered(
@@ -138,17 +141,17 @@ def truncate(version: str) -> None:
 
 @pytest.fixture
 def slot(tracking) -> ModelSlot:
-    yield ModelSlot(MlflowRegistry(tracking.uri))
+    yield ModelSlot(HOME, MlflowRegistry(tracking.uri, HOME))
     if tracking.client.get_registered_model(MODEL).aliases:
         tracking.remove_champion()
 
 
 def test_without_a_registered_model_there_is_no_champion(tmp_path):
-    assert MlflowRegistry(f"sqlite:///{tmp_path}/empty.db").champion_version() is None
+    assert MlflowRegistry(f"sqlite:///{tmp_path}/empty.db", HOME).champion_version() is None
 
 
 def test_without_the_alias_there_is_no_champion(tracking):
-    assert MlflowRegistry(tracking.uri).champion_version() is None
+    assert MlflowRegistry(tracking.uri, HOME).champion_version() is None
 
 
 def test_champion_adds_its_trees_to_the_rule(tracking, slot):
@@ -159,10 +162,10 @@ def test_champion_adds_its_trees_to_the_rule(tracking, slot):
     assert slot.problem is None and slot.current.version == version
     inputs = np.random.default_rng(1).random((50, len(RANKER_INPUTS)), dtype=np.float32)
     inputs[::3, ::5] = np.nan
-    data = xgboost.DMatrix(inputs)
-    data.set_base_margin(np.log1p(own_spend_scores(inputs) / 100))
+    data = xgboost.DMatrix(inputs[:, : len(INPUTS_OF[HOME.key])])
+    data.set_base_margin(RULES[HOME.key].margin(inputs))
     expected = tracking.rankers["sound"].predict(data)
-    np.testing.assert_allclose(slot.current.score(inputs), expected, rtol=1e-6)
+    np.testing.assert_allclose(slot.current.score(inputs), expected, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +191,7 @@ def test_champion_that_fails_a_check_never_serves_and_the_old_one_stays(tracking
 
 
 def test_invalid_model_file_is_refused_with_one_sentence(tracking):
-    registered = MlflowRegistry(tracking.uri).read(tracking.versions["truncated"])
+    registered = MlflowRegistry(tracking.uri, HOME).read(tracking.versions["truncated"])
     for model in (registered.model, b"", b"no trees"):
         with pytest.raises(ModelError, match="cannot be loaded"):
             load_ranker(replace(registered, model=model))
@@ -196,19 +199,19 @@ def test_invalid_model_file_is_refused_with_one_sentence(tracking):
 
 def test_changed_alias_is_served_without_a_restart(tracking, slot):
     slot.refresh()
-    assert slot.current.name == "own_spend"
+    assert slot.current.name == "spend_percov"
     tracking.promote("sound")
     slot.refresh()
     assert slot.current.name == MODEL
     tracking.remove_champion()
     slot.refresh()
-    assert slot.current.name == "own_spend"
+    assert slot.current.name == "spend_percov"
 
 
 def test_registry_that_cannot_be_opened_is_reported_in_one_sentence(tmp_path):
     (tmp_path / "mlflow.db").write_text("this is no database")
     with pytest.raises(ModelError, match="The registry does not answer"):
-        MlflowRegistry(f"sqlite:///{tmp_path}/mlflow.db").champion_version()
+        MlflowRegistry(f"sqlite:///{tmp_path}/mlflow.db", HOME).champion_version()
 
 
 def test_scorer_equals_inplace_predict_bit_for_bit_for_any_row_count_in_any_thread():

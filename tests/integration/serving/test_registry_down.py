@@ -11,7 +11,7 @@ import urllib.request
 import numpy as np
 import pytest
 
-from feature_repo.names import RANKER_MODEL
+from feature_repo.names import HOME
 from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
 from serving.models.mlflow_registry import MlflowRegistry
 from serving.models.slot import ModelSlot
@@ -26,7 +26,7 @@ def home(tmp_path):
 
 
 def slot(home, has_challenger: bool = False) -> ModelSlot:
-    return ModelSlot(MlflowRegistry(store(home).uri), has_challenger=has_challenger)
+    return ModelSlot(HOME, MlflowRegistry(store(home).uri, HOME), has_challenger=has_challenger)
 
 
 def test_rollback_needs_no_artifacts(home):
@@ -98,9 +98,9 @@ def test_ranker_stays_while_the_server_is_down_at_the_start_and_later(home, addr
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     version = registered(home)
     set_alias(home, version)
-    serving = ModelSlot(MlflowRegistry(f"http://{address}"))
+    serving = ModelSlot(HOME, MlflowRegistry(f"http://{address}", HOME))
     serving.refresh()
-    assert serving.current.name == "own_spend" and "does not answer" in serving.problem
+    assert serving.current.name == "spend_percov" and "does not answer" in serving.problem
     server = Server(home, address)
     try:
         server.wait()
@@ -111,5 +111,5 @@ def test_ranker_stays_while_the_server_is_down_at_the_start_and_later(home, addr
     rows = np.random.default_rng(3).random((5, len(RANKER_INPUTS)), dtype=np.float32)
     before = serving.current.score(rows)
     serving.refresh()
-    assert serving.current.name == RANKER_MODEL and "does not answer" in serving.problem
+    assert serving.current.name == HOME.model and "does not answer" in serving.problem
     assert (serving.current.score(rows) == before).all()

@@ -28,7 +28,7 @@ def notify(webhook: Webhook, secret: str | None) -> None:
     event = WebhookEvent.from_str("model_version_alias.created")
     url = "https://127.0.0.1/v1/registry-webhook"
     registered = Registered("1", "clipwise", url, [event], 0, 0, secret=secret)
-    payload = {"name": "coupon_ranker", "alias": "champion", "version": "2"}
+    payload = {"name": "home_ranker", "alias": "champion", "version": "2"}
     _send_webhook_request(registered, payload, event, Session(webhook))
 
 

@@ -32,7 +32,7 @@ def test_value_is_the_mean_over_all_groups_of_all_folds(attempts):
     by_group = []
     for fold in FOLDS:
         test = fold.test
-        scores = predict(fit([fold.train], CURRENT), test.inputs)
+        scores = predict(fit([fold.train], CURRENT), test.inputs, "home")
         ranking = group_metrics.ranked(test.qid, test.coupon_id, test.label, scores)
         by_group.append(group_metrics.ndcg(ranking, 10))
     assert first.value == group_metrics.mean(np.concatenate(by_group))

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,11 +14,12 @@ import pytest
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
-from feature_repo.names import CHALLENGER, RANKER_MODEL
-from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
+from feature_repo.names import CHALLENGER, CHECKOUT, HOME
+from feature_repo.transforms.request.ranker_inputs import INPUTS_OF
 from serving.models.mlflow_registry import MlflowRegistry, load_ranker
+from tests.support.registered import fitted
 from training.models.ranker import RankerConfig
-from training.registry.mlflow_store import MlflowStore, TrackingError
+from training.registry.mlflow_store import EXPERIMENT, MlflowStore, TrackingError
 from training.registry.promotion_gate import Check, Decision
 from training.registry.records import GateRecord, Lineage, Origin, TrainingRun
 from training.registry.run_reader import read_origin, read_predictions, require_version
@@ -27,7 +29,8 @@ from training.studies.hyperparameters import Attempt
 # MLflow and its libraries warn at import; this project cannot fix those warnings.
 pytestmark = pytest.mark.filterwarnings("default")
 
-LINEAGE = Lineage(3, datetime(2018, 1, 1, tzinfo=UTC), "coupon_ranker_v1", "abc123")
+INPUTS = INPUTS_OF["home"]
+LINEAGE = Lineage(3, datetime(2018, 1, 1, tzinfo=UTC), "home_ranker_v1", "abc123")
 PASSED = Decision((Check("rule", True, "It is better."),), "no_champion")
 FAILED = Decision((Check("rule", False, "It is worse."),), "worse")
 PARAMS = {"max_depth": 2, "test_start": "2017-10-01T00:00:00+00:00", "seed": 7}
@@ -38,8 +41,8 @@ TABLE = {"ranker": {"ndcg@10": 0.5, "mrr": 0.4}, "random": {"ndcg@10": 0.1, "mrr
 def model():
     import xgboost
 
-    rows = np.random.default_rng(0).random((40, len(RANKER_INPUTS)), dtype=np.float32)
-    names = list(RANKER_INPUTS)
+    rows = np.random.default_rng(0).random((40, len(INPUTS)), dtype=np.float32)
+    names = list(INPUTS)
     data = xgboost.DMatrix(rows, (rows[:, 0] > 0.5).astype(float), feature_names=names)
     return xgboost.train({"nthread": 1, "max_depth": 2}, data, 3)
 
@@ -52,7 +55,7 @@ def home(tmp_path_factory):
 @pytest.fixture(scope="module")
 def store(home, model):
     """Version 1 passed the gate, version 2 failed, and version 3 has no decision."""
-    tracking = MlflowStore(f"sqlite:///{home / 'mlflow.db'}", home / "mlartifacts")
+    tracking = MlflowStore(f"sqlite:///{home / 'mlflow.db'}", home / "mlartifacts", HOME)
     report, scores = home / "report.html", home / "predictions.parquet"
     report.write_text("<html></html>")
     pq.write_table(pa.table({"score": [0.5, 0.25]}), scores)
@@ -70,7 +73,7 @@ def _client(tracking: MlflowStore):
 
 def _run(tracking: MlflowStore, version: str):
     client = _client(tracking)
-    return client.get_run(client.get_model_version(RANKER_MODEL, version).run_id)
+    return client.get_run(client.get_model_version(HOME.model, version).run_id)
 
 
 def test_run_has_params_metrics_and_lineage(store):
@@ -94,34 +97,34 @@ def test_run_has_the_report_and_the_gate_as_files(store):
 def test_version_has_gate_verdict_and_reason_as_tags(store):
     tracking, versions = store
     first, second, third = (
-        _client(tracking).get_model_version(RANKER_MODEL, v).tags for v in versions
+        _client(tracking).get_model_version(HOME.model, v).tags for v in versions
     )
     answers = ("gate", "verdict", "gate_reason")
     assert [first[name] for name in answers] == ["passed", "no_champion", "It is better."]
     assert [second[name] for name in answers] == ["failed", "worse", "It is worse."]
     assert not {*answers} & {*third}
-    assert first["feast.feature_service"] == third["feast.feature_service"] == "coupon_ranker_v1"
+    assert first["feast.feature_service"] == third["feast.feature_service"] == "home_ranker_v1"
 
 
 def test_only_the_version_that_passed_is_challenger(store):
     tracking, (first, *_) = store
-    aliases = _client(tracking).get_registered_model(RANKER_MODEL).aliases
+    aliases = _client(tracking).get_registered_model(HOME.model).aliases
     assert str(aliases[CHALLENGER]) == first
 
 
 def test_challenger_that_fails_the_repeated_gate_loses_the_alias(store):
     tracking, (first, *_) = store
     record_gate(tracking, first, GateRecord(TABLE, FAILED, {"version": first, "again": True}))
-    assert not _client(tracking).get_registered_model(RANKER_MODEL).aliases
-    assert _client(tracking).get_model_version(RANKER_MODEL, first).tags["gate"] == "failed"
+    assert not _client(tracking).get_registered_model(HOME.model).aliases
+    assert _client(tracking).get_model_version(HOME.model, first).tags["gate"] == "failed"
     record_gate(tracking, first, GateRecord(TABLE, PASSED, {"version": first}))
-    assert CHALLENGER in _client(tracking).get_registered_model(RANKER_MODEL).aliases
+    assert CHALLENGER in _client(tracking).get_registered_model(HOME.model).aliases
 
 
 def test_version_in_the_registry_scores_as_the_logged_model(store, model):
     tracking, (version, *_) = store
-    rows = np.random.default_rng(1).random((5, len(RANKER_INPUTS)), dtype=np.float32)
-    loaded = load_ranker(MlflowRegistry(tracking.uri).read(version)).booster
+    rows = np.random.default_rng(1).random((5, len(INPUTS)), dtype=np.float32)
+    loaded = load_ranker(MlflowRegistry(tracking.uri, HOME).read(version)).booster
     np.testing.assert_array_equal(loaded.inplace_predict(rows), model.inplace_predict(rows))
 
 
@@ -143,7 +146,7 @@ def test_search_logs_every_attempt_in_a_nested_run(store):
         for attempt in attempts:
             keep(attempt)
     client = _client(tracking)
-    experiment = client.get_experiment_by_name(RANKER_MODEL).experiment_id
+    experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
     runs = client.search_runs([experiment], "tags.kind = 'tune'", order_by=["start_time"])
     [search] = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     kept = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == search.info.run_id]
@@ -159,8 +162,8 @@ def test_champion_has_the_reason_and_the_person_as_tags(store):
     tracking, (version, *_) = store
     set_champion(tracking, version, "demo", "ada")
     client = _client(tracking)
-    assert str(client.get_registered_model(RANKER_MODEL).aliases["champion"]) == version
-    tags = client.get_model_version(RANKER_MODEL, version).tags
+    assert str(client.get_registered_model(HOME.model).aliases["champion"]) == version
+    tags = client.get_model_version(HOME.model, version).tags
     assert (tags["promotion_reason"], tags["promoted_by"]) == ("demo", "ada")
 
 
@@ -169,6 +172,21 @@ def test_error_for_an_unknown_version_lists_all_versions(store):
     for read in (require_version, read_origin, read_predictions):
         with pytest.raises(TrackingError, match="has no version 99: it has 1, 2, 3"):
             read(tracking, "99")
+
+
+def test_rankers_share_the_experiment_and_have_versions_of_their_own(store):
+    tracking, (version, *_) = store
+    checkout = replace(tracking, ranker=CHECKOUT)
+    made = log_run(checkout, fitted(ranker=CHECKOUT), TrainingRun(PARAMS, LINEAGE))
+    client = _client(tracking)
+    assert made == "1" == version
+    both = [client.get_model_version(one.model, "1") for one in (HOME, CHECKOUT)]
+    runs = [client.get_run(one.run_id).info for one in both]
+    assert runs[0].run_id != runs[1].run_id and runs[0].experiment_id == runs[1].experiment_id
+    margins = [one.tags["base_margin"] for one in both]
+    assert margins == ["spend_percov rule-1", "cart_percov rule-1"]
+    with pytest.raises(TrackingError, match="checkout_ranker has no version 3: it has 1"):
+        require_version(checkout, "3")
 
 
 def test_version_without_a_training_run_has_no_origin(store, model):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
+from feature_repo.transforms.request.ranker_inputs import INPUTS_OF, RANKER_INPUTS
 from tests.support.signal_frames import SIZE, frame
 from training.data.frame import NEVER, groups, take
 from training.evaluation import group_metrics
@@ -38,6 +38,13 @@ def _shuffled(frame):
     return replace(frame, label=label, later=label, learned=np.where(label > 0, 1, NEVER))
 
 
+def _carted(frame):
+    """The frame with carts that hold what the redeemed coupons cover."""
+    inputs = frame.inputs.copy()
+    inputs[:, RANKER_INPUTS.index("cart_covered_amount")] = 100 * frame.label
+    return replace(frame, inputs=inputs)
+
+
 def _measured(found):
     """Measurements of a version without any other fault."""
     without = found.without_order
@@ -45,14 +52,14 @@ def _measured(found):
 
 
 def test_ranker_learns_a_planted_signal_and_passes_the_gate(model):
-    measured = evaluate(TEST, predict(model, TEST.inputs), rule_scores(TEST, seed=1))
+    measured = evaluate(TEST, predict(model, TEST.inputs, "home"), rule_scores(TEST, seed=1))
     assert measured.table["ranker"]["ndcg@10"] > 0.95
     assert decide(Gate(), _measured(measured)).passed
 
 
 def test_ranker_of_shuffled_labels_learns_nothing_and_fails_the_gate():
     model = fit([_shuffled(TRAIN), _shuffled(VALID)], CONFIG)
-    measured = evaluate(TEST, predict(model, TEST.inputs), rule_scores(TEST, seed=1))
+    measured = evaluate(TEST, predict(model, TEST.inputs, "home"), rule_scores(TEST, seed=1))
     assert measured.table["ranker"]["ndcg@10"] < 0.7
     assert not decide(Gate(), _measured(measured)).passed
 
@@ -63,20 +70,30 @@ def test_same_seed_gives_the_same_bytes_and_another_does_not(model):
     assert other.save_raw() != model.save_raw()
 
 
+def test_only_the_checkout_ranker_reads_the_cart(model):
+    checkout = fit([_carted(TRAIN), _carted(VALID)], replace(CONFIG, ranker="checkout"))
+    assert checkout.feature_names == list(RANKER_INPUTS)
+    carted = _carted(TEST)
+    before, after = (predict(checkout, part.inputs, "checkout") for part in (TEST, carted))
+    assert (before != after).any()
+    at_home = predict(model, TEST.inputs, "home")
+    np.testing.assert_array_equal(predict(model, carted.inputs, "home"), at_home)
+
+
 def test_score_of_a_row_does_not_depend_on_other_rows(model):
-    whole = predict(model, TEST.inputs)
-    np.testing.assert_array_equal(predict(model, TEST.inputs[5:9]), whole[5:9])
+    whole = predict(model, TEST.inputs, "home")
+    np.testing.assert_array_equal(predict(model, TEST.inputs[5:9], "home"), whole[5:9])
     assert whole.dtype == np.float32
 
 
 def test_more_own_purchases_never_lower_a_score(model):
     rows = np.repeat(TEST.inputs[:1], 50, axis=0)
     rows[:, RANKER_INPUTS.index("own_purchase_count")] = np.linspace(0, 3, 50)
-    assert (np.diff(predict(model, rows)) >= 0).all()
+    assert (np.diff(predict(model, rows, "home")) >= 0).all()
 
 
 def test_model_has_the_names_of_its_inputs_and_their_gain(model):
-    assert model.feature_names == list(RANKER_INPUTS)
+    assert model.feature_names == list(INPUTS_OF["home"])
     gains = importance(model, 5)
     assert gains[0][0] == "category_purchase_share"
     assert len(gains) == 5 and 0.5 < gains[0][1] <= 1.0
@@ -92,8 +109,8 @@ def test_groups_without_an_order_to_learn_are_left_out():
 
 def test_untrained_trees_rank_as_the_plain_rule_does():
     none = fit([TRAIN], replace(CONFIG, n_estimators=0))
-    rule = rule_scores(TEST, seed=1)["own_spend"]
-    assert _ndcg(TEST, predict(none, TEST.inputs)) == _ndcg(TEST, rule)
+    rule = rule_scores(TEST, seed=1)["spend_percov"]
+    assert _ndcg(TEST, predict(none, TEST.inputs, "home")) == _ndcg(TEST, rule)
 
 
 def test_progress_is_called_for_every_tree():
@@ -112,7 +129,7 @@ def test_empty_part_is_skipped_and_only_empty_parts_are_refused():
 def test_metrics_recomputed_from_the_predictions_are_the_same(model, tmp_path):
     import pyarrow.parquet as pq
 
-    scores = {"ranker": predict(model, TEST.inputs), **rule_scores(TEST, seed=1)}
+    scores = {"ranker": predict(model, TEST.inputs, "home"), **rule_scores(TEST, seed=1)}
     pq.write_table(predictions_table("home", TEST, scores), tmp_path / "predictions.parquet")
     read = pq.read_table(tmp_path / "predictions.parquet").to_pandas()
     for name, score in scores.items():

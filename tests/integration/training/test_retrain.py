@@ -95,7 +95,7 @@ def test_baseline_that_cannot_be_fitted_is_left_out_with_the_reason():
 
 @pytest.fixture(scope="module")
 def curve():
-    scores = predict(fit([TRAIN], CONFIG), TEST.inputs)
+    scores = predict(fit([TRAIN], CONFIG), TEST.inputs, "home")
     return learning_curve(TRAIN, TEST, CONFIG, scores)
 
 

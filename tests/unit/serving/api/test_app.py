@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -12,6 +13,7 @@ from serving.errors import ModelError
 from serving.http.limits import Limits
 from serving.http.problems import MAX_ERRORS, PROBLEM_JSON
 from serving.models.experiment import Experiment
+from serving.models.slot import refresh_all
 from serving.models.webhook import Webhook, sign
 from serving.runtime.background import Background
 from serving.telemetry.logs import JsonLines
@@ -23,7 +25,7 @@ def test_answer_has_the_fields_of_the_contract_and_no_others():
     assert post(service(), json=ASK).json() == {
         "request_id": "request-1",
         "user_id": "900",
-        "model": {"name": "own_spend", "version": "rule-1"},
+        "model": {"name": "spend_percov", "version": "rule-1"},
         "cold_start": False,
         "stale_features": [],
         "recommendations": [
@@ -150,11 +152,17 @@ def test_readiness_notes_that_the_rule_ranks():
     assert answer.status_code == 200
     assert answer.json() == {
         "ready": True,
-        "model": {"name": "own_spend", "version": "rule-1"},
+        "models": {
+            "home": {"name": "spend_percov", "version": "rule-1"},
+            "checkout": {"name": "cart_percov", "version": "rule-1"},
+        },
         "coupons": 2,
         "clock": {"now": "2017-12-01T00:00:00Z", "replay": True},
         "online_watermark": "2017-12-01T00:00:00Z",
-        "notes": ["There is no champion; the rule own_spend ranks."],
+        "notes": [
+            "home_ranker has no champion; the rule spend_percov ranks.",
+            "checkout_ranker has no champion; the rule cart_percov ranks.",
+        ],
     }
 
 
@@ -165,10 +173,11 @@ def test_readiness_and_model_page_state_why_a_challenger_or_a_file_is_missing():
     ready, model = call(parts, ("GET", "/readyz", {}), ("GET", "/v1/model", {}))
     assert ready.json()["notes"] == [
         "8 is torn.",
+        "checkout_ranker has no champion; the rule cart_percov ranks.",
         "Decisions wait in memory because they cannot be written (No space left on device); free "
         "space on the disk.",
     ]
-    assert model.json()["challenger"] == {
+    assert model.json()["rankers"]["home"]["challenger"] == {
         "model": None,
         "experiment": "spring",
         "challenger_share": 0.1,
@@ -181,30 +190,60 @@ def test_model_page_shows_the_previous_champion_and_the_challenger():
     rankers = {version: FakeRanker(version) for version in "789"}
     registry = FakeRegistry("7", rankers, 0, "9")
     parts = service(registry=registry, experiment=Experiment(shadow_share=0.5))
-    parts.models.refresh()
+    refresh_all(parts.slots)
     registry.champion = "8"
-    state = get(parts, "/v1/model").json()
+    state = get(parts, "/v1/model").json()["rankers"]["home"]
     assert (state["version"], state["previous"]["version"]) == ("8", "7")
     assert state["challenger"]["model"]["version"] == "9" and state["problem"] is None
 
 
 def test_readiness_lists_stale_features():
     stale = FakeOnline(stale=("user_stats",))
-    assert "user_stats" in get(service(stale), "/readyz").json()["notes"][1]
+    assert "user_stats" in get(service(stale), "/readyz").json()["notes"][-1]
 
 
-def test_model_page_shows_the_ranker_and_the_policies():
-    state = get(service(), "/v1/model").json()
-    policies = state.pop("policies")
-    assert state == {
-        "name": "own_spend",
-        "version": "rule-1",
-        "is_champion": False,
-        "problem": None,
-        "feature_service": "coupon_ranker_v1",
-        "previous": None,
-        "challenger": None,
+def test_model_page_shows_both_rankers_and_the_policies():
+    checkout = FakeRegistry("7", {"7": FakeRanker("7", "checkout_ranker")})
+    state = get(service(checkout=checkout), "/v1/model").json()
+    common = {"problem": None, "previous": None, "challenger": None}
+    assert state["rankers"] == {
+        "home": {
+            "name": "spend_percov",
+            "version": "rule-1",
+            "is_champion": False,
+            "placements": ["home", "member", "campaign"],
+            "feature_service": "home_ranker_v1",
+            **common,
+        },
+        "checkout": {
+            "name": "checkout_ranker",
+            "version": "7",
+            "is_champion": True,
+            "placements": ["checkout", "cart"],
+            "feature_service": "checkout_ranker_v1",
+            **common,
+        },
     }
+
+
+def test_placement_is_answered_by_its_ranker_or_by_the_rule_of_that_ranker():
+    checkout = FakeRegistry("7", {"7": FakeRanker("7", "checkout_ranker")})
+    placements = ("home", "member", "campaign", "checkout", "cart")
+    answers = call(
+        service(checkout=checkout),
+        *(
+            ("POST", "/v1/recommendations", {"json": ASK | {"placement": one}})
+            for one in placements
+        ),
+    )
+    assert [one.json()["model"]["name"] for one in answers] == [
+        *["spend_percov"] * 3,
+        *["checkout_ranker"] * 2,
+    ]
+
+
+def test_policies_of_every_placement_are_on_the_model_page():
+    policies = get(service(), "/v1/model").json()["policies"]
     assert set(policies) == {"home", "cart", "checkout", "member", "campaign"}
     assert policies["home"] == {"kind": "deterministic", "department_limit": None}
 
@@ -232,7 +271,7 @@ def test_metrics_count_requests_by_route_and_show_nothing_of_the_user():
     assert answer.headers["content-type"].startswith("text/plain")
     assert 'clipwise_request_seconds_count{route="/v1/recommendations",status="200"} 1.0' in lines
     assert 'clipwise_candidates_removed_total{rule="expired"} 1.0' in lines
-    assert 'clipwise_model_info{name="own_spend",version="rule-1"} 1.0' in lines
+    assert 'clipwise_model_info{name="spend_percov",ranker="home",version="rule-1"} 1.0' in lines
     # The measured value after the last space may contain any digits.
     assert not any("900" in line.rsplit(" ", 1)[0] for line in lines)
 
@@ -289,7 +328,8 @@ def test_registry_webhook_does_not_exist_without_a_secret():
 def test_signed_notice_of_the_registry_loads_the_champion_at_once():
     registry = FakeRegistry()
     running = service(registry=registry)
-    running = replace(running, webhook=Webhook("s3cret", running.models.refresh, lambda: 1000.0))
+    webhook = Webhook("s3cret", partial(refresh_all, running.slots), lambda: 1000.0)
+    running = replace(running, webhook=webhook)
     body = b'{"data": {"alias": "champion"}}'
     headers = {
         "X-MLflow-Signature": sign("s3cret", "d", "1000", body),
@@ -302,9 +342,9 @@ def test_signed_notice_of_the_registry_loads_the_champion_at_once():
         return ("POST", "/v1/registry-webhook", {"content": body, "headers": headers | changes})
 
     (unsigned,) = call(running, notify(**{"X-MLflow-Signature": "v1,AAAA"}))
-    assert unsigned.status_code == 401 and not running.models.has_champion
+    assert unsigned.status_code == 401 and not running.slots["home"].has_champion
     assert unsigned.json()["type"] == "urn:clipwise:problem:signature-refused"
     registry.champion = "7"
     (signed,) = call(replace(running, background=Background(60)), notify())
     assert signed.status_code == 204 and signed.content == b""
-    assert running.models.current.version == "7"
+    assert running.slots["home"].current.version == "7"

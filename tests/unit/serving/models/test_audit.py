@@ -22,6 +22,7 @@ from serving.models.audit import (
 )
 from tests.support.places import ROOT
 
+MODEL = "home_ranker"
 NOON = datetime(2018, 1, 1, 12, tzinfo=UTC)
 
 
@@ -51,11 +52,11 @@ def aliases():
 
 @pytest.fixture
 def audit(tmp_path, aliases):
-    return AuditLog(tmp_path, aliases, lambda: NOON)
+    return AuditLog(tmp_path, {MODEL: aliases}, lambda: NOON)
 
 
 def change(audit, aliases, version, how=PROMOTE):
-    with audit.record_change(version, "ada", "it is better", how):
+    with audit.record_change(MODEL, version, "ada", "it is better", how):
         aliases.champion = version
 
 
@@ -74,6 +75,7 @@ def test_promotion_records_actor_time_versions_and_reason(audit, aliases, tmp_pa
     lines = (tmp_path / "audit" / "champion.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == [
         {
+            "model": "home_ranker",
             "at": "2018-01-01T12:00:00+00:00",
             "actor": "ada",
             "from": previous,
@@ -116,7 +118,7 @@ def test_promotion_first_records_an_earlier_change_made_outside(audit, aliases):
 
 
 def test_failed_change_is_not_recorded(audit, aliases):
-    with pytest.raises(ModelError), audit.record_change("1", "ada", "why", PROMOTE):
+    with pytest.raises(ModelError), audit.record_change(MODEL, "1", "ada", "why", PROMOTE):
         raise ModelError("The registry does not answer.")
     assert audit.changes() == []
 
@@ -131,7 +133,7 @@ def test_no_promotion_while_the_registry_does_not_answer(audit, aliases):
 def test_unwritable_log_stops_a_promotion_before_the_alias_changes(aliases, tmp_path):
     (tmp_path / "audit").write_text("in the way")
     with pytest.raises(AuditFailed, match="could not be used"):
-        change(AuditLog(tmp_path, aliases, lambda: NOON), aliases, "1")
+        change(AuditLog(tmp_path, {MODEL: aliases}, lambda: NOON), aliases, "1")
     assert aliases.champion is None
 
 
@@ -157,7 +159,7 @@ def test_recorded_lines_are_never_changed(audit, aliases, tmp_path):
 
 def test_threads_that_check_at_once_record_an_outside_change_once(tmp_path):
     aliases = FakeAliases("5")
-    logs = [AuditLog(tmp_path, aliases, lambda: NOON) for _ in range(8)]
+    logs = [AuditLog(tmp_path, {MODEL: aliases}, lambda: NOON) for _ in range(8)]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(AuditLog.check, logs))
     assert steps(logs[0]) == [(None, "5", OUTSIDE)]
@@ -173,7 +175,7 @@ class Aliases:
     def champion_version(self): return "5"
     def promotion_reason(self, version): time.sleep(0.2); return None
 
-AuditLog(Path(sys.argv[1]), Aliases(), lambda: datetime.now(UTC)).check()
+AuditLog(Path(sys.argv[1]), {"home_ranker": Aliases()}, lambda: datetime.now(UTC)).check()
 """
 
 
@@ -188,13 +190,31 @@ def test_two_processes_that_check_at_once_record_an_outside_change_once(tmp_path
 def test_check_during_a_promotion_waits_and_records_no_outside_change(audit, aliases, tmp_path):
     change(audit, aliases, "1")
     with ThreadPoolExecutor(1) as pool:
-        with audit.record_change("2", "ada", "why", PROMOTE):
+        with audit.record_change(MODEL, "2", "ada", "why", PROMOTE):
             aliases.champion, reads = "2", aliases.reads
-            check = pool.submit(AuditLog(tmp_path, aliases, lambda: NOON).check)
+            check = pool.submit(AuditLog(tmp_path, {MODEL: aliases}, lambda: NOON).check)
             while aliases.reads == reads:
                 pass
         check.result(timeout=10)
     assert steps(audit) == [(None, "1", PROMOTE), ("1", "2", PROMOTE)]
+
+
+def test_models_share_the_file_and_each_change_names_its_model(tmp_path):
+    home, checkout = FakeAliases(), FakeAliases("9")
+    both = AuditLog(tmp_path, {MODEL: home, "checkout_ranker": checkout}, lambda: NOON)
+    for version in ("1", "2"):
+        change(both, home, version)
+        both.check()
+    checkout.champion = "10"
+    both.check()
+    assert [(one.model, one.previous, one.version) for one in both.changes()] == [
+        ("home_ranker", None, "1"),
+        ("checkout_ranker", None, "9"),
+        ("home_ranker", "1", "2"),
+        ("checkout_ranker", "9", "10"),
+    ]
+    assert previous_champion(both.changes(), MODEL) == "1"
+    assert previous_champion(both.changes(), "checkout_ranker") == "9"
 
 
 @pytest.mark.parametrize(
@@ -218,4 +238,4 @@ def test_rollback_goes_one_champion_back_and_never_to_a_version_that_it_left(
 ):
     for version, how in history:
         change(audit, aliases, version, how)
-    assert previous_champion(audit.changes()) == expected
+    assert previous_champion(audit.changes(), MODEL) == expected

@@ -14,8 +14,8 @@ BOTH = Models(FakeRanker("7"), challenger=FakeRanker("8"))
 USERS = [f"user-{number}" for number in range(4_000)]
 
 
-def arms(experiment: Experiment, users=USERS) -> list[str]:
-    return [experiment.assign(BOTH, user, "request").ranker.version for user in users]
+def arms(experiment: Experiment, users=USERS, key="home") -> list[str]:
+    return [experiment.assign(key, BOTH, user, "request").ranker.version for user in users]
 
 
 def test_challenger_ranks_for_a_share_of_the_users_and_always_the_same_ones():
@@ -33,24 +33,26 @@ def test_challenger_ranks_for_a_share_of_the_users_and_always_the_same_ones():
 
 
 def test_arm_is_the_alias_and_no_share_means_the_champion():
-    every = Experiment(challenger_share=1.0).assign(BOTH, "900", "request")
+    every = Experiment(challenger_share=1.0).assign("home", BOTH, "900", "request")
     assert (every.arm, every.ranker.version, every.shadow) == ("challenger", "8", None)
-    none = Experiment().assign(BOTH, "900", "request")
+    none = Experiment().assign("home", BOTH, "900", "request")
     assert (none.arm, none.ranker.version, none.shadow) == ("champion", "7", None)
 
 
 def test_without_a_challenger_the_champion_ranks_for_all():
     found = Experiment(challenger_share=1.0, shadow_share=1.0).assign(
-        Models(FakeRanker("7")), "900", "request"
+        "home", Models(FakeRanker("7")), "900", "request"
     )
     assert (found.arm, found.ranker.version, found.shadow) == ("champion", "7", None)
 
 
 def test_challenger_ranks_a_share_of_the_requests_in_shadow():
     experiment = Experiment(shadow_share=0.2)
-    shadowed = [experiment.assign(BOTH, "900", f"r-{n}").shadow is not None for n in range(4_000)]
+    shadowed = [
+        experiment.assign("home", BOTH, "900", f"r-{n}").shadow is not None for n in range(4_000)
+    ]
     assert chisquare([sum(shadowed), 4_000 - sum(shadowed)], [800, 3_200]).pvalue > 0.001
-    assert experiment.assign(BOTH, "900", "request").ranker.version == "7"
+    assert experiment.assign("home", BOTH, "900", "request").ranker.version == "7"
 
 
 def test_holdout_and_arm_are_independent():
@@ -58,6 +60,14 @@ def test_holdout_and_arm_are_independent():
     held_out = [user for user in USERS if rules.is_held_out(user)]
     challenged = arms(Experiment(challenger_share=0.5), held_out).count("8")
     assert chisquare([challenged, len(held_out) - challenged]).pvalue > 0.001
+
+
+def test_arms_of_the_two_rankers_are_independent():
+    experiment = Experiment("spring", challenger_share=0.5)
+    at_home = dict(zip(USERS, arms(experiment), strict=True))
+    challenged = [user for user in USERS if at_home[user] == "8"]
+    counted = arms(experiment, challenged, "checkout").count("8")
+    assert chisquare([counted, len(challenged) - counted]).pvalue > 0.001
 
 
 def test_experiment_is_read_from_the_environment():

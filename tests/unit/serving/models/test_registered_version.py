@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from feature_repo.names import CHECKOUT, HOME
 from serving.errors import ModelError, NotPassed
 from serving.models.registered_version import (
     RegisteredVersion,
@@ -12,9 +13,10 @@ from serving.models.registered_version import (
     require_service,
 )
 
-TAGS = {"gate": "passed", "base_margin": "own_spend rule-1"}
-BARE = RegisteredVersion("7", TAGS, b"trees", ())
-IDENTITY = {"version": "7", "sha256": BARE.sha256}
+TAGS = {"gate": "passed", "base_margin": "spend_percov rule-1"}
+OF_CHECKOUT = TAGS | {"base_margin": "cart_percov rule-1"}
+BARE = RegisteredVersion(HOME, "7", TAGS, b"trees", ())
+IDENTITY = {"model": "home_ranker", "version": "7", "sha256": BARE.sha256}
 SOUND = replace(BARE, gate=IDENTITY | {"gate": "passed"})
 FAILED = replace(BARE, tags=TAGS | {"gate": "failed"}, gate=IDENTITY | {"gate": "failed"})
 PERMIT = IDENTITY | {"reason": "the shop opens tomorrow"}
@@ -36,6 +38,8 @@ def test_sha256_is_that_of_the_model_file():
         (BARE, "has no artifact gate.json"),
         (replace(SOUND, model=b"other trees"), "gate.json with sha256"),
         (replace(SOUND, gate=SOUND.gate | {"sha256": None}), "gate.json with sha256 None"),
+        (replace(SOUND, names=CHECKOUT, tags=OF_CHECKOUT), "gate.json with model home_ranker"),
+        (replace(SOUND, names=CHECKOUT), "base_margin=spend_percov rule-1, expected cart_percov"),
         (replace(SOUND, version="8"), "gate.json with version 7, expected 8"),
         (replace(SOUND, gate=FAILED.gate), "gate=failed in its artifact gate.json"),
         (replace(SOUND, gate=IDENTITY), "gate=None in its artifact gate.json"),
@@ -72,6 +76,7 @@ def test_tags_alone_do_not_force_a_version():
         replace(FAILED, model=b"other trees", forced=PERMIT),
         replace(BARE, model=b"other trees", forced=PERMIT),
         replace(BARE, forced=PERMIT | {"version": "8"}),
+        replace(BARE, forced=PERMIT | {"model": "checkout_ranker"}),
         replace(SOUND, tags=TAGS | {"base_margin": "popularity"}, forced=PERMIT),
     ],
 )
@@ -87,8 +92,8 @@ def test_forced_version_still_counts_as_not_passed():
 
 
 def test_version_of_another_feature_service_is_refused():
-    for tags in ({}, {"feast.feature_service": "coupon_ranker_v1"}):
+    for tags in ({}, {"feast.feature_service": "home_ranker_v1"}):
         version = replace(BARE, tags=tags)
         assert require_service(version) is version
-    with pytest.raises(ModelError, match="coupon_ranker_v0, expected coupon_ranker_v1"):
-        require_service(replace(BARE, tags={"feast.feature_service": "coupon_ranker_v0"}))
+    with pytest.raises(ModelError, match="home_ranker_v0, expected home_ranker_v1"):
+        require_service(replace(BARE, tags={"feast.feature_service": "home_ranker_v0"}))

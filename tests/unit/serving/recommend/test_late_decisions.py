@@ -8,6 +8,7 @@ import pytest
 from serving.errors import OutOfTime
 from serving.models.rankers import RuleRanker
 from serving.models.slot import Models
+from serving.policy.scores import RULES
 from serving.recommend.decision import Records
 from serving.recommend.recommender import Limits, Rankers, Reads, Recommender
 from serving.runtime.clock import Clock
@@ -50,7 +51,7 @@ def recommender(ledger, log, timer, seconds: float, ranker=None) -> Recommender:
     online = FakeOnline({"900": user(campaign_ids=["1"])})
     return Recommender(
         reads=Reads(online, lambda: LIMITED, online),
-        rankers=Rankers(lambda: Models(ranker or RuleRanker())),
+        rankers=Rankers(lambda key: Models(ranker or RuleRanker(RULES[key]))),
         records=Records(log),
         clock=Clock(lambda: WATERMARK),
         new_id=lambda: "request-1",

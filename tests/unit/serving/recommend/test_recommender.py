@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from feature_repo.instants import microseconds
+from feature_repo.names import PLACEMENTS, ranker_for
 from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS, static_inputs
 from serving.errors import AsOfRefused, NotReady
 from serving.ledger.ledger import NoLedger, Redemption
@@ -15,6 +16,7 @@ from serving.models.experiment import Experiment
 from serving.models.rankers import RuleRanker
 from serving.models.slot import Models
 from serving.policy.policies import Policies, Policy
+from serving.policy.scores import RULES
 from serving.recommend.decision import Records
 from serving.recommend.purchase_cache import PurchaseCache
 from serving.recommend.recommender import Limits, Rankers, Reads, Recommender
@@ -90,7 +92,8 @@ def recommender(
     decides = Recommender(
         reads=Reads(online, lambda: index, online, cache or PurchaseCache()),
         rankers=Rankers(
-            lambda: models or Models(ranker or RuleRanker()), experiment or Experiment()
+            lambda key: models or Models(ranker or RuleRanker(RULES[key])),
+            experiment or Experiment(),
         ),
         records=Records(log if log is not None else FakeLog(), shadow),
         clock=Clock(lambda: WATERMARK, replay),
@@ -115,7 +118,7 @@ def test_user_sees_the_coupons_of_what_they_buy_first():
     online = FakeOnline({"900": buyer({"p-milk": 3}, campaign_ids=["1"])})
     answer = recommender(online).recommend(ask())
     assert shown(answer) == ["milk", "welcome", "bread"]
-    assert answer.model.name == "own_spend" and answer.model.version == "rule-1"
+    assert answer.model.name == "spend_percov" and answer.model.version == "rule-1"
     assert not answer.cold_start and answer.reason is None
 
 
@@ -187,7 +190,7 @@ def test_only_the_shown_coupons_are_explained():
             return super().explain(inputs)
 
     online = FakeOnline({"900": user(campaign_ids=["1", "2"])})
-    service = recommender(online, ranker=Counting())
+    service = recommender(online, ranker=Counting(RULES["home"]))
     service.recommend(ask(k=2, explain=True))
     service.recommend(ask(k=2))
     assert explained == [2]
@@ -368,13 +371,25 @@ def test_one_request_uses_one_ranker_even_if_it_is_swapped_meanwhile():
     online, log = FakeOnline({"900": user(campaign_ids=["1"])}), FakeLog()
     decides = Recommender(
         reads=Reads(online, lambda: INDEX, online),
-        rankers=Rankers(lambda: Models(rankers.pop(0))),
+        rankers=Rankers(lambda _: Models(rankers.pop(0))),
         records=Records(log),
         clock=Clock(lambda: WATERMARK),
         new_id=lambda: "request-1",
     )
     service = Waiting(decides)
     assert service.recommend(ask()).model.version == "7" == log.decisions[0].model_version
+
+
+FOUR = FakeOnline({"900": user(campaign_ids=["1", "2"])})
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_log_names_the_feature_service_and_the_ranker_of_the_placement(placement):
+    log, expected = FakeLog(), ranker_for(placement)
+    answer = recommender(FOUR, log=log).recommend(ask(placement=placement))
+    (kept,) = log.decisions
+    assert kept.feature_service == expected.service
+    assert kept.model_name == answer.model.name == expected.rule
 
 
 REACHED = FakeOnline({"900": user(campaign_ids=["1"])})
@@ -456,9 +471,6 @@ class AtOnce:
 
     def submit(self, job) -> None:
         job()
-
-
-FOUR = FakeOnline({"900": user(campaign_ids=["1", "2"])})
 
 
 def test_answer_and_log_have_the_propensity_of_the_policy_of_the_placement():

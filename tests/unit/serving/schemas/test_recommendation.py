@@ -93,9 +93,9 @@ def test_as_of_in_another_zone_is_the_same_instant():
 
 
 def test_unchecked_model_equals_a_checked_one():
-    values = {"name": "coupon_ranker", "version": "3"}
+    values = {"name": "home_ranker", "version": "3"}
     unchecked, checked = ModelName.construct_unchecked(values), ModelName(**values)
     assert unchecked == checked and unchecked.model_dump_json() == checked.model_dump_json()
     assert unchecked.model_copy(update={"version": "4"}) == ModelName(
-        name="coupon_ranker", version="4"
+        name="home_ranker", version="4"
     )

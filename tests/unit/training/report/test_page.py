@@ -106,7 +106,7 @@ def _report(passed=True) -> Report:
     )
     when = datetime(2017, 10, 2, tzinfo=UTC)
     return Report(
-        title="coupon_ranker",
+        title="home_ranker",
         facts={"Lake version": "3", "Trained at commit": EVIL},
         settings={"objective": "rank:ndcg", "rising": "('own_purchase_count',)"},
         parts=(
