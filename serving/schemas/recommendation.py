@@ -139,7 +139,7 @@ class RecommendationAnswer(ContractModel):
                 {
                     "request_id": "0f4b6c1e9d7a4c0c8d0a4a4f3b1f2e6d",
                     "user_id": "900",
-                    "model": {"name": "coupon_ranker", "version": "3"},
+                    "model": {"name": "home_ranker", "version": "3"},
                     "cold_start": False,
                     "stale_features": [],
                     "recommendations": [

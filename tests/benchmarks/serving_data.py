@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from feature_repo.names import HOME
+from feature_repo.names import RANKERS
 from tests.benchmarks.competing import CHECKOUT, progress
 
 CLIPWISE = str(Path(sys.executable).with_name("clipwise"))
 CAMPAIGN = "bench"
 CART = 20
 SEEDS = (2017, 2018)
-"""One version of the ranker per seed; a swap changes to the second."""
+"""One version of each ranker per seed; a swap changes to the second."""
 
 
 class SetUpFailed(Exception):
@@ -73,7 +73,7 @@ def run(command: Sequence[str], environment: Mapping[str, str]) -> str:
 
 
 def journey(root: Path) -> Path:
-    """Ingests the Complete Journey and trains two servable versions, unless done already."""
+    """Ingests the Complete Journey and trains two servable versions of each ranker, once."""
     home = root / "journey"
     environment = variables(home)
     if not (home / "registry.db").exists():
@@ -83,17 +83,25 @@ def journey(root: Path) -> Path:
     kept = home / "forced.json"
     if not kept.exists():
         # The first is promoted last, so it is champion; both were promoted, so both may serve.
-        forced = {version: _promote(version, environment) for version in ("2", "1")}
+        forced = {
+            f"{ranker} {version}": _promote(ranker, version, environment)
+            for version in ("2", "1")
+            for ranker in RANKERS
+        }
         kept.write_text(json.dumps(forced))
-    progress(f"champion is 1, swaps change to 2; forced against the gate: {kept.read_text()}")
+    progress(
+        f"champions are versions 1, swaps change to 2; forced against the gate: {kept.read_text()}"
+    )
     return home
 
 
 def _versions(home: Path) -> int:
-    """Returns the number of registered versions of the ranker."""
+    """Returns the number of versions that every ranker has in the registry."""
     if not (home / "mlflow.db").exists():
         return 0
-    return len(registry_client(home).search_model_versions(f"name = '{HOME.model}'"))
+    client = registry_client(home)
+    models = [names.model for names in RANKERS.values()]
+    return min(len(client.search_model_versions(f"name = '{model}'")) for model in models)
 
 
 def registry_client(journey: Path):
@@ -105,9 +113,10 @@ def registry_client(journey: Path):
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
-def _promote(version: str, environment: Mapping[str, str]) -> bool:
+def _promote(ranker: str, version: str, environment: Mapping[str, str]) -> bool:
     """Makes a version the champion; returns True if it had to be forced against the gate."""
-    command = [CLIPWISE, "promote", "--version", version, "--reason", "benchmark"]
+    command = [CLIPWISE, "promote", "--ranker", ranker, "--version", version]
+    command += ["--reason", "benchmark"]
     try:
         run(command, environment)
     except SetUpFailed as refused:

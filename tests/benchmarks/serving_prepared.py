@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from feature_repo.names import CHAMPION, HOME
+from feature_repo.transforms.request.ranker_inputs import INPUTS_OF
 from tests.benchmarks.competing import progress
 from tests.benchmarks.serving_data import (
     CLIPWISE,
@@ -80,7 +81,7 @@ def _users(home: Home) -> list[tuple[str, list[dict]]]:
 
 
 def _write_model(home: Home) -> None:
-    """Copies the champion's model file from the registry."""
+    """Copies the model file of the home ranker's champion from the registry."""
     import mlflow.artifacts
 
     client, uri = registry_client(home.journey), registry_of(home.journey)
@@ -110,7 +111,8 @@ def _write_inputs(home: Home) -> None:
 
     Every decision must have exactly ``candidates`` candidates. With 100 candidates all households
     are checked; with more, fewer households, as the log stores all ids. The floor and the stock
-    pair score the logged features of the best 100 coupons, repeated if a case has more rows.
+    pair score the logged features of the best 100 coupons, repeated if a case has more rows. They
+    use the model of the home ranker, so the inputs are those that it reads.
     """
     import numpy as np
 
@@ -126,6 +128,7 @@ def _write_inputs(home: Home) -> None:
         )
     progress(f"each of {len(rows)} households has {home.candidates} candidates")
     few = [np.array(row["features"], dtype=np.float32) for row in rows[:MATRICES]]
+    few = [matrix[:, : len(INPUTS_OF[HOME.key])] for matrix in few]
     times = -(-home.candidates // len(few[0]))
     np.save(home.work / "inputs.npy", [np.tile(m, (times, 1))[: home.candidates] for m in few])
 

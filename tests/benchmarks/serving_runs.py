@@ -151,7 +151,7 @@ def _combined(metric: str, found: Sequence[dict]) -> float | None:
 
 
 def swap(plan: LoadPlan, home: Home) -> Iterator[dict]:
-    """Changes the champion during a load; the alias ends where it was."""
+    """Changes the champion of the home ranker during a load; the alias ends where it was."""
     client = registry_client(home.journey)
     seconds = max(plan.seconds, 20)
     found = []

@@ -28,7 +28,7 @@ def write_names(file: Path) -> None:
     """Writes the names of the service's scalar features, and of the model's inputs in order."""
     from feast.types import Array
 
-    from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
+    from feature_repo.transforms.request.ranker_inputs import INPUTS_OF
     from feature_repo.views.services import home_ranker_v1
 
     features = [
@@ -37,7 +37,7 @@ def write_names(file: Path) -> None:
         for feature in view.features
         if not isinstance(feature.dtype, Array)
     ]
-    file.write_text(json.dumps({"features": features, "inputs": list(RANKER_INPUTS)}))
+    file.write_text(json.dumps({"features": features, "inputs": list(INPUTS_OF["home"])}))
 
 
 class Pair:

@@ -96,7 +96,7 @@ def test_events_and_the_model_page_have_scopes_of_their_own(home, service):
     with service.client(key(home, "events", "admin")) as client:
         assert client.send_events([event, {"event_id": "scope-2"}]).rejected == 1
         assert client.send_events([event]).duplicate == 1
-        assert client.model().feature_service == "home_ranker_v1"
+        assert client.model().rankers["home"].feature_service == "home_ranker_v1"
 
 
 def test_key_is_replaced_under_load_and_no_request_fails(home, service):

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.example_shop import example_home
 from tests.support.processes import output, running
+from tests.support.registered import run_folder
 
 FIGURES = {"others", "learning_curve", "slices", "fairness", "calibration", "influence"}
 REPORTED = {
@@ -32,7 +33,7 @@ REPORTED = {
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """The example shop with a trained version."""
+    """The example shop with a trained version of each ranker."""
     home = example_home(tmp_path_factory)
     output(home, "train", "--test-start", "2025-05-01T00:00:00Z")
     return home
@@ -115,24 +116,24 @@ def test_training_leaves_predictions_and_a_report(home):
     import pyarrow.parquet as pq
 
     columns = ["qid", "user_id", "campaign_id", "coupon_id", "model", "score", "label"]
-    predictions = pq.read_table(home / "reports" / "predictions.parquet")
+    predictions = pq.read_table(home / "reports" / "home" / "predictions.parquet")
     assert predictions.column_names == columns
     models = set(predictions["model"].to_pylist())
-    assert models > {"ranker", "random", "popularity", "own_purchases", "own_spend", "content"}
+    assert models > {"ranker", "random", "popularity", "own_purchases", "spend_percov", "content"}
 
 
 def test_report_has_every_section_with_what_was_measured(home):
-    page = (home / "reports" / "training_report.html").read_text()
-    assert page == next(home.glob("mlartifacts/*/artifacts/training_report.html")).read_text()
+    page, run = (home / "reports" / "home" / "training_report.html").read_text(), run_of(home)
+    assert page == (run / "training_report.html").read_text()
     found = {
         match[1]: " ".join(re.sub(r"<[^>]+>", " ", match[2]).split())
         for match in re.finditer(r'<section id="(\w+)"[^>]*>(.*?)</section>', page, re.S)
     }
     for section, printed in REPORTED.items():
         assert re.search(printed, found[section]), (section, found[section][:400])
-    figures = {file.stem for file in home.glob("mlartifacts/*/artifacts/figures/*.svg")}
+    figures = {file.stem for file in run.glob("figures/*.svg")}
     assert figures == FIGURES and page.count('role="img"') == len(FIGURES)
-    assert json.loads(next(home.glob("mlartifacts/*/artifacts/learning.json")).read_text())["curve"]
+    assert json.loads((run / "learning.json").read_text())["curve"]
 
 
 def test_backtest_ranks_the_ranker_beside_the_textbook_and_keeps_every_score(home):
@@ -156,14 +157,16 @@ def test_search_tries_the_present_settings_first(home):
 
 
 def test_failed_gate_cannot_be_promoted(home):
-    printed = output(home, "promote", "--version", "1", "--reason", "I like it", code=1)
+    printed = output(
+        home, "promote", "--ranker", "home", "--version", "1", "--reason", "I like it", code=1
+    )
     assert "gate=failed" in printed and "Traceback" not in printed
 
 
 def test_gate_can_be_repeated_and_gives_the_same_answer(home):
-    file = next(home.glob("mlartifacts/*/artifacts/gate.json"))
+    file = run_of(home) / "gate.json"
     first = json.loads(file.read_text())
-    printed = output(home, "gate", "--version", "1")
+    printed = output(home, "gate", "--ranker", "home", "--version", "1")
     assert "│ failed" in printed and "Gate: failed, verdict: no_champion" in printed
     words = " ".join(printed.replace("│", " ").split())
     assert "gives all 100 test pairs the scores of its run" in words
@@ -172,23 +175,37 @@ def test_gate_can_be_repeated_and_gives_the_same_answer(home):
         # What may differ: how busy the machine was, and which commit measured.
         del one["measured"]["latency"], one["reasons"], one["git_commit"]
     assert again == first
-    assert "has no version 9" in output(home, "gate", "--version", "9", code=1)
+    unknown = output(home, "gate", "--ranker", "checkout", "--version", "9", code=1)
+    assert "checkout_ranker has no version 9" in unknown
 
 
 def test_reproduced_version_is_the_same_model_file(home):
-    assert "they are the same" in output(home, "reproduce", "--version", "1")
-    assert "has no version 9" in output(home, "reproduce", "--version", "9", code=2)
+    for ranker in ("home", "checkout"):
+        command = ("reproduce", "--ranker", ranker, "--version")
+        assert "they are the same" in output(home, *command, "1")
+        assert f"{ranker}_ranker has no version 9" in output(home, *command, "9", code=2)
 
 
 def test_recommend_prints_names_a_person_can_read(home):
     printed = output(home, "recommend", "--user", "card-004", "--k", "3")
-    assert "own_spend rule-1" in printed and "val doux" in printed
+    assert "spend_percov rule-1" in printed and "val doux" in printed
     assert "after" not in output(
         home, "recommend", "--user", "card-004", "--as-of", "2025-03-20T00:00:00Z"
     )
     assert "complete up to" in output(
         home, "recommend", "--user", "card-004", "--as-of", "2026-01-01T00:00:00Z", code=1
     )
+
+
+def test_recommend_takes_a_placement_and_a_cart(home):
+    def printed_with(cart: str, code: int = 0) -> str:
+        placed = ("--placement", "checkout", "--cart", cart)
+        return output(home, "recommend", "--user", "card-004", *placed, code=code)
+
+    lines = [{"product_id": "1010", "quantity": 2, "unit_price": 2.49}]
+    assert "cart_percov rule-1" in printed_with(json.dumps(lines))
+    refused = printed_with('[{"product_id": "1010"}]', code=1)
+    assert "Expected a cart such as" in refused and "Traceback" not in refused
 
 
 def test_recommend_keeps_the_holdout_of_the_environment(home):
@@ -207,14 +224,14 @@ def test_recommend_keeps_the_holdout_of_the_environment(home):
 def test_rule_serves_while_there_is_no_champion(service):
     status, answer, kind = recommend(service)
     assert (status, kind) == (200, "application/json")
-    assert answer["model"] == {"name": "own_spend", "version": "rule-1"}
+    assert answer["model"] == {"name": "spend_percov", "version": "rule-1"}
     assert answer["cold_start"] is False and answer["stale_features"] == []
     ranks = [one["rank"] for one in answer["recommendations"]]
     assert ranks == list(range(1, len(ranks) + 1)) and ranks
     scores = [one["score"] for one in answer["recommendations"]]
     assert scores == sorted(scores, reverse=True)
     assert call(service, "/readyz")[0] == 200
-    assert call(service, "/v1/model")[1]["is_champion"] is False
+    assert all(not one["is_champion"] for one in rankers_of(service).values())
 
 
 def test_answer_carries_reasons_if_the_request_wants_them(service):
@@ -277,17 +294,20 @@ def test_events_are_counted_and_kept_once(service):
 
 def test_forced_promotion_is_recorded_and_the_running_service_loads_it(home, service):
     why = ("--reason", "the shop opens tomorrow")
-    printed = output(home, "promote", "--version", "1", *why, "--force")
-    assert "Forced:" in printed and "version 1 is champion" in printed
+    printed = output(home, "promote", "--ranker", "home", "--version", "1", *why, "--force")
+    assert "Forced:" in printed and "home_ranker version 1 is champion" in printed
     for _ in range(100):
-        if call(service, "/v1/model")[1]["is_champion"]:
+        if rankers_of(service)["home"]["is_champion"]:
             break
         time.sleep(0.2)
     explained = recommend(service, explain=True)[1]
     assert explained["model"] == {"name": "home_ranker", "version": "1"}
     reasons = [reason for one in explained["recommendations"] for reason in one["reasons"]]
     assert reasons and all((one["effect"] < 0) == ("Against it" in one["text"]) for one in reasons)
-    assert "names no champion before" in output(home, "rollback", "--reason", "no", code=1)
+    assert recommend(service, placement="member")[1]["model"]["name"] == "home_ranker"
+    assert recommend(service, placement="checkout")[1]["model"]["name"] == "cart_percov"
+    back = ("rollback", "--ranker", "home", "--reason")
+    assert "audit log names none before" in output(home, *back, "no", code=1)
     assert [change["how"] for change in audited(home)] == ["forced"]
     assert "the shop opens tomorrow" in output(home, "audit")
 
@@ -298,16 +318,28 @@ def test_champion_taken_away_in_the_registry_is_noticed_and_recorded_by_the_serv
     uri = f"sqlite:///{home / 'mlflow.db'}"
     MlflowClient(uri, uri).delete_registered_model_alias("home_ranker", "champion")
     for _ in range(100):
-        if len(audited(home)) == 2 and not call(service, "/v1/model")[1]["is_champion"]:
+        if len(audited(home)) == 2 and not rankers_of(service)["home"]["is_champion"]:
             break
         time.sleep(0.2)
     last = audited(home)[-1]
     assert (last["from"], last["to"], last["at"]) == ("1", None, None)
     assert last["how"] == "outside clipwise" and "not recorded" in last["actor"]
-    assert recommend(service)[1]["model"]["name"] == "own_spend"
+    assert recommend(service)[1]["model"]["name"] == "spend_percov"
     assert "outside clipwise" in output(home, "audit")
-    assert "version 1 is champion again" in output(home, "rollback", "--reason", "by mistake")
+    assert "version 1 is champion again" in output(
+        home, "rollback", "--ranker", "home", "--reason", "by mistake"
+    )
     assert [change["how"] for change in audited(home)][2:] == ["rollback"]
+
+
+def run_of(home: Path) -> Path:
+    """The folder with the artifacts of the run of the home ranker's first version."""
+    return run_folder(home, "1")
+
+
+def rankers_of(service) -> dict:
+    """Returns the rankers that the service states on its model page."""
+    return call(service, "/v1/model")[1]["rankers"]
 
 
 def audited(home: Path) -> list[dict]:
