@@ -14,24 +14,28 @@ from flows.champion import tracking
 from flows.experiment_data import ExperimentData
 from flows.runtime import git_commit
 from serving.models.mlflow_registry import load_ranker
+from serving.models.rankers import ChampionRanker
 from serving.models.registered_version import RegisteredVersion
+from serving.policy.probability import Calibration
 from training.evaluation.compare import (
     CHAMPION,
     RANKER,
     Evaluation,
     SliceComparison,
+    compare_slices,
     leaderboard,
 )
 from training.evaluation.fairness import gaps
 from training.evaluation.predictions import scores_of
-from training.evaluation.slices import slices
+from training.evaluation.slices import BROAD, slices
+from training.models.probability import CalibrationError, fit_calibration
 from training.models.ranker import importance
 from training.registry.promotion_gate import Decision
 from training.registry.records import FIGURES_FOLDER, Origin
 from training.registry.run_reader import read_learning, read_origin, read_predictions
 from training.report.assembly import (
+    checked_probabilities,
     feature_table,
-    measured_calibration,
     repeat_slices,
     worked_examples,
 )
@@ -90,7 +94,10 @@ def contents(
     effects, lineage = influence(test, ranker.explain, seed), input_lineage()
     gains = dict(importance(ranker.booster, len(lineage)))
     covered = partial(covered_products, Lake(home), data.state, most=2)
+    slicings, rule = slices(test, data.campaign_types), evaluation.against_rule.other
+    broad = {name: slicings[name] for name in BROAD}
     return Report(
+        ranker=registered.names.key,
         title=registered.title,
         facts=_facts(registered, data, origin),
         settings=origin.settings,
@@ -99,14 +106,24 @@ def contents(
         evaluation=evaluation,
         leaderboard=leaderboard(test, {**logged, **scores}, seed),
         opponent=opponent,
+        broad=compare_slices(test, ours, rule, scores[rule], broad, seed),
+        cold_start=None,
         slices=(*sliced, *repeat_slices(test, ours, opponent, theirs)),
-        gaps=gaps(test, ours, theirs, slices(test, data.campaign_types), seed),
-        calibration=measured_calibration(test, ours, seed),
+        gaps=gaps(test, ours, theirs, slicings, seed),
+        probabilities=checked_probabilities(test, ours, _calibration(data, ranker)),
         influence=effects,
         examples=worked_examples(test, ours, ranker.explain, covered, seed),
         features=feature_table(lineage, effects.strength, gains, origin.settings.get("rising", "")),
         learning=read_learning(store, registered.version),
     )
+
+
+def _calibration(data: ExperimentData, ranker: ChampionRanker) -> Calibration | None:
+    """Fits a calibration on the valid part; None if it does not suffice."""
+    try:
+        return fit_calibration(data.valid, ranker.score(data.valid.inputs))
+    except CalibrationError:
+        return None
 
 
 def _facts(registered: RegisteredVersion, data: ExperimentData, origin: Origin) -> dict[str, str]:

@@ -225,6 +225,22 @@ def compare_slices(
     )
 
 
+COLD_START = "cold start"
+
+
+def cold_start_row(
+    exposures: RankingFrame, ranker: np.ndarray, other: str, theirs: np.ndarray, seed: int = 2017
+) -> SliceComparison:
+    """Compares the ranker with another model at the start of campaigns, as a row of its own.
+
+    ``exposures`` has one group for each exposure; a redemption at any later time counts. ``ranker``
+    and ``theirs`` have one score for each of its pairs.
+    """
+    part = np.full(len(groups(exposures)), "start of a campaign", object)
+    found = compare_slices(exposures, ranker, other, theirs, {COLD_START: part}, seed)
+    return found[0] if found else SliceComparison(COLD_START, "start of a campaign", 0, None)
+
+
 def _slice(
     slicing: str,
     part: str,

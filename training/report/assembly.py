@@ -1,4 +1,4 @@
-"""Report contents that are computed from the test part: slices, calibration, examples, features."""
+"""Report contents computed from the test part: slices, probabilities, examples, features."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -9,11 +9,13 @@ import numpy as np
 from feature_repo.instants import from_microseconds
 from feature_repo.lake.coupon_scopes import CoveredProducts
 from feature_repo.transforms.request.reasons import Effects, code_of, reasons
+from serving.policy.probability import Calibration
 from training.data.frame import RankingFrame, column, groups
 from training.evaluation.compare import SliceComparison, compare_slices
-from training.evaluation.pair_metrics import calibration_bins, cross_calibrated, pair_metrics
+from training.evaluation.pair_metrics import calibration_bins, pair_metrics
 from training.evaluation.slices import repeat_gains
-from training.report.contents import Calibration, ExampleCoupon, Feature, WorkedExample
+from training.evaluation.visits import visit_quality
+from training.report.contents import ExampleCoupon, Feature, ProbabilityCheck, WorkedExample
 from training.studies.examples import Example, pick_examples
 
 ReadProducts = Callable[[str, list[str], datetime], Mapping[str, CoveredProducts]]
@@ -35,10 +37,24 @@ def repeat_slices(
     return found
 
 
-def measured_calibration(test: RankingFrame, scores: np.ndarray, seed: int) -> Calibration:
-    """Measures calibration, ROC AUC and average precision of the test scores."""
-    bins = calibration_bins(test.label, cross_calibrated(test.user_id, test.label, scores, seed))
-    return Calibration(bins, **pair_metrics(test.label, scores))
+def checked_probabilities(
+    test: RankingFrame, scores: np.ndarray, calibration: Calibration | None
+) -> ProbabilityCheck:
+    """Checks the version's probabilities of coupons and lists on the test.
+
+    The calibration must come from visits outside of the test.
+    """
+    of_scores = pair_metrics(test.label, scores)
+    if calibration is None:
+        return ProbabilityCheck((), **of_scores, visits=None)
+    starts = groups(test)
+    redeemed = np.add.reduceat((test.label > 0).astype(np.int64), starts)
+    of_lists = calibration.list_probabilities(scores, starts)
+    return ProbabilityCheck(
+        calibration_bins(test.label, calibration.coupon_probabilities(scores)),
+        **of_scores,
+        visits=visit_quality(of_lists, redeemed, test.weight[starts]),
+    )
 
 
 def worked_examples(
@@ -48,7 +64,7 @@ def worked_examples(
     covered_products: ReadProducts,
     seed: int,
 ) -> list[WorkedExample]:
-    """Picks example exposures by the seed, and adds reasons and product names to their coupons."""
+    """Picks example visits by the seed, and adds reasons and product names to their coupons."""
     return [
         _worked(test, scores, explain, covered_products, one)
         for one in pick_examples(test, scores, seed)
@@ -81,7 +97,7 @@ def _worked(
     return WorkedExample(
         example.kind,
         user,
-        test.campaign_id[rows[0]],
+        tuple(sorted(set(test.campaign_id[example.rows]))),
         when,
         len(example.rows),
         int(bought),

@@ -9,6 +9,7 @@ from feature_repo.transforms.request.reasons import Reason
 from training.data.frame import RankingFrame, groups
 from training.evaluation.compare import Evaluation, LeaderboardEntry, SliceComparison
 from training.evaluation.fairness import Gap
+from training.evaluation.visits import VisitQuality
 from training.registry.promotion_gate import Decision
 from training.registry.records import LearningRecord
 from training.studies.influence import Influence
@@ -21,22 +22,22 @@ NOT_MEASURED = (
 
 LIMITS: tuple[str, ...] = (
     "Coupons went to selected users, not at random. So no number here shows what a coupon causes.",
-    "Every coupon of a campaign counts as a candidate, even if the user did not see it.",
-    "Test coupons that are open at the watermark may still be redeemed. Their present state counts "
-    "here.",
-    "Each group is one campaign. So this report does not show how scores compare across campaigns.",
-    "Only groups with a redeemed coupon have a value. Coverage counts all groups.",
+    "Every coupon that the user could redeem counts as a candidate, even if the user did not see "
+    "it.",
+    "A redemption without a basket belongs to the user's last visit in the 24 hours before it.",
+    "Only visits with an order have a value: some candidates were redeemed, and some were not. "
+    "Coverage counts all visits.",
     "Equal scores are ordered by the first 8 bytes of BLAKE2b of coupon_id, as in the service.",
-    "One test window is one season. The command clipwise backtest ranks every campaign with models "
-    "trained on the data before it.",
-    "The intervals cover chance between households, but not the differences between seasons. The "
-    "more intervals you read, the more of them exclude zero by chance.",
+    "One test window is one season. The command clipwise backtest ranks the visits of many months "
+    "with models trained on the data before them.",
+    "The intervals cover chance between households, but not between seasons or campaigns. The more "
+    "intervals you read, the more of them exclude zero by chance.",
 )
 
 
 @dataclass(frozen=True)
 class Part:
-    """Counts of one part of the data; ``start`` and ``end`` are its first and last exposure."""
+    """Counts of one part of the data; ``start`` and ``end`` are its first and last visit."""
 
     name: str
     start: datetime | None
@@ -47,12 +48,18 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """Calibration of the scores; each bin is (probability, share redeemed, pairs)."""
+class ProbabilityCheck:
+    """The probabilities of the coupons and of the list, against the redemptions of the test.
 
-    bins: Sequence[tuple[float, float, int]]
+    Each of ``coupons`` is (probability, share redeemed, pairs). ``coupons`` is empty and ``visits``
+    None without a calibration. ``auc`` and ``average_precision`` are those of the scores over all
+    pairs.
+    """
+
+    coupons: Sequence[tuple[float, float, int]]
     auc: float
     average_precision: float
+    visits: VisitQuality | None
 
 
 @dataclass(frozen=True)
@@ -69,14 +76,15 @@ class ExampleCoupon:
 
 @dataclass(frozen=True)
 class WorkedExample:
-    """A real test exposure, with its highest coupons and its first redeemed one.
+    """A real test visit, with its highest coupons and its first redeemed one.
 
-    ``candidates`` counts the coupons, ``purchases`` the household's purchases before the exposure.
+    ``campaigns`` are those of the candidates. ``candidates`` counts the coupons, ``purchases`` the
+    household's purchases before the visit.
     """
 
     kind: str
     user_id: str
-    campaign_id: str
+    campaigns: tuple[str, ...]
     when: datetime
     candidates: int
     purchases: int
@@ -105,11 +113,14 @@ class Feature:
 class Report:
     """The contents of the page.
 
-    ``facts`` describe the run, such as the lake version and the commit. ``opponent`` is the model
-    that the version would replace: the champion, or the best plain rule without one. ``learning``
-    is None if the run has no learning record.
+    ``ranker`` is a key of ``RANKERS``. ``facts`` describe the run, such as the lake version and the
+    commit. ``opponent`` is the model that the version would replace: the champion, or the best
+    plain rule without one. ``broad`` compares with that rule in every month and campaign.
+    ``cold_start`` compares with it at the start of campaigns, or is None if that was not measured.
+    ``learning`` is None if the run has no learning record.
     """
 
+    ranker: str
     title: str
     facts: Mapping[str, str]
     settings: Mapping[str, str]
@@ -118,9 +129,11 @@ class Report:
     evaluation: Evaluation
     leaderboard: Sequence[LeaderboardEntry]
     opponent: str
+    broad: Sequence[SliceComparison]
+    cold_start: SliceComparison | None
     slices: Sequence[SliceComparison]
     gaps: Sequence[Gap]
-    calibration: Calibration
+    probabilities: ProbabilityCheck
     influence: Influence
     examples: Sequence[WorkedExample]
     features: Sequence[Feature]

@@ -23,14 +23,14 @@ def influence(report: Report, collect: Collect) -> str:
     )
     about = (
         "Each point is one coupon for one household (SHAP values, with the terms of the base "
-        "margin). Right of the line, the input raises the coupon among the others of its campaign. "
+        "margin). Right of the line, the input raises the coupon among the others of its visit. "
         "Left of it, the input lowers the coupon. Red points have a high value of the input, blue "
         "points a low value."
     )
     sampled = (
-        f"Computed from {len(found.effects):,} pairs of {found.groups:,} random test exposures. "
-        "The mean effect over each exposure is subtracted. An effect that is equal for all coupons "
-        "of an exposure does not change their order: for example, the household's total spend."
+        f"Computed from {len(found.effects):,} pairs of {found.groups:,} random test visits. "
+        "The mean effect over each visit is subtracted. An effect that is equal for all coupons "
+        "of a visit does not change their order: for example, the household's total spend."
     )
     text = f"Effects of the strongest inputs on the ranking: {shares}."
     body = [paragraph(about)]
@@ -66,13 +66,15 @@ _TITLES = {
 
 
 def examples(found: Sequence[WorkedExample]) -> str:
-    """Builds the section with real exposures and the reasons that the service would return."""
+    """Builds the section with real visits and the reasons that the service would return."""
     about = (
-        "Real exposures of the test, drawn at random from those that fit. They show the reasons "
+        "Real visits of the test, drawn at random from those that fit. They show the reasons "
         "and reason codes that the service returns on request. The number before a "
         "reason is its effect on the score. A negative number lowers the coupon's score."
     )
-    body = [_example(one) for one in found] or [note("No test exposure has a redeemed coupon.")]
+    body = [_example(one) for one in found] or [
+        note("No test visit has redeemed and unredeemed coupons.")
+    ]
     return section("examples", "Worked examples", paragraph(about), *body)
 
 
@@ -84,10 +86,10 @@ def _example(one: WorkedExample) -> str:
     }
     nearest = f"Nearest to a {one.kind}: the first redeemed coupon has rank {one.first_redeemed}."
     if one.kind == SHORT:
-        nearest = "The shortest history among the other exposures."
+        nearest = "The shortest history among the other visits."
     title = _TITLES[one.kind] if fits[one.kind] else nearest
     facts = (
-        f"Household {one.user_id}, campaign {one.campaign_id}, {one.when:%d %b %Y}: "
+        f"Household {one.user_id}, {one.when:%d %b %Y}, {_campaigns(one.campaigns)}: "
         f"{one.candidates:,} candidate coupons, {one.purchases:,} earlier purchases."
     )
     coupons = "".join(_coupon(coupon) for coupon in one.coupons)
@@ -95,6 +97,10 @@ def _example(one: WorkedExample) -> str:
         f'<div class="example"><h3>{escape(title)}</h3>{paragraph(facts)}'
         f'<ol class="coupons">{coupons}</ol></div>'
     )
+
+
+def _campaigns(names: Sequence[str]) -> str:
+    return f"campaign{'s' if len(names) > 1 else ''} {', '.join(names)}"
 
 
 def _coupon(coupon: ExampleCoupon) -> str:
@@ -122,7 +128,7 @@ def features(found: Sequence[Feature]) -> str:
     used = [one for one in found if one.influence > 0]
     about = (
         f"There are {len(found)} inputs; {len(used)} of them change the ranking. Some are fields "
-        "of Feast views, read strictly before the exposure. The others are computed from several "
+        "of Feast views, read strictly before the visit. The others are computed from several "
         "fields at request time, with the same function as in the service."
     )
     ordered = sorted(found, key=lambda one: one.view)

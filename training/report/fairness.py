@@ -19,7 +19,7 @@ def fairness(report: Report, collect: Collect) -> str:
     title, other = "Is it fair to all households?", report.opponent.replace("_", " ")
     if not report.gaps:
         missing = (
-            "The test has no two demographic groups that both have a redeemed coupon, so no gap "
+            "The test has no two demographic groups that both have visits with an order, so no gap "
             "can be measured."
         )
         return section("fairness", title, note(missing))
@@ -40,7 +40,7 @@ def fairness(report: Report, collect: Collect) -> str:
         _gap_table(report.gaps, other),
         note(
             "Households without a known value are in neither group. A gap is judged only if both "
-            f"groups have at least {LEAST_GROUPS} exposures with a redeemed coupon."
+            f"groups have at least {LEAST_GROUPS} visits with an order."
         ),
     )
 
@@ -48,7 +48,7 @@ def fairness(report: Report, collect: Collect) -> str:
 def _conclusion(gaps: Sequence[Gap], other: str) -> str:
     judged = [gap for gap in gaps if min(gap.groups) >= LEAST_GROUPS]
     if not judged:
-        return f"There are too few exposures to judge whether a gap differs from that of {other}."
+        return f"There are too few visits to judge whether a gap differs from that of {other}."
     different = [
         f"{gap.slicing} ({gap.widened:+.3f} for {_between(gap)})"
         for gap in judged
@@ -72,7 +72,7 @@ def _lines(gap: Gap, other: str) -> tuple[Interval, Interval]:
 
 
 def _gap_table(gaps: Sequence[Gap], other: str) -> str:
-    head = ["gap", "groups", THIS_VERSION, escape(other), "difference", "95% interval"]
+    head = ["gap", "visits", THIS_VERSION, escape(other), "difference", "95% interval"]
     return table(head, [_gap_row(gap) for gap in gaps])
 
 

@@ -21,6 +21,9 @@ _UNKNOWN_VALUE = "#98a2ad"
 
 DIFFERENCE = "difference in NDCG@10"
 
+_TICK_WIDTH = 0.13
+"""The least distance of two ticks, as a share of the axis: about the width of a label."""
+
 BEESWARM_INPUTS, BEESWARM_POINTS = 12, 220
 
 
@@ -96,8 +99,10 @@ def _amount(share: float, points: Sequence[Point]) -> str:
     return f"{part}\n{redeemed:,}"
 
 
-def calibration(name: str, text: str, bins: Sequence[tuple[float, float, int]]) -> Picture:
-    """Draws the share of redeemed pairs by predicted probability, with 95% Wilson intervals."""
+def calibration(
+    name: str, text: str, bins: Sequence[tuple[float, float, int]], axis: str
+) -> Picture:
+    """Draws observed shares by predicted probability, with 95% Wilson intervals."""
     expected, share, pairs = (np.array(column) for column in zip(*bins, strict=True))
     low, high = wilson(share, pairs)
     top = 1.1 * max(high.max(), expected.max())
@@ -114,15 +119,18 @@ def calibration(name: str, text: str, bins: Sequence[tuple[float, float, int]]) 
         axes.set_xticks(ticks, [f"{tick:.4g}%" for tick in 100 * ticks])
         axes.set_yticks(ticks, [f"{tick:.4g}%" for tick in 100 * ticks])
         axes.set_xlabel("predicted probability")
-        axes.set_ylabel("share redeemed")
+        axes.set_ylabel(axis)
         return picture(figure, name, text)
 
 
 def _percents(top: float) -> np.ndarray:
-    """Returns round values from 0 to ``top`` that do not overlap on a square-root axis."""
+    """Returns round values from 0 to ``top`` whose labels do not overlap on a square-root axis."""
     scale = 10.0 ** np.floor(np.log10(top))
-    steps = scale * np.array([0, 0.1, 0.5, 1, 2, 5])
-    return steps[steps <= top]
+    kept = [0.0]
+    for step in scale * np.array([0.01, 0.05, 0.1, 0.2, 0.5, 1, 2, 5]):
+        if step <= top and np.sqrt(step / top) - np.sqrt(kept[-1] / top) >= _TICK_WIDTH:
+            kept.append(float(step))
+    return np.array(kept)
 
 
 def wilson(share: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from training.evaluation.compare import CHAMPION, RANKER, Comparison, LeaderboardEntry
+from training.evaluation.compare import CHAMPION, LATER, RANKER, Comparison, LeaderboardEntry
 from training.models.baselines import PLAIN_RULES
 from training.report import figures
 from training.report.contents import NOT_MEASURED, THIS_VERSION, Report
@@ -20,7 +20,7 @@ from training.report.html import (
 )
 from training.report.svg import Collect
 
-MAIN_METRICS = ("ndcg@10", "recall@10", "hit_rate@1", "mrr")
+MAIN_METRICS = ("ndcg@10", "hit_rate@1", "hit_rate@3", "recall@10", "mrr")
 ALL_METRICS = (
     "ndcg@10",
     "ndcg@5",
@@ -30,8 +30,10 @@ ALL_METRICS = (
     "recall@10",
     "f1@10",
     "hit_rate@1",
+    "hit_rate@3",
     "hit_rate@10",
     "coverage@10",
+    LATER,
 )
 
 
@@ -72,9 +74,10 @@ def leaderboard(report: Report, collect: Collect) -> str:
 
 
 _METHOD = (
-    "All models are compared on the same exposures. The 95% intervals are paired and come from a "
+    "All models are compared on the same visits. The 95% intervals are paired and come from a "
     "bootstrap over households. The classifiers learn from the same data as this version. The "
-    "recommenders use all purchases before the first campaign of each third of the test."
+    "recommenders use all purchases before each third of the test. In later ndcg@10, redemptions "
+    "at the visit or later count."
 )
 
 

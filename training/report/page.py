@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from feature_repo.names import CHECKOUT, HOME
 from training.evaluation.compare import CHAMPION, PRIMARY, RANKER, Comparison
 from training.registry.promotion_gate import BETTER, NO_CHAMPION, NOT_WORSE, WORSE, Decision
 from training.report import explanation, performance
@@ -12,14 +13,16 @@ from training.report.css import STYLE
 from training.report.fairness import fairness
 from training.report.html import bullets, note, pairs, paragraph, section, table
 from training.report.leaderboard import leaderboard
+from training.report.probability import probability
 from training.report.svg import Picture
 
 _LINKS = (
     ("others", "Other models"),
+    ("broad", "Months and campaigns"),
+    ("probability", "Probability"),
     ("curve", "More data"),
     ("slices", "Slices"),
     ("fairness", "Fairness"),
-    ("calibration", "Calibration"),
     ("influence", "Inputs"),
     ("examples", "Examples"),
     ("model", "Model"),
@@ -52,10 +55,11 @@ def render(report: Report) -> Rendered:
         _tiles(report),
         _contents(),
         leaderboard(report, collect),
+        performance.broad(report, collect),
+        probability(report, collect),
         performance.learning_curve(report, collect),
         performance.slices(report, collect),
         fairness(report, collect),
-        performance.calibration(report, collect),
         explanation.influence(report, collect),
         explanation.examples(report.examples),
         _model(report),
@@ -84,7 +88,33 @@ def _lead(report: Report) -> str:
         if report.opponent == CHAMPION
         else f"There is no champion, so it is compared with {other}, the best plain rule here."
     )
-    return f"Measured on {test.groups:,} exposures outside of its training data{when}. {against}"
+    return (
+        f"{_MOMENT[report.ranker]} Measured on {test.groups:,} visits outside of its training "
+        f"data{when}; {report.evaluation.without_order.with_order:,} of them have an order. "
+        f"{against}"
+    )
+
+
+_MOMENT = {
+    HOME.key: "Orders the coupons at the start of a visit, before anything is in the cart.",
+    CHECKOUT.key: "Orders the coupons at the checkout, with the products in the cart.",
+}
+
+_MARGIN = {
+    HOME.key: (
+        "The margin is log(own spend + 0.5) + 0.5 log(percov). Own spend is the household's spend "
+        "on the covered products."
+    ),
+    CHECKOUT.key: (
+        "Coupons that cover a product in the cart come first. Their margin is the log of the "
+        "covered amount plus log(percov). The other coupons are ordered by own spend and percov."
+    ),
+}
+
+_PERCOV = (
+    "Percov is the number of redemptions by other households so far, for each basket of theirs "
+    "with a covered product."
+)
 
 
 def _decision(decision: Decision) -> str:
@@ -123,7 +153,7 @@ def _tiles(report: Report) -> str:
     tiles.append(
         _tile(
             f"{own.metrics['hit_rate@1']:.0%}",
-            "of exposures with a redemption have a redeemed coupon in first place",
+            "of visits with an order have a redeemed coupon in first place",
         )
     )
     return f'<div class="tiles">{"".join(tiles)}</div>'
@@ -132,7 +162,7 @@ def _tiles(report: Report) -> str:
 def _difference(measured: Comparison) -> str:
     about = (
         f"difference from {measured.other.replace('_', ' ')} ({measured.other_value:.3f}); 95% "
-        f"interval {measured.low:+.3f} to {measured.high:+.3f}; {measured.groups:,} groups of "
+        f"interval {measured.low:+.3f} to {measured.high:+.3f}; {measured.groups:,} visits of "
         f"{measured.users:,} households"
     )
     return _tile(f"{measured.difference:+.3f}", about)
@@ -149,11 +179,9 @@ def _contents() -> str:
 
 def _model(report: Report) -> str:
     about = (
-        "Gradient-boosted trees (XGBoost) that order the coupons of an exposure. They start from "
-        "the plain rule that serves without a champion: the margin is log(1 + the household's "
-        "spend on the covered products). Coupons with equal spend are ordered by the number of "
-        "purchases, then by popularity. The trees learn a correction of this margin. Without a "
-        "correction, the rule decides."
+        "Gradient-boosted trees (XGBoost) that order the coupons of a visit. They start from the "
+        f"plain rule that serves without a champion. {_MARGIN[report.ranker]} {_PERCOV} The trees "
+        "learn a correction of this margin. Without a correction, the rule decides."
     )
     rising = [one.name for one in report.features if one.rising]
     constraint = (
@@ -174,8 +202,8 @@ def _model(report: Report) -> str:
 
 def _data(report: Report) -> str:
     explain = (
-        "Training uses only outcomes that were final and known before the first test exposure. A "
-        "coupon that was still open then is left out; it does not count as unredeemed. The model "
+        "Training uses only outcomes that were final and known before the first test visit. A pair "
+        "that could still be redeemed then is left out; it does not count as unredeemed. The model "
         "learns from train and valid."
     )
     return _parts(report.parts) + note(explain)
@@ -191,4 +219,4 @@ def _parts(parts: Sequence[Part]) -> str:
         ]
         for each in parts
     ]
-    return table(["part", "first exposure", "last exposure", "groups", "pairs", "redeemed"], rows)
+    return table(["part", "first visit", "last visit", "visits", "pairs", "redeemed"], rows)

@@ -313,7 +313,7 @@ def test_run_stores_the_report_and_its_figures(home, model):
     page = (folder / "training_report.html").read_text()
     assert page == found.report.read_text() and f"version {found.version}" in page
     figures = {file.stem for file in (folder / "figures").glob("*.svg")}
-    assert figures >= {"others", "slices", "calibration", "influence"}
+    assert figures >= {"others", "broad", "slices", "influence"}
     # This run was logged without a curve and without baselines, and the page reports that.
     assert "has no learning curve" in page and "has no scores of the textbook" in page
     assert "A hit: a redeemed coupon came first." in page and "category purchase" not in page

@@ -8,8 +8,15 @@ from feature_repo.instants import from_microseconds
 from feature_repo.lake.coupon_scopes import CoveredProducts
 from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
 from feature_repo.transforms.request.reasons import Effects
+from serving.policy.probability import Calibration
+from tests.support.ranking_frames import numbered, ranking_frame
 from tests.support.signal_frames import frame
-from training.report.assembly import feature_table, repeat_slices, worked_examples
+from training.report.assembly import (
+    checked_probabilities,
+    feature_table,
+    repeat_slices,
+    worked_examples,
+)
 
 AS_OF = 1_500_000_000_000_000
 TEST = replace(frame(3, 20), as_of=np.full(200, AS_OF))
@@ -67,3 +74,20 @@ def test_feature_without_a_gain_has_gain_zero():
     spend, age = feature_table(lineage, strength, {"own_spend": 0.9}, "('own_spend',)")
     assert (spend.gain, spend.influence, spend.rising) == (0.9, 0.7, True)
     assert (age.gain, age.view, age.rising) == (0.0, "demographics", False)
+
+
+def test_probabilities_of_lists_and_coupons_are_checked_with_the_weights_of_the_visits():
+    label = np.array([0, 0, 1, 1, 0, 0, 0, 1, 0, 0])
+    test = ranking_frame(numbered("q", 5, 2), label, weight=[3, 3, 1, 1, 1, 1, 1, 1, 1, 1])
+    scores, curves = np.arange(10.0), Calibration(0.5, -3.0, 1.0, 0.0)
+    found = checked_probabilities(test, scores, curves)
+    assert found.visits.visits == 5 and found.visits.base_rate == 2 / 7
+    lists = [curves.list_probability(scores[row : row + 2]) for row in range(0, 10, 2)]
+    assert found.visits.mean_probability == np.average(lists, weights=[3, 1, 1, 1, 1])
+    assert [pairs for *_, pairs in found.coupons] == [1] * 10
+    assert found.coupons[0][0] == curves.coupon_probabilities(scores[:1])[0]
+
+
+def test_version_without_a_calibration_has_only_the_quality_of_its_scores():
+    found = checked_probabilities(TEST, SCORES, None)
+    assert (found.coupons, found.visits) == ((), None) and 0 < found.auc < 1

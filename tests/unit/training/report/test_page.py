@@ -13,17 +13,24 @@ import pytest
 
 from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
 from feature_repo.transforms.request.reasons import CODES, REASON_CODES, Reason
-from training.evaluation.compare import Comparison, Evaluation, LeaderboardEntry, SliceComparison
+from training.evaluation.compare import (
+    LATER,
+    Comparison,
+    Evaluation,
+    LeaderboardEntry,
+    SliceComparison,
+)
 from training.evaluation.fairness import Gap
 from training.evaluation.group_metrics import all_metrics, ranked
 from training.evaluation.orders import WithoutOrder
+from training.evaluation.visits import VisitBin, VisitQuality
 from training.registry.promotion_gate import Check, Decision
 from training.registry.records import LearningRecord
 from training.report.contents import (
-    Calibration,
     ExampleCoupon,
     Feature,
     Part,
+    ProbabilityCheck,
     Report,
     WorkedExample,
 )
@@ -37,15 +44,16 @@ from training.report.svg import Picture
 from training.studies.influence import Influence
 from training.studies.learning_curve import Point
 
-ORDERS = WithoutOrder(2_000, 3, 1_690, 10)
+ORDERS = WithoutOrder(2_000, 3, 1_690, 10)  # 297 with an order
 EVIL = "<script>alert(1)</script>"
 SECTIONS = {
     "gate",
     "others",
+    "broad",
+    "probability",
     "curve",
     "slices",
     "fairness",
-    "calibration",
     "influence",
     "examples",
     "model",
@@ -53,7 +61,16 @@ SECTIONS = {
     "features",
     "limits",
 }
-FIGURES = {"others", "learning_curve", "slices", "fairness", "calibration", "influence"}
+FIGURES = {
+    "others",
+    "broad",
+    "visits",
+    "coupons",
+    "learning_curve",
+    "slices",
+    "fairness",
+    "influence",
+}
 
 
 class _Page(HTMLParser):
@@ -98,6 +115,7 @@ def _influence() -> Influence:
 
 def _report(passed=True) -> Report:
     names = all_metrics(ranked(["q"], ["c"], [1], [1.0]), np.array(["c"]))
+    names = (*names, LATER)
     table = {"ranker": dict.fromkeys(names, 0.25), "own_purchases": dict.fromkeys(names, 0.5)}
     table["ranker"]["mrr"] = 0.75
     rule = Comparison("own_purchases", 0.25, 0.5, -0.25, -0.3, -0.2, 297, 200)
@@ -106,7 +124,8 @@ def _report(passed=True) -> Report:
     )
     when = datetime(2017, 10, 2, tzinfo=UTC)
     return Report(
-        title="home_ranker",
+        ranker="checkout",
+        title="Checkout ranker, version 3",
         facts={"Lake version": "3", "Trained at commit": EVIL},
         settings={"objective": "rank:ndcg", "rising": "('own_purchase_count',)"},
         parts=(
@@ -121,7 +140,17 @@ def _report(passed=True) -> Report:
             LeaderboardEntry("ranker", table["ranker"], None),
         ),
         opponent="own_purchases",
+        broad=(
+            SliceComparison("month", "2017-09", 160, replace(rule, groups=160)),
+            SliceComparison("month", "2017-10", 108, replace(rule, difference=0.05, high=0.1)),
+            SliceComparison("month", "2017-11", 29, replace(rule, groups=29)),
+            SliceComparison("campaign", "13", 267, rule),
+            SliceComparison("campaign", "18", 30, replace(rule, difference=0.01, high=0.1)),
+        ),
+        cold_start=SliceComparison("cold start", "start of a campaign", 317, rule),
         slices=(
+            SliceComparison("campaign age", "first month", 64, rule),
+            SliceComparison("campaign", "only in the other section", 64, rule),
             SliceComparison("history", "cold", 31, replace(rule, low=-0.4)),
             SliceComparison("history", "heavy", 0, None),
         ),
@@ -129,11 +158,19 @@ def _report(passed=True) -> Report:
             Gap("age", ("45 and over", "under 45"), (40, 50), 0.1, (0.0, 0.2), 0.02, (-0.1, 0.1),
                 0.08, (0.01, 0.15)),
         ),
-        calibration=Calibration([(0.01, 0.02, 500), (0.1, 0.08, 500)], 0.875, 0.125),
+        probabilities=ProbabilityCheck(
+            [(0.01, 0.02, 500), (0.1, 0.08, 500)],
+            0.875,
+            0.125,
+            VisitQuality(
+                4_000, 0, 0.0185, 0.019, 0.318, 0.8,
+                (VisitBin(0.002, 0.001, 2_000), VisitBin(0.036, 0.036, 2_000)),
+            ),
+        ),
         influence=_influence(),
         examples=[
-            WorkedExample("miss", "900", "18", when, 208, 7, 12, [coupon]),
-            WorkedExample("hit", EVIL, EVIL, when, 208, 7, 1, [coupon]),
+            WorkedExample("miss", "900", ("13", "18"), when, 208, 7, 12, [coupon]),
+            WorkedExample("hit", EVIL, (EVIL,), when, 208, 7, 1, [coupon]),
         ],
         features=[
             Feature("own_purchase_count", "at request time", "Number of purchases.",
@@ -176,7 +213,7 @@ def test_page_has_every_section_and_its_links_lead_to_them():
         "ndcg@10",
         "-0.250",
         "-0.300 to -0.200",
-        "297 groups of 200 households",
+        "297 visits of 200 households",
         "number 2 of 2",
         "content: empty vocabulary",
         "1/8",
@@ -184,11 +221,26 @@ def test_page_has_every_section_and_its_links_lead_to_them():
         "history: cold (31)",
         "history: heavy",
         "age (+0.080 for 45 and over minus under 45)",
-        "curve 0.875, average precision 0.125",
+        "curve of 0.875 and an average precision of 0.125",
         "own_purchase_count",
         "A miss: no redeemed coupon among the first 10.",
         "Never bought its brand brand",
-        "Household 900, campaign 18, 02 Oct 2017: 208 candidate coupons, 7 earlier purchases.",
+        "Household 900, 02 Oct 2017, campaigns 13, 18: 208 candidate coupons, 7 earlier purchases.",
+        "at the checkout, with the products in the cart. Measured on 300 visits",
+        "; 297 of them have an order.",
+        "Coupons that cover a product in the cart come first.",
+        "1 of 2 months and 1 of 2 campaigns with at least 30 groups are above own purchases.",
+        "the 2 largest campaigns (13, 18) have 100% of the groups.",
+        "month: 2017-09 (160)",
+        "cold start: start of a campaign 317",
+        "campaign age: first month (64)",
+        "Without an order are 1,703 of 2,000 groups: 3 with one candidate, 1,690 without a "
+        "redemption, 10 with all candidates redeemed.",
+        "The difference is -0.250 (-0.300 to -0.200) over 900 visits.",
+        "At 1.85% of 4,000 visits something was redeemed; predicted were 1.90%.",
+        "average precision is 0.318, and chance has 0.018. The 10% of the visits with the highest "
+        "probability have 80% of the redemptions.",
+        "later ndcg@10",
         "rank:ndcg",
         "user_demographics: 1 input",
         "Number of purchases.",
@@ -210,7 +262,7 @@ def test_page_shows_the_decision_of_the_gate_and_its_reasons(passed, verdict):
 def test_best_value_of_each_metric_is_bold():
     bold = _Page(rendered().html).bold
     assert bold.count("0.750") == 1  # The ranker is best in mrr only.
-    assert bold.count("0.500") == 3  # The rule is best in the other three.
+    assert bold.count("0.500") == 4  # The rule is best in the other four.
 
 
 def test_page_has_no_external_file_and_no_script():
@@ -246,10 +298,25 @@ def test_sections_without_a_learning_record_name_what_is_missing():
 
 
 def test_page_of_a_test_without_redemptions_names_what_is_missing():
-    report = replace(_report(), gaps=(), examples=(), calibration=Calibration([], 0.5, 0.1))
+    report = replace(
+        _report(),
+        gaps=(),
+        examples=(),
+        probabilities=ProbabilityCheck((), 0.5, 0.1, None),
+        broad=(),
+        cold_start=None,
+        evaluation=replace(_report().evaluation, later=None),
+    )
     text = _text(render(report).html)
-    for missing in ("no two demographic groups", "No test exposure has", "too few redeemed pairs"):
+    for missing in (
+        "no two demographic groups",
+        "No test visit has",
+        "has no calibration of its scores to probabilities",
+        "No visit has an order if later redemptions count as well.",
+        "0 of 0 months and 0 of 0 campaigns",
+    ):
         assert missing in text
+    assert "cold start" not in text
 
 
 def test_version_is_compared_with_the_champion_if_there_is_one():
@@ -264,7 +331,7 @@ def test_gap_between_small_groups_is_not_judged():
     report = _report()
     few = (replace(report.gaps[0], groups=(29, 50)),)
     text = _text(fairness(replace(report, gaps=few), _kept))
-    assert "the gap differs" not in text and "too few exposures to judge" in text
+    assert "the gap differs" not in text and "too few visits to judge" in text
     equal = (replace(report.gaps[0], widened_interval=(-0.1, 0.1)), *few)
     text = _text(fairness(replace(report, gaps=equal), _kept))
     assert "No gap differs from that of own purchases" in text
@@ -277,9 +344,25 @@ def test_numbers_in_the_text_of_a_figure_are_not_cut():
 
 def test_dollar_signs_in_a_name_are_no_formula():
     name = "Spend $50_ & save $10"
-    found = (replace(_report().slices[0], part=name),)
+    found = (replace(_report().slices[2], part=name),)
     page = slices(replace(_report(), slices=found), _kept)
     assert f">history: {escape(name)} (31)<" in page
+
+
+def test_months_and_campaigns_stand_in_their_own_section_only():
+    page = rendered().html
+    assert "only in the other section" not in page
+    (picture,) = (one for one in rendered().pictures if one.name == "broad")
+    # A month with 29 visits is in the table, but not judged and not drawn.
+    assert "month: 2017-10 (108)" in picture.svg and "2017-11" not in picture.svg
+    assert "month: 2017-11" in _text(page)
+
+
+def test_home_ranker_is_explained_by_its_own_rule():
+    text = _text(render(replace(_report(), ranker="home")).html)
+    assert "before anything is in the cart" in text
+    assert "The margin is log(own spend + 0.5) + 0.5 log(percov)." in text
+    assert "cover a product in the cart" not in text
 
 
 def test_same_report_is_rendered_to_the_same_page():
