@@ -14,9 +14,7 @@ from flows.champion import tracking
 from flows.experiment_data import ExperimentData
 from flows.runtime import git_commit
 from serving.models.mlflow_registry import load_ranker
-from serving.models.rankers import ChampionRanker
 from serving.models.registered_version import RegisteredVersion
-from serving.policy.probability import Calibration
 from training.evaluation.compare import (
     CHAMPION,
     RANKER,
@@ -28,7 +26,6 @@ from training.evaluation.compare import (
 from training.evaluation.fairness import gaps
 from training.evaluation.predictions import scores_of
 from training.evaluation.slices import BROAD, slices
-from training.models.probability import CalibrationError, fit_calibration
 from training.models.ranker import importance
 from training.registry.promotion_gate import Decision
 from training.registry.records import FIGURES_FOLDER, Origin
@@ -110,20 +107,12 @@ def contents(
         cold_start=None,
         slices=(*sliced, *repeat_slices(test, ours, opponent, theirs)),
         gaps=gaps(test, ours, theirs, slicings, seed),
-        probabilities=checked_probabilities(test, ours, _calibration(data, ranker)),
+        probabilities=checked_probabilities(test, ours, calibration=None),
         influence=effects,
         examples=worked_examples(test, ours, ranker.explain, covered, seed),
         features=feature_table(lineage, effects.strength, gains, origin.settings.get("rising", "")),
         learning=read_learning(store, registered.version),
     )
-
-
-def _calibration(data: ExperimentData, ranker: ChampionRanker) -> Calibration | None:
-    """Fits a calibration on the valid part; None if it does not suffice."""
-    try:
-        return fit_calibration(data.valid, ranker.score(data.valid.inputs))
-    except CalibrationError:
-        return None
 
 
 def _facts(registered: RegisteredVersion, data: ExperimentData, origin: Origin) -> dict[str, str]:

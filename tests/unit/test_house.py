@@ -149,8 +149,8 @@ ROOMS: Mapping[str, str] = {
         "feature_repo.instants feature_repo.lake feature_repo.names "
         "feature_repo.online.materialize feature_repo.publication feature_repo.sources "
         "feature_repo.views serving.candidates serving.decisions serving.errors "
-        "serving.models serving.online serving.policy serving.recommend serving.rules "
-        "serving.runtime serving.schemas training.data training.evaluation training.models "
+        "serving.models serving.online serving.recommend serving.rules serving.runtime "
+        "serving.schemas training.data training.evaluation training.models "
         "training.registry training.report training.studies validation"
     ),
     "flows.cli": (

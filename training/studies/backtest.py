@@ -73,11 +73,18 @@ class Contender:
         return later[0] if later else None
 
 
-def ranker_contenders(fit: Fit, first: int, until: int) -> dict[str, Contender]:
-    """Returns the ranker trained every week, a week late, and every month, from ``first`` on."""
+def planned(fits: Mapping[str, Fit], first: int, until: int) -> dict[str, Contender]:
+    """Plans the periods of models in ``[first, until)`` (int64 microseconds).
+
+    ``RANKER`` is trained every week. It also serves a week late as ``WEEK_LATE``, and is trained
+    every month as ``MONTHLY``. All other models are fitted every month.
+    """
+    months = monthly(first, until)
+    others = {name: Contender(fit, months) for name, fit in fits.items() if name != RANKER}
     return {
-        RANKER: Contender(fit, weekly(first, until), WEEK_LATE),
-        MONTHLY: Contender(fit, monthly(first, until)),
+        RANKER: Contender(fits[RANKER], weekly(first, until), WEEK_LATE),
+        MONTHLY: Contender(fits[RANKER], months),
+        **others,
     }
 
 

@@ -23,7 +23,7 @@ from training.studies.backtest import (
     BacktestError,
     Contender,
     backtest,
-    ranker_contenders,
+    planned,
 )
 from training.studies.backtest_scores import between
 from training.studies.periods import WEEK, monthly, weekly
@@ -64,7 +64,7 @@ def blocks(frame: RankingFrame, count: int, ranker: str = "home"):
 
 
 def run(frame=FRAME, count=17, sample=ALL, fit=spend, models=None, **arguments):
-    contenders = ranker_contenders(fit, FIRST, UNTIL) | (models or {})
+    contenders = planned({RANKER: fit}, FIRST, UNTIL) | (models or {})
     return backtest(blocks(frame, count), {"home": contenders}, sample, **arguments)["home"]
 
 
@@ -219,7 +219,7 @@ def test_both_rankers_run_in_one_pass_with_their_own_visits():
         for pair in zip(blocks(FRAME, 12), blocks(other, 12, "checkout"), strict=True)
         for one in pair
     ]
-    contenders = ranker_contenders(spend, FIRST, UNTIL)
+    contenders = planned({RANKER: spend}, FIRST, UNTIL)
     found = backtest(iter(both), {"home": contenders, "checkout": contenders}, ALL)
     for ranker, frame in (("home", FRAME), ("checkout", other)):
         alone = backtest(blocks(frame, 3, ranker), {ranker: contenders}, ALL)[ranker]
@@ -270,8 +270,16 @@ def test_model_that_cannot_be_fitted_is_left_out_and_the_tested_one_never():
         run(fit=wordless)
 
 
+def test_other_models_are_fitted_every_month():
+    recorder = Recorder()
+    contenders = {"home": planned({RANKER: spend, "forest": recorder}, FIRST, UNTIL)}
+    found = backtest(blocks(FRAME, 9), contenders, ALL)["home"].ordered
+    assert tuple(recorder.known) == monthly(FIRST, UNTIL)
+    assert set(found.scores) == {RANKER, WEEK_LATE, MONTHLY, "forest"}
+
+
 def test_blocks_out_of_order_are_refused():
-    middle, contenders = FIRST + 2 * WEEK, {"home": ranker_contenders(spend, FIRST, UNTIL)}
+    middle, contenders = FIRST + 2 * WEEK, {"home": planned({RANKER: spend}, FIRST, UNTIL)}
     late, early = (take(FRAME, mask) for mask in (FRAME.as_of >= middle, FRAME.as_of < middle))
     with pytest.raises(BacktestError, match="home in order of time, got visits before 2017-08"):
         backtest([("home", early), ("home", late), ("home", early)], contenders, ALL)
@@ -279,7 +287,7 @@ def test_blocks_out_of_order_are_refused():
 
 def test_block_of_a_ranker_without_contenders_is_refused():
     with pytest.raises(BacktestError, match="Expected blocks of home, got one of 'checkout'"):
-        contenders = {"home": ranker_contenders(spend, FIRST, UNTIL)}
+        contenders = {"home": planned({RANKER: spend}, FIRST, UNTIL)}
         backtest(blocks(FRAME, 2, "checkout"), contenders, ALL)
 
 
