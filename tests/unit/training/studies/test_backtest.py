@@ -29,8 +29,8 @@ from training.studies.backtest_scores import between
 from training.studies.periods import WEEK, monthly, weekly
 from training.studies.training_pool import Sample, sampled
 
-DAYS = 100
-FRAME = visits(3_000, DAYS)
+DAYS = 120
+FRAME = visits(3_600, DAYS)
 FIRST, UNTIL = MAY + 40 * DAY, MAY + DAYS * DAY
 ALL = Sample(1.0, 1)
 
@@ -194,8 +194,9 @@ def test_outcomes_from_a_period_on_change_no_score_of_it():
 
 def test_probabilities_are_calibrated_on_the_scored_visits_before_the_period():
     found = run().visits
-    start = weekly(FIRST, UNTIL)[4]
-    window = (FRAME.as_of >= FIRST) & (FRAME.as_of >= start - CALIBRATION_DAYS * DAY)
+    start = weekly(FIRST, UNTIL)[10]
+    window = FRAME.as_of >= start - CALIBRATION_DAYS * DAY
+    assert start - CALIBRATION_DAYS * DAY > FIRST
     known = take(FRAME, window & (FRAME.open_until <= start))
     calibration = fit_calibration(known, known.inputs[:, SPEND])
     week = take(FRAME, (FRAME.as_of >= start) & (FRAME.as_of < start + WEEK))
