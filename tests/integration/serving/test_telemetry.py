@@ -73,7 +73,7 @@ def test_collector_that_is_down_delays_neither_requests_nor_the_shutdown(monkeyp
 _WORKER = """
 from tests.support.serving_fakes import FakeLog, FakeRanker
 from serving.telemetry.metrics import Metrics
-metrics = Metrics(FakeLog(), FakeRanker)
+metrics = Metrics(FakeLog(), lambda: {"home": FakeRanker()})
 metrics.request("/v1/events", 200, 0.001)
 print(metrics.text().decode())
 """
