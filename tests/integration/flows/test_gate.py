@@ -216,7 +216,8 @@ def test_version_equal_to_the_champion_passes_with_verdict_not_worse(home, model
 # An interval of 95% excludes zero by chance for one such version in 40 on each side: seed 2 is one.
 @pytest.mark.parametrize("seed", (0, 1, 3))
 def test_version_of_shuffled_labels_fails_and_is_no_challenger(home, seed):
-    found = gated(home, fit([shuffled(TRAIN, seed), shuffled(VALID, seed)], CONFIG))
+    # With few labels, trees pick up the planted input by chance, and every test group shows it.
+    found = gated(home, fit([shuffled(frame(1, 1_200), seed)], CONFIG))
     assert "better than the best plain rule" in failed(found.decision)
     assert tags(home, found.version)["gate"] == "failed"
     aliases = client(home).get_registered_model(HOME.model).aliases
