@@ -67,7 +67,8 @@ ROOMS: Mapping[str, str] = {
         "feature_repo.contract feature_repo.instants feature_repo.lake feature_repo.sources"
     ),
     "training.data": (
-        "feature_repo.instants feature_repo.lake feature_repo.names feature_repo.transforms.request"
+        "feature_repo.instants feature_repo.lake feature_repo.names feature_repo.publication "
+        "feature_repo.transforms.request"
     ),
     "training.evaluation": "training.data feature_repo.instants feature_repo.transforms",
     "training.models": "training.data feature_repo.transforms.request serving.policy",

@@ -1,4 +1,5 @@
-"""Training data: point-in-time frames, labels and splits by time.
+"""Training data: point-in-time frames of requests, their labels, samples and splits by time.
 
-Reads the lake and Feast. Offers `RankingFrame` to every other room of training.
+Reads the lake, its published features and Feast. Offers `RankingFrame` to every other room of
+training.
 """

@@ -30,6 +30,10 @@ class _Groups:
     opens: np.ndarray
     closes: np.ndarray
 
+    def coupons(self, group: int) -> np.ndarray:
+        """Returns the rows of the coupons of a group."""
+        return self.order[self.first[group] : self.first[group] + self.size[group]]
+
     @classmethod
     def of(cls, group: np.ndarray, count: int, opens: np.ndarray, closes: np.ndarray) -> "_Groups":
         size = np.bincount(group, minlength=count)

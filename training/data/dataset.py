@@ -106,13 +106,13 @@ def _inputs(
     features = read(COUPON, coupon_ids[keys[1]].tolist(), keys[0])
     for instant in np.unique(keys[0]):
         here = np.flatnonzero(keys[0] == instant)
-        coupons_here = coupons_from_columns(_rows(features, here))
+        coupons_here = coupons_from_columns(rows_of(features, here))
         rows = np.flatnonzero(instants_of_pairs == instant)
         # Only the users and coupons of one campaign form a full grid, so each has its own.
         for block in _blocks(pairs, rows):
             exposed, user = np.unique(pairs.exposure[block], return_inverse=True)
             candidate, column = np.unique(member[block] - here[0], return_inverse=True)
-            grid = ranker_inputs(_rows(users, exposed), coupons_here, candidate, as_of[exposed])
+            grid = ranker_inputs(rows_of(users, exposed), coupons_here, candidate, as_of[exposed])
             yield block, grid[user, column]
 
 
@@ -125,7 +125,8 @@ def _blocks(pairs: Pairs, rows: np.ndarray) -> Iterator[np.ndarray]:
         yield rows[campaign == one]
 
 
-def _rows(columns: Columns, rows: np.ndarray) -> Columns:
+def rows_of(columns: Columns, rows: np.ndarray) -> Columns:
+    """Selects rows of every column."""
     return {
         name: values[rows] if isinstance(values, np.ndarray) else [values[row] for row in rows]
         for name, values in columns.items()

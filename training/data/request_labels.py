@@ -1,7 +1,7 @@
 """Labels of requests: coupons redeemed at this visit, and at this visit or later."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -29,6 +29,17 @@ class RequestPairs:
 
     def __len__(self) -> int:
         return len(self.request)
+
+    def take(self, rows: np.ndarray) -> "RequestPairs":
+        """Selects pairs by a Boolean mask."""
+        return RequestPairs(*(getattr(self, one.name)[rows] for one in fields(self)))
+
+
+def joined(parts: Sequence[RequestPairs]) -> RequestPairs:
+    """Concatenates parts whose requests are in order."""
+    names = [one.name for one in fields(RequestPairs)]
+    columns = (np.concatenate([getattr(part, name) for part in parts]) for name in names)
+    return RequestPairs(*columns)
 
 
 @dataclass(frozen=True)
@@ -78,11 +89,6 @@ class RequestLabels:
         request, redemption = np.unique(np.concatenate(found, axis=1), axis=1)
         candidates = Candidates.of(users, exposures, coupons, redemptions)
         return cls(candidates, user, at, used, (request, redemption))
-
-    @property
-    def redeemed(self) -> np.ndarray:
-        """The requests to which a redemption belongs, ascending."""
-        return np.unique(self.visit[0])
 
     def pairs(self, rows: np.ndarray) -> RequestPairs:
         """Finds and labels the candidates of some requests, by ascending row numbers."""

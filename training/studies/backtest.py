@@ -14,6 +14,7 @@ import numpy as np
 from feature_repo.instants import DAY, from_microseconds
 from serving.policy.probability import Calibration
 from training.data.frame import RankingFrame, take
+from training.data.sample import Sample
 from training.evaluation.compare import RANKER
 from training.evaluation.orders import rows_with_order
 from training.studies.backtest_scores import (
@@ -23,7 +24,7 @@ from training.studies.backtest_scores import (
     visits_of,
 )
 from training.studies.periods import monthly, weekly
-from training.studies.training_pool import Sample, TrainingPool
+from training.studies.training_pool import TrainingPool
 
 log = logging.getLogger(__name__)
 

@@ -1,36 +1,17 @@
 """The visits that a backtest keeps: to train the next models, and to calibrate their scores."""
 
 import logging
-from dataclasses import dataclass, replace
-from hashlib import blake2b
+from dataclasses import replace
 
 import numpy as np
 
 from serving.policy.probability import Calibration
 from training.data.frame import RankingFrame, concatenated, group_sizes, groups, take
+from training.data.sample import Sample
 from training.data.split import settled_before
 from training.models.probability import CalibrationError, fit_settled
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Sample:
-    """The ``share`` of the visits without a redemption that are kept; all others are kept too.
-
-    A visit is drawn by a hash of ``seed`` and its qid, so the blocks do not matter. Raises
-    ValueError for a share that is not above 0 and at most 1.
-    """
-
-    share: float
-    seed: int
-
-    def __post_init__(self) -> None:
-        if not 0 < self.share <= 1:
-            raise ValueError(
-                f"Expected a share above 0 and at most 1, got {self.share}: 0.1 is one visit in "
-                "ten."
-            )
 
 
 def sampled(frame: RankingFrame, sample: Sample) -> tuple[np.ndarray, RankingFrame]:
@@ -43,16 +24,11 @@ def sampled(frame: RankingFrame, sample: Sample) -> tuple[np.ndarray, RankingFra
         return np.zeros(0, bool), frame
     sizes = group_sizes(starts, len(frame))
     redeemed = np.maximum.reduceat(frame.label > 0, starts)
-    drawn = np.array([_uniform(sample.seed, qid) < sample.share for qid in frame.qid[starts]])
+    drawn = np.array([sample.is_drawn(qid) for qid in frame.qid[starts]])
     rows = np.repeat(redeemed | drawn, sizes)
     weight = frame.weight * np.repeat(np.where(redeemed, 1.0, 1 / sample.share), sizes)
     kept = take(frame, rows)
     return rows, replace(kept, weight=weight[rows].astype(np.float32))
-
-
-def _uniform(seed: int, qid: str) -> float:
-    digest = blake2b(f"{seed}:{qid}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") / 2**64
 
 
 class TrainingPool:

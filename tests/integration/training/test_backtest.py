@@ -12,6 +12,7 @@ from feature_repo.instants import DAY
 from tests.support.visit_frames import MAY, visits
 from training.data.frame import RankingFrame, take
 from training.data.purchase_matrix import PurchaseMatrix
+from training.data.sample import Sample
 from training.evaluation.compare import LATER, RANKER
 from training.evaluation.list_metrics import Catalog
 from training.evaluation.predictions import PredictionsFile
@@ -20,7 +21,6 @@ from training.models.ranker import RankerConfig
 from training.studies.backtest import MONTHLY, WEEK_LATE, backtest, planned
 from training.studies.backtest_summary import json_ready, summarize_visits
 from training.studies.contenders import contenders
-from training.studies.training_pool import Sample
 
 DAYS, SIZE = 90, 8
 FIRST, UNTIL = MAY + 40 * DAY, MAY + DAYS * DAY

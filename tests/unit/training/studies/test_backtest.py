@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from feature_repo.instants import DAY
 from tests.support.visit_frames import MAY, visits, with_labels
 from training.data.frame import RankingFrame, concatenated, group_starts, take
+from training.data.sample import Sample
 from training.data.split import settled_before
 from training.evaluation.compare import RANKER
 from training.evaluation.group_metrics import ndcg, ranked
@@ -27,7 +28,7 @@ from training.studies.backtest import (
 )
 from training.studies.backtest_scores import between
 from training.studies.periods import WEEK, monthly, weekly
-from training.studies.training_pool import Sample, sampled
+from training.studies.training_pool import sampled
 
 DAYS = 120
 FRAME = visits(3_600, DAYS)
