@@ -86,6 +86,9 @@ GATE_FILE = "gate.json"
 # Input rows with their scores in training. The service must reproduce these scores.
 GOLDEN_FILE = "golden.parquet"
 SCORE = "score"
+
+# The attribute of a model file that holds the calibration of its probabilities, as JSON.
+CALIBRATION_ATTRIBUTE = "calibration"
 SERVICE_TAG = "feast.feature_service"
 
 # The reason of a promotion, and the file that permits a version that failed the gate.

@@ -1,32 +1,41 @@
-"""Backtest: ranks every campaign with models that are trained only on earlier data."""
+"""Backtest: ranks every visit with models that are trained only on earlier data."""
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
-from itertools import chain
+from dataclasses import dataclass, fields
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefect import flow
 
-from feature_repo.instants import microseconds
+from feature_repo.instants import from_microseconds, microseconds
 from feature_repo.lake.reader import Lake
 from feature_repo.lake.state import State, instant
-from feature_repo.names import HOME
-from flows.experiment_data import campaign_types, dataset
-from flows.materialize import apply
+from feature_repo.names import RANKERS
+from flows.experiment_data import (
+    OTHERS,
+    campaign_starts,
+    campaign_types,
+    exposure_frame,
+    lake_store,
+    visit_requests,
+)
 from flows.runtime import as_task, git_commit, prepare_environment, report_progress
-from training.data.dataset import build_frame, feast_reader, raw_tables
+from training.data.dataset import feast_reader
 from training.data.frame import RankingFrame, take
 from training.data.purchase_matrix import purchases_before
-from training.data.request_exposures import request_exposures
+from training.data.request_frames import frames_of_rankers, request_frames, request_tables
+from training.data.sample import Sample
+from training.evaluation.compare import RANKER
 from training.evaluation.list_metrics import Catalog, catalog_of
-from training.evaluation.predictions import predictions_table
-from training.models.baselines import PLAIN_RULES
+from training.evaluation.predictions import PredictionsFile
+from training.models.baselines import plain_rules
 from training.models.ranker import RankerConfig
-from training.studies.backtest_scores import BacktestScores
-from training.studies.backtest_summary import compare_models, json_ready, summarize
-from training.studies.campaign_folds import backtest, check_parts, checked_origins, split_frozen
+from training.studies.backtest import Contender, backtest, planned
+from training.studies.backtest_scores import RollingScores, Visits, between
+from training.studies.backtest_summary import json_ready, summarize_visits
 from training.studies.contenders import contenders
 
 if TYPE_CHECKING:
@@ -35,11 +44,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Backtested:
-    """The summary of a backtest, its JSON file, and the Parquet file with all scores."""
+    """The summary of a backtest, its JSON file, and the Parquet files of scores and visits."""
 
     summary: Mapping[str, Any]
     report: Path
     predictions: Path
+    visits: Path
 
 
 @flow(name="backtest", persist_result=False)
@@ -49,105 +59,135 @@ def run_backtest(
     lake_version: int | None = None,
     seed: int = 2017,
     frozen_from: str | None = None,
+    baselines: bool = False,
 ) -> Backtested:
-    """Tests every campaign that starts in ``[first, until)`` and writes reports/backtest.json.
+    """Tests every visit in ``[first, until)`` and writes reports/backtest.json.
 
-    ``frozen_from`` adds a separate summary for the campaigns before it, on which settings were
-    chosen, and one for the campaigns from it on.
+    The rankers are trained again every week and every month, on what was settled by then. ``until``
+    is by default the watermark. ``frozen_from`` adds a separate summary for the visits before it,
+    on which settings were chosen, and one for the visits from it on. ``baselines`` adds the
+    textbook recommenders and classifiers.
     """
     home = prepare_environment()
     lake = Lake(home)
     state, start = lake.state(lake_version), microseconds(instant(first))
-    frame = exposures_before(as_task(dataset)(home, state), until)
-    frozen = _frozen_start(frame, start, frozen_from)
-    requests = exposures_before(as_task(request_frame)(home, state, start), until)
-    config = RankerConfig(seed=seed)
-    models = contenders(config, lambda start: purchases_before(lake, state, start), seed)
-    scored, ranked = as_task(backtest)(frame, requests, start, models, report_progress)
-    found = summary_of(lake, state, scored, ranked, frozen, seed)
+    end = microseconds(instant(until)) if until else microseconds(state.watermark)
+    found = as_task(score_visits)(home, state, start, end, seed, baselines)
+    frozen = microseconds(instant(frozen_from)) if frozen_from else None
+    summaries = as_task(summaries_of)(lake, state, found, (start, frozen, end), seed)
     options = {"first": first, "until": until, "frozen_from": frozen_from, "seed": seed}
-    origin = {"config": asdict(config), "lake_version": state.number, "commit": git_commit()}
-    return as_task(write)(home, options | origin | found, scored)
+    origin = {"lake_version": state.number, "commit": git_commit()}
+    return as_task(write)(home, options | origin | {"rankers": summaries}, found)
 
 
-def summary_of(
+def score_visits(
+    home: Path, state: State, start: int, end: int, seed: int, baselines: bool
+) -> dict[str, RollingScores]:
+    """Scores the visits of all rankers in one pass, and writes their scores block by block."""
+    requests = _before(visit_requests(home, state), from_microseconds(end))
+    exposures = exposure_frame(home, state, start)
+    sample = Sample(min(1.0, OTHERS / max(requests.num_rows, 1)), seed)
+    with PredictionsFile(_reports(home) / "backtest_predictions.parquet") as file:
+        return backtest(
+            _blocks(home, state, requests),
+            {key: _plan(home, state, key, start, end, seed, baselines) for key in RANKERS},
+            sample,
+            file.write,
+            # An exposure has no cart, so only the ranker without one can rank it.
+            {} if exposures is None else {"home": take(exposures, exposures.as_of < end)},
+        )
+
+
+def _blocks(home: Path, state: State, requests: "pa.Table") -> Iterator[tuple[str, RankingFrame]]:
+    """Yields the visits of each ranker, block by block, in order of time."""
+    frames = request_frames(
+        request_tables(Lake(home), state, requests),
+        feast_reader(lake_store(state)),
+        progress=lambda done, total: report_progress("visits", done, total),
+    )
+    return frames_of_rankers(frames, requests)
+
+
+def _plan(
+    home: Path, state: State, key: str, start: int, end: int, seed: int, baselines: bool
+) -> dict[str, Contender]:
+    fits = contenders(
+        RankerConfig(ranker=key, seed=seed), partial(purchases_before, Lake(home), state), seed
+    )
+    names = fits if baselines else (RANKER, *plain_rules(key))
+    return planned({name: fits[name] for name in names}, start, end)
+
+
+def _before(requests: "pa.Table", end: datetime) -> "pa.Table":
+    import pyarrow.compute as pc
+
+    return requests.filter(pc.less(requests["event_timestamp"], end))
+
+
+def summaries_of(
     lake: Lake,
     state: State,
-    scored: BacktestScores,
-    ranked: BacktestScores,
-    frozen: int | None,
+    found: Mapping[str, RollingScores],
+    bounds: tuple[int, int | None, int],
     seed: int,
 ) -> dict[str, Any]:
-    """Summarizes the scored exposures, the ranked requests, and the two parts around ``frozen``."""
-    types, plans = as_task(campaign_types)(lake, state), as_task(catalog)(lake, state, scored)
-    found = as_task(summarize)(scored, types, plans, PLAIN_RULES, seed)
-    found["requests"] = as_task(compare_models)(ranked, plans, PLAIN_RULES, seed)
-    if frozen is not None:
-        found["parts"] = {
-            name: as_task(compare_models)(part, plans, PLAIN_RULES, seed)
-            for name, part in split_frozen(scored, frozen).items()
-        }
-    return found
+    """Summarizes each ranker, and the parts ``development`` and ``frozen`` of its visits.
 
-
-def request_frame(home: Path, state: State, first: int) -> RankingFrame:
-    """Builds the frame of the candidates that requests would rank.
-
-    ``first`` is the earliest request, in int64 microseconds.
+    ``bounds`` are the start of the test, the start of the frozen part or None, and the end.
     """
-    store = apply()
-    store.config.offline_store.lake_version = state.number
-    raw = raw_tables(Lake(home), state)
-    requested = replace(raw, exposures=request_exposures(raw.exposures, first))
-    return build_frame(
-        requested, feast_reader(store), lambda done, total: report_progress("requests", done, total)
-    )
+    start, frozen, end = bounds
+    types, starts = campaign_types(lake, state), campaign_starts(lake, state)
+    plans = catalog(lake, state, found)
+    out = {}
+    for key, scored in found.items():
+        whole = partial(
+            summarize_visits,
+            campaign_types=types,
+            catalog=plans,
+            rules=plain_rules(key),
+            seed=seed,
+            campaign_starts=starts,
+        )
+        out[key] = whole(scored)
+        if frozen is not None:
+            out[key]["parts"] = {
+                "development": whole(between(scored, start, frozen)),
+                "frozen": whole(between(scored, frozen, end)),
+            }
+    return out
 
 
-def catalog(lake: Lake, state: State, scored: BacktestScores) -> Catalog:
+def catalog(lake: Lake, state: State, found: Mapping[str, RollingScores]) -> Catalog:
     """Returns the scopes of all tested coupons, and the number of users."""
-    last = purchases_before(lake, state, int(scored.fold.max()))
+    frames = [scored.ordered.frame for scored in found.values()]
+    last = purchases_before(lake, state, max(int(frame.as_of.max()) for frame in frames))
     users = lake.known("users", state).num_rows
-    return catalog_of(last.for_coupons(scored.frame.coupon_id.tolist()), users)
+    tested = dict.fromkeys(coupon for frame in frames for coupon in frame.coupon_id)
+    return catalog_of(last.for_coupons(tested), users)
 
 
-def write(home: Path, summary: Mapping[str, Any], scored: BacktestScores) -> Backtested:
-    """Writes the summary, and the score of every model for every pair, one model at a time."""
+def write(home: Path, summary: Mapping[str, Any], found: Mapping[str, RollingScores]) -> Backtested:
+    """Writes the summary, and a row for every visit with the probability of a redemption."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    folder = home / "reports"
-    folder.mkdir(parents=True, exist_ok=True)
-    report, predictions = folder / "backtest.json", folder / "backtest_predictions.parquet"
-    tables = _predictions(scored)
-    first = next(tables)
-    with pq.ParquetWriter(predictions, first.schema, compression="zstd") as writer:
-        for table in chain([first], tables):
-            writer.write_table(table)
+    folder = _reports(home)
+    report, visits = folder / "backtest.json", folder / "backtest_visits.parquet"
     report.write_text(json.dumps(json_ready(summary), indent=1, allow_nan=False))
-    return Backtested(summary, report, predictions)
+    tables = [_visits(key, one.visits) for key, one in found.items()]
+    pq.write_table(pa.concat_tables(tables), visits, compression="zstd")
+    return Backtested(summary, report, folder / "backtest_predictions.parquet", visits)
 
 
-def _predictions(scored: BacktestScores) -> Iterator["pa.Table"]:
+def _visits(key: str, visits: Visits) -> "pa.Table":
     import pyarrow as pa
 
-    folds = pa.array(scored.fold).cast(pa.timestamp("us", "UTC"))
-    for name, scores in scored.scores.items():
-        yield predictions_table(HOME.key, scored.frame, {name: scores}).add_column(0, "fold", folds)
+    columns = {one.name: pa.array(getattr(visits, one.name)) for one in fields(Visits)}
+    columns["as_of"] = columns["as_of"].cast(pa.timestamp("us", "UTC"))
+    return pa.table({"ranker": pa.repeat(pa.scalar(key), len(visits)), **columns})
 
 
-def exposures_before(frame: RankingFrame, until: str | None) -> RankingFrame:
-    """Returns the pairs of exposures before an instant; all pairs without one."""
-    return frame if until is None else take(frame, frame.as_of < microseconds(instant(until)))
-
-
-def _frozen_start(frame: RankingFrame, first: int, frozen_from: str | None) -> int | None:
-    """Checks the campaigns of the backtest and converts ``frozen_from`` to microseconds.
-
-    Raises BacktestError if no campaign starts at ``first`` or later, or if a part is empty.
-    """
-    starts = checked_origins(frame, first)
-    if frozen_from is None:
-        return None
-    frozen = microseconds(instant(frozen_from))
-    check_parts(frame, starts, frozen)
-    return frozen
+def _reports(home: Path) -> Path:
+    folder = home / "reports"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -55,16 +55,18 @@ class GateResult:
 
 @flow(name="gate", persist_result=False)
 def repeat_gate(ranker: RankerKey, version: str) -> GateResult:
-    """Measures a version again, on the lake version and the test exposures of its training.
+    """Measures a version again, on the lake version and the test visits of its training.
 
     The version is compared with the current champion. The champion itself is compared with the
     model that it was compared with before.
     """
     home, names = prepare_environment(), RANKERS[ranker]
     origin = read_origin(tracking(home, names), version)
-    data = load_experiment_data(home, origin.lake_version, origin.test_start, origin.seed)
+    (data,) = load_experiment_data(
+        home, (names,), origin.lake_version, origin.test_start, origin.seed
+    )
     expected = as_task(logged_scores)(home, names, version, data.test)
-    return as_task(apply_gate)(home, names, version, data, expected)
+    return as_task(apply_gate)(home, version, data, expected)
 
 
 def logged_scores(home: Path, names: RankerNames, version: str, test: RankingFrame) -> np.ndarray:
@@ -78,7 +80,6 @@ def logged_scores(home: Path, names: RankerNames, version: str, test: RankingFra
 
 def apply_gate(
     home: Path,
-    names: RankerNames,
     version: str,
     data: ExperimentData,
     expected: np.ndarray,
@@ -89,6 +90,7 @@ def apply_gate(
     ``expected`` are the test scores of the version's run. Raises ModelError if the service could
     not load the version.
     """
+    names = data.ranker
     registered = registry(home, names).read(version)
     opponent = _opponent(home, registered)
     found, measured, scores = measure(home, registered, data, expected, opponent)
@@ -119,7 +121,7 @@ def measure(
     found = evaluate(test, scores, data.rules, champion)
     best = found.against_rule.other
     replaced = (best, data.rules[best]) if champion is None else (CHAMPION, champion)
-    slicings = slices(test, data.campaign_types)
+    slicings = slices(test, data.campaign_types, data.campaign_starts)
     broad = {name: slicings[name] for name in BROAD}
     measured = Measurements(
         metric=PRIMARY,

@@ -11,7 +11,8 @@ from feature_repo.names import RANKERS, RankerKey, RankerNames
 from flows.champion import registry, tracking
 from flows.experiment_data import ExperimentData, load_experiment_data
 from flows.runtime import as_task, git_commit, prepare_environment, report_progress
-from training.models.ranker import RankerConfig, fit, model_bytes
+from training.models.probability import fit_with_probabilities
+from training.models.ranker import RankerConfig, model_bytes
 from training.registry.records import Origin
 from training.registry.run_reader import read_origin
 
@@ -41,7 +42,9 @@ def reproduce(ranker: RankerKey, version: str) -> Reproduced:
     """Trains a version again on its lake version, split and seed, with the code in use."""
     home, names = prepare_environment(), RANKERS[ranker]
     origin = read_origin(tracking(home, names), version)
-    data = load_experiment_data(home, origin.lake_version, origin.test_start, origin.seed)
+    (data,) = load_experiment_data(
+        home, (names,), origin.lake_version, origin.test_start, origin.seed
+    )
     config = RankerConfig(ranker=ranker, seed=origin.seed)
     return as_task(train_again)(home, names, version, origin, data, config)
 
@@ -56,8 +59,12 @@ def train_again(
 ) -> Reproduced:
     """Trains on the data and compares the result with the version's model file."""
     expected = registry(home, names).read(version).sha256
-    parts = [data.train, data.valid]
-    model = fit(parts, config, lambda done, total: report_progress("train", done, total))
+    model = fit_with_probabilities(
+        data.train,
+        data.valid,
+        config,
+        lambda done, total: report_progress("train", done, total),
+    )
     found = hashlib.sha256(model_bytes(model)).hexdigest()
     return Reproduced(names.model, version, expected, found, _changed(origin, config))
 

@@ -18,7 +18,8 @@ from training.data.frame import concatenated
 from training.data.purchase_matrix import purchases_before
 from training.evaluation.compare import RANKER, Evaluation
 from training.evaluation.predictions import predictions_table
-from training.models.ranker import RankerConfig, fit, predict
+from training.models.probability import fit_with_probabilities
+from training.models.ranker import RankerConfig, predict
 from training.registry.golden_rows import write_golden_rows
 from training.registry.promotion_gate import Decision
 from training.registry.records import (
@@ -54,23 +55,24 @@ def retrain(
 ) -> tuple[Retrained, ...]:
     """Trains on the data before ``test_start``, registers a version, and applies the gate.
 
-    By default all rankers are trained, in turn.
-    ``test_start`` is by default the midnight 92 days before the watermark.
+    By default all rankers are trained, in turn. ``test_start`` is by default the midnight eight
+    weeks before the watermark: the gate measures on the newest weeks.
     """
     home = prepare_environment()
-    data = load_experiment_data(home, lake_version, test_start, seed)
-    wanted = RANKERS.values() if ranker is None else (RANKERS[ranker],)
-    return tuple(train_ranker(home, names, data, seed) for names in wanted)
+    wanted = tuple(RANKERS.values()) if ranker is None else (RANKERS[ranker],)
+    found = load_experiment_data(home, wanted, lake_version, test_start, seed)
+    return tuple(train_ranker(home, data, seed) for data in found)
 
 
-def train_ranker(home: Path, names: RankerNames, data: ExperimentData, seed: int) -> Retrained:
+def train_ranker(home: Path, data: ExperimentData, seed: int) -> Retrained:
     """Trains one ranker, registers its version, and applies the gate.
 
     The gate comes after the registration, because it measures the model that the registry returns.
     A version that passes becomes the challenger.
     """
+    names = data.ranker
     folder, config = _reports(home, names), RankerConfig(ranker=names.key, seed=seed)
-    model = as_task(fit)([data.train, data.valid], config, _report_trees)
+    model = as_task(fit_with_probabilities)(data.train, data.valid, config, _report_trees)
     scores = predict(model, data.test.inputs, names.key)
     baselines = as_task(fit_baselines)(home, data, config)
     learning = as_task(write_learning)(folder, data, config, scores, baselines)
@@ -81,14 +83,14 @@ def train_ranker(home: Path, names: RankerNames, data: ExperimentData, seed: int
     )
     run = TrainingRun(params, _lineage(data.state, names), (predictions, learning, golden))
     version = as_task(log_run)(tracking(home, names), model, run)
-    result = as_task(apply_gate)(home, names, version, data, scores)
+    result = as_task(apply_gate)(home, version, data, scores)
     return Retrained(names, version, result.evaluation, result.decision, predictions, result.report)
 
 
 def fit_baselines(home: Path, data: ExperimentData, config: RankerConfig) -> Baselines:
     """Fits the textbook recommenders and classifiers, and scores the test pairs with them."""
-    # Consecutive campaigns are scored together, as of the first start. So the matrix needs the
-    # coupons of the later ones too.
+    # Several weeks are scored together, as of the first. So the matrix needs the coupons of the
+    # later ones too.
     announced = int(data.test.as_of.max())
     return score_baselines(
         concatenated(data.train, data.valid),

@@ -9,15 +9,15 @@ from feature_repo.instants import microseconds
 from feature_repo.lake.reader import Lake
 from feature_repo.lake.state import instant
 from feature_repo.names import RANKERS, RankerKey
-from flows.backtest import exposures_before
 from flows.champion import tracking
-from flows.experiment_data import dataset
+from flows.experiment_data import sampled_visits
 from flows.runtime import as_task, git_commit, prepare_environment, report_progress
+from training.data.frame import take
 from training.models.ranker import RankerConfig
 from training.registry.records import Lineage
 from training.registry.run_writer import search_run
-from training.studies.campaign_folds import folds
 from training.studies.hyperparameters import TRIALS, Attempt, search
+from training.studies.periods import folds_of_visits, monthly
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,17 @@ def tune(
     lake_version: int | None = None,
     seed: int = 2017,
 ) -> Tuned:
-    """Searches on the campaigns that start in ``[first, until)``, and logs attempts to MLflow.
+    """Searches on the visits in ``[first, until)``, month by month, and logs attempts to MLflow.
 
-    Later campaigns are not read, so they remain a fair test of the best settings. The settings take
+    Later visits are not read, so they remain a fair test of the best settings. The settings take
     effect when a person writes them into training/models/ranker.py.
     """
     home, names = prepare_environment(), RANKERS[ranker]
     state = Lake(home).state(lake_version)
-    frame = exposures_before(as_task(dataset)(home, state), until)
-    tested = as_task(folds)(frame, microseconds(instant(first)))
+    visits = as_task(sampled_visits)(home, state, seed)
+    start, end = microseconds(instant(first)), microseconds(instant(until))
+    frame = take(visits.frame, visits.learns[ranker] & (visits.frame.as_of < end))
+    tested = as_task(folds_of_visits)(frame, monthly(start, end), end)
     budget = {"first": first, "until": until, "ranker": ranker, "trials": trials, "seed": seed}
     lineage = Lineage(state.number, state.watermark, names.service, git_commit())
     with search_run(tracking(home, names), budget, lineage) as log_attempt:

@@ -10,22 +10,26 @@ import numpy as np
 from feature_repo.instants import from_microseconds
 from feature_repo.lake.coupon_scopes import covered_products
 from feature_repo.lake.reader import Lake
+from feature_repo.names import HOME
 from flows.champion import tracking
 from flows.experiment_data import ExperimentData
 from flows.runtime import git_commit
 from serving.models.mlflow_registry import load_ranker
+from serving.models.rankers import ChampionRanker
 from serving.models.registered_version import RegisteredVersion
 from training.evaluation.compare import (
     CHAMPION,
     RANKER,
     Evaluation,
     SliceComparison,
+    cold_start_row,
     compare_slices,
     leaderboard,
 )
 from training.evaluation.fairness import gaps
 from training.evaluation.predictions import scores_of
 from training.evaluation.slices import BROAD, slices
+from training.models.baselines import rule_scores
 from training.models.ranker import importance
 from training.registry.promotion_gate import Decision
 from training.registry.records import FIGURES_FOLDER, Origin
@@ -91,7 +95,8 @@ def contents(
     effects, lineage = influence(test, ranker.explain, seed), input_lineage()
     gains = dict(importance(ranker.booster, len(lineage)))
     covered = partial(covered_products, Lake(home), data.state, most=2)
-    slicings, rule = slices(test, data.campaign_types), evaluation.against_rule.other
+    slicings = slices(test, data.campaign_types, data.campaign_starts)
+    rule = evaluation.against_rule.other
     broad = {name: slicings[name] for name in BROAD}
     return Report(
         ranker=registered.names.key,
@@ -104,15 +109,28 @@ def contents(
         leaderboard=leaderboard(test, {**logged, **scores}, seed),
         opponent=opponent,
         broad=compare_slices(test, ours, rule, scores[rule], broad, seed),
-        cold_start=None,
+        cold_start=_cold_start(data, ranker, rule, seed),
         slices=(*sliced, *repeat_slices(test, ours, opponent, theirs)),
         gaps=gaps(test, ours, theirs, slicings, seed),
-        probabilities=checked_probabilities(test, ours, calibration=None),
+        probabilities=checked_probabilities(test, ours, ranker.calibration),
         influence=effects,
         examples=worked_examples(test, ours, ranker.explain, covered, seed),
         features=feature_table(lineage, effects.strength, gains, origin.settings.get("rising", "")),
         learning=read_learning(store, registered.version),
     )
+
+
+def _cold_start(
+    data: ExperimentData, ranker: ChampionRanker, rule: str, seed: int
+) -> SliceComparison | None:
+    """Compares with the rule at the start of campaigns, where no visit has a cart.
+
+    None for a ranker that reads the cart, and if no campaign starts in the test.
+    """
+    if data.exposures is None or ranker.names is not HOME:
+        return None
+    theirs = rule_scores(data.exposures, ranker.names.key, seed)[rule]
+    return cold_start_row(data.exposures, ranker.score(data.exposures.inputs), rule, theirs, seed)
 
 
 def _facts(registered: RegisteredVersion, data: ExperimentData, origin: Origin) -> dict[str, str]:

@@ -6,9 +6,7 @@ import typer
 
 from flows.cli.conventions import Ranker, Version
 
-From = Annotated[
-    str, typer.Option("--from", help="Test the campaigns that start at this instant or later.")
-]
+From = Annotated[str, typer.Option("--from", help="Test the visits at this instant or later.")]
 Seed = Annotated[int, typer.Option(help="Seed of the models and the bootstrap.")]
 
 
@@ -16,18 +14,22 @@ def backtest(
     first: From,
     until: Annotated[
         str | None,
-        typer.Option(help="Use only exposures before this instant; by default all."),
+        typer.Option(help="Use only visits before this instant; by default all."),
     ] = None,
     frozen_from: Annotated[
         str | None,
-        typer.Option(help="Also report the campaigns before and from this instant separately."),
+        typer.Option(help="Also report the visits before and from this instant separately."),
     ] = None,
     lake_version: Version = None,
     seed: Seed = 2017,
+    baselines: Annotated[
+        bool, typer.Option(help="Also test the textbook recommenders and classifiers.")
+    ] = False,
 ) -> None:
-    """Rank every campaign with models trained on earlier data.
+    """Rank every visit with models trained on earlier data.
 
-    The models are the ranker, the plain rules and the textbook baselines."""
+    The rankers are trained again every week and every month. The plain rules
+    are beside them."""
     from flows.backtest import run_backtest
     from flows.cli.output import models, terminal
     from flows.runtime import run_flow
@@ -40,19 +42,24 @@ def backtest(
             lake_version=lake_version,
             seed=seed,
             frozen_from=frozen_from,
+            baselines=baselines,
         )
-    for name, part in (result.summary.get("parts") or {}).items():
-        models.backtested(part, name)
-    models.backtested(result.summary)
-    for name, reason in result.summary["left_out"].items():
-        terminal.console.print(f"{name} is left out, as it cannot learn from this data: {reason}")
-    terminal.console.print(f"Report: {result.report}\nScores: {result.predictions}", soft_wrap=True)
+    for ranker, summary in result.summary["rankers"].items():
+        for name, part in (summary.get("parts") or {}).items():
+            models.backtested(ranker, part, name)
+        models.backtested(ranker, summary)
+        for name, reason in summary["left_out"].items():
+            terminal.console.print(f"{name} of {ranker} is left out, as it cannot learn: {reason}")
+    terminal.console.print(
+        f"Report: {result.report}\nScores: {result.predictions}\nVisits: {result.visits}",
+        soft_wrap=True,
+    )
 
 
 def tune(
     first: From,
     until: Annotated[
-        str, typer.Option(help="Use only exposures before this instant; later ones are for tests.")
+        str, typer.Option(help="Use only visits before this instant; later ones are for tests.")
     ],
     ranker: Ranker = "home",
     trials: Annotated[int, typer.Option(min=1, help="The number of settings to try.")] = 40,

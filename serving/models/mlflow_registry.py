@@ -228,12 +228,24 @@ def _warm_up(ranker: ChampionRanker) -> ChampionRanker:
     rows = np.zeros((2, len(RANKER_INPUTS)), dtype=np.float32)
     rows[0] = np.nan
     scores = ranker.score(rows)
+    _require_calibration(ranker)
     if scores.shape != (2,) or not np.isfinite(scores).all():
         raise ModelError(
             f"{ranker.name} version {ranker.version} returned {scores!r} for two test rows, "
             "expected two finite scores; train it again."
         )
     return ranker
+
+
+def _require_calibration(ranker: ChampionRanker) -> None:
+    """Raises ModelError if the calibration in the model file cannot be read."""
+    try:
+        _ = ranker.calibration
+    except (ValueError, TypeError) as error:
+        raise ModelError(
+            f"{ranker.name} version {ranker.version} has a calibration that cannot be read "
+            f"({_first_line(error)}); train it again."
+        ) from error
 
 
 def _load_error(title: str, error: Exception) -> ModelError:

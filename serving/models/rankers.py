@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from feature_repo.names import RankerNames
+from feature_repo.names import CALIBRATION_ATTRIBUTE, RankerNames
 from feature_repo.transforms.request.ranker_inputs import INPUTS_OF
 from feature_repo.transforms.request.reasons import Effects
 from serving.models.xgboost_scorer import XGBoostScorer
+from serving.policy.probability import Calibration
 from serving.policy.scores import RULES, UNKNOWN_ROW, PlainRule, base_score, boosted_scores
 
 if TYPE_CHECKING:
@@ -24,6 +25,10 @@ class Ranker(Protocol):
 
     @property
     def version(self) -> str: ...
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """The curves from scores to probabilities of redemption; None without any."""
 
     def score(self, inputs: np.ndarray) -> np.ndarray:
         """Returns scores of shape ``(n,)`` for float32 inputs of shape ``(n, len(RANKER_INPUTS))``.
@@ -40,6 +45,7 @@ class RuleRanker:
     """A plain rule as a ranker. Serves while there is no champion."""
 
     rule: PlainRule
+    calibration: Calibration | None = None
 
     @property
     def name(self) -> str:
@@ -71,6 +77,12 @@ class ChampionRanker:
     @property
     def name(self) -> str:
         return self.names.model
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """The curves from scores to probabilities in the model file; None without any."""
+        text = self.booster.attr(CALIBRATION_ATTRIBUTE)
+        return None if text is None else Calibration.from_json(text)
 
     @cached_property
     def _rule(self) -> PlainRule:

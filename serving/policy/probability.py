@@ -3,7 +3,8 @@
 Pure functions on arrays. Training fits a ``Calibration``, and the service applies it.
 """
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -22,6 +23,20 @@ class Calibration:
     coupon_intercept: float
     list_slope: float
     list_intercept: float
+
+    def to_json(self) -> str:
+        """Serializes the curves to JSON, as a model file keeps them.
+
+        >>> curves = Calibration(1.0, 0.5, 2.0, -1.0)
+        >>> Calibration.from_json(curves.to_json()) == curves
+        True
+        """
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Calibration":
+        """Reads the text of ``to_json``. Raises ValueError or TypeError for others."""
+        return cls(**json.loads(text))
 
     def coupon_probabilities(self, scores: np.ndarray) -> np.ndarray:
         """Returns the probability of each candidate: float64, one value for each score.

@@ -19,6 +19,7 @@ from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
 _OWN_SPEND = RANKER_INPUTS.index("own_spend")
 _OWN_PURCHASES = RANKER_INPUTS.index("own_purchase_count")
 _POPULARITY = RANKER_INPUTS.index("covered_buyer_count_all")
+_SCOPE = RANKER_INPUTS.index("scope_product_count")
 _PERCOV = RANKER_INPUTS.index("percov")
 _CART_LINES = RANKER_INPUTS.index("cart_covered_line_count")
 _CART_AMOUNT = RANKER_INPUTS.index("cart_covered_amount")
@@ -67,7 +68,9 @@ class PlainRule:
 
     ``key`` is the key of the ranker. Every method takes the whole matrix of inputs, of shape
     ``(n, len(RANKER_INPUTS))``, in which NaN is unknown. ``reads`` are the columns that the
-    formula uses, in order of priority.
+    formula uses, in order of priority. The margin is the score less
+    ``scope_weight`` x log(1 + scope_product_count): among equal scores, a coupon for few products
+    is redeemed more often.
     """
 
     key: str
@@ -75,14 +78,16 @@ class PlainRule:
     version: str
     reads: tuple[int, ...]
     formula: Formula
+    scope_weight: float = 0.0
 
     def scores(self, inputs: np.ndarray) -> np.ndarray:
         """Scores the candidates: float64, one value a row; higher is better."""
         return self.formula(inputs)
 
     def margin(self, inputs: np.ndarray) -> np.ndarray:
-        """Computes the base margin of the ranker's trees: the scores in float32."""
-        return self.formula(inputs).astype(np.float32)
+        """Computes the base margin of the ranker's trees: float32, one value a row."""
+        scope = np.log1p(np.maximum(_known(inputs, _SCOPE, 0.0), 0.0))
+        return (self.formula(inputs) - self.scope_weight * scope).astype(np.float32)
 
     def effects(self, inputs: np.ndarray) -> np.ndarray:
         """Splits the scores into the effect of each input: float64 of shape ``inputs.shape``.
@@ -103,7 +108,7 @@ class PlainRule:
 
     def margin_effects(self, inputs: np.ndarray) -> np.ndarray:
         """Splits the margin into the effect of each input, in the order of ``effects``."""
-        return _effects(inputs, self.reads, self.margin)
+        return _effects(inputs, (*self.reads, _SCOPE), self.margin)
 
 
 UNKNOWN_ROW = np.full((1, len(RANKER_INPUTS)), np.nan, dtype=np.float32)
@@ -164,10 +169,10 @@ def _known(inputs: np.ndarray, column: int, unknown: float) -> np.ndarray:
 
 
 RULES: Mapping[str, PlainRule] = {
-    one.key: PlainRule(one.key, one.rule, one.rule_version, reads, formula)
-    for one, reads, formula in (
-        (HOME, (_OWN_SPEND, _PERCOV), home_scores),
-        (CHECKOUT, (_CART_LINES, _CART_AMOUNT, _OWN_SPEND, _PERCOV), checkout_scores),
+    one.key: PlainRule(one.key, one.rule, one.rule_version, reads, formula, scope_weight)
+    for one, reads, formula, scope_weight in (
+        (HOME, (_OWN_SPEND, _PERCOV), home_scores, 0.15),
+        (CHECKOUT, (_CART_LINES, _CART_AMOUNT, _OWN_SPEND, _PERCOV), checkout_scores, 0.2),
     )
 }
 """The rule of each ranker, by the ranker's key."""

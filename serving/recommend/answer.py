@@ -60,6 +60,7 @@ def answer_of(
             "cold_start": candidates.is_cold_start,
             "stale_features": tuple(freshness.stale_features(candidates.instant)),
             "recommendations": _recommendations(candidates, ranked, request.explain),
+            "redemption_probability": ranked.list_probability,
             "removed": removed,
             "reason": reason,
         }
@@ -100,6 +101,9 @@ def _recommendations(
         "valid_to": index.valid_to_instants[rows].tolist(),
         "reasons": _reasons(ranked) if explain and len(rows) else [()] * len(rows),
         "quote": quotes(rows, candidates.context.coverage),
+        "redemption_probability": [None] * len(rows)
+        if ranked.probabilities is None
+        else ranked.probabilities.tolist(),
     }
     return tuple(
         Recommendation.construct_unchecked(dict(zip(columns, values, strict=True)))

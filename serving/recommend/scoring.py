@@ -24,6 +24,8 @@ class Ranked:
 
     ``rows`` are index rows, ``coupon_ids`` their coupons; ``inputs`` has shape
     ``(n, len(RANKER_INPUTS))``. ``removed`` counts, by rule, the coupons removed after scoring.
+    ``probabilities`` has the probability of each coupon that it is redeemed at this visit,
+    ``list_probability`` that of any candidate; None without a calibration or a candidate.
     """
 
     ranker: Ranker
@@ -33,6 +35,8 @@ class Ranked:
     inputs: np.ndarray
     propensities: np.ndarray
     removed: Mapping[str, int]
+    probabilities: np.ndarray | None = None
+    list_probability: float | None = None
 
 
 def score_and_select(
@@ -59,6 +63,7 @@ def score_and_select(
     selected = select(context, rows[ranked], scores[ranked], choice, ledger)
     timer.lap("rank")
     best = ranked[selected.places]
+    curves = ranker.calibration
     return Ranked(
         ranker,
         rows[best],
@@ -67,4 +72,6 @@ def score_and_select(
         inputs[best],
         selected.propensities,
         unscored | selected.removed,
+        None if curves is None else curves.coupon_probabilities(scores[best]),
+        None if curves is None else curves.list_probability(scores[ranked]),
     )

@@ -113,6 +113,8 @@ class Recommendation(ContractModel):
     """A coupon to show. With ``explain`` it has ``reasons``, the strongest first.
 
     ``quote`` is absent if the retailer does not state the coupon's discount.
+    ``redemption_probability`` is the probability that the user redeems the coupon at this visit. It
+    is absent while a rule without a calibration ranks.
     """
 
     coupon_id: str
@@ -124,13 +126,16 @@ class Recommendation(ContractModel):
     valid_to: datetime
     reasons: tuple[Reason, ...] = ()
     quote: Quote | None = None
+    redemption_probability: float | None = None
 
 
 class RecommendationAnswer(ContractModel):
     """Ranked coupons, best first. An empty list has a ``reason``.
 
     ``removed`` counts the coupons that each rule removed. ``audience`` counts those of campaigns
-    that do not reach this user, every other rule those that do.
+    that do not reach this user, every other rule those that do. ``redemption_probability`` is the
+    probability that the user redeems any of the candidates at this visit, shown or not. It is
+    absent while a rule without a calibration ranks.
     """
 
     model_config = ConfigDict(
@@ -151,6 +156,7 @@ class RecommendationAnswer(ContractModel):
                             "score": 1.73,
                             "propensity": 1.0,
                             "valid_to": "2017-12-25T05:00:00Z",
+                            "redemption_probability": 0.021,
                             "reasons": [
                                 {
                                     "code": "own_purchases",
@@ -174,6 +180,7 @@ class RecommendationAnswer(ContractModel):
                         }
                     ],
                     "removed": {"audience": 458, "expired": 3, "usage_cap": 1},
+                    "redemption_probability": 0.047,
                 }
             ]
         }
@@ -186,4 +193,5 @@ class RecommendationAnswer(ContractModel):
     stale_features: tuple[str, ...]
     recommendations: tuple[Recommendation, ...]
     removed: dict[str, int]
+    redemption_probability: float | None = None
     reason: str | None = None

@@ -17,6 +17,7 @@ from serving.candidates.terms import TermColumns
 from serving.decisions.record import Decision
 from serving.errors import ModelError, StorageFailed
 from serving.ledger.ledger import Claim, Redemption, Usage
+from serving.policy.probability import Calibration
 
 WATERMARK = datetime(2017, 12, 1, tzinfo=UTC)
 
@@ -169,6 +170,7 @@ class FakeRanker:
 
     version: str = "7"
     name: str = "home_ranker"
+    calibration: Calibration | None = None
 
     def score(self, inputs: np.ndarray) -> np.ndarray:
         return np.arange(len(inputs), dtype=np.float32)

@@ -71,7 +71,9 @@ ROOMS: Mapping[str, str] = {
         "feature_repo.transforms.request"
     ),
     "training.evaluation": "training.data feature_repo.instants feature_repo.transforms",
-    "training.models": "training.data feature_repo.transforms.request serving.policy",
+    "training.models": (
+        "training.data feature_repo.names feature_repo.transforms.request serving.policy"
+    ),
     "training.registry": (
         "training.evaluation training.studies feature_repo.names feature_repo.transforms.request"
     ),
@@ -179,6 +181,7 @@ SEAMS = {
     },
     "mlflow": {"training/registry/", "serving/models/mlflow_registry.py"},
     "xgboost": {
+        "training/models/probability.py",
         "training/models/ranker.py",
         "training/registry/run_writer.py",
         "serving/models/",

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from serving.policy.scores import RULES, own_purchases_scores, own_spend_scores
+from feature_repo.transforms.request.ranker_inputs import INPUTS_OF
+from serving.policy.scores import RULES, PlainRule, own_purchases_scores, own_spend_scores
 from training.data.frame import RankingFrame, column, group_sizes, groups, take
 
 if TYPE_CHECKING:
@@ -20,13 +21,27 @@ All redeemed pairs are used, and a sample of the others. Hundreds of unredeemed 
 redeemed one, so sampling them changes the probabilities but hardly their order.
 """
 
-PLAIN_RULES = (
-    "random",
-    "popularity",
-    "own_purchases",
-    "own_spend",
-    *(rule.name for rule in RULES.values()),
-)
+_SIMPLE = ("random", "popularity", "own_purchases", "own_spend")
+
+
+PLAIN_RULES = (*_SIMPLE, *(rule.name for rule in RULES.values()))
+"""The names of all plain rules."""
+
+
+def plain_rules(ranker: str) -> tuple[str, ...]:
+    """Returns the names of the plain rules that a ranker must beat; ``ranker`` is its key.
+
+    A rule that reads the cart is no opponent of a ranker that does not.
+
+    >>> plain_rules("home")[-1], plain_rules("checkout")[-2:]
+    ('spend_percov', ('spend_percov', 'cart_percov'))
+    """
+    return (*_SIMPLE, *(rule.name for rule in _rules(ranker)))
+
+
+def _rules(ranker: str) -> list[PlainRule]:
+    width = len(INPUTS_OF[ranker])
+    return [rule for rule in RULES.values() if max(rule.reads) < width]
 
 
 def random_scores(frame: RankingFrame, seed: int) -> np.ndarray:
@@ -39,20 +54,20 @@ def popularity_scores(frame: RankingFrame) -> np.ndarray:
     return np.nan_to_num(column(frame, "covered_buyer_count_all").astype(np.float64))
 
 
-def rule_scores(frame: RankingFrame, seed: int) -> Mapping[str, np.ndarray]:
-    """Returns the scores of every plain rule by its name, in the order of ``PLAIN_RULES``.
+def rule_scores(frame: RankingFrame, ranker: str, seed: int) -> Mapping[str, np.ndarray]:
+    """Returns the scores of every plain rule by its name, in the order of ``plain_rules``.
 
-    The last ones are the rules that the service uses without a champion. ``seed`` drives the
-    random rule.
+    ``ranker`` is the key of the ranker. The last rule is the one that the service uses without a
+    champion. ``seed`` drives the random rule.
     """
     scores = (
         random_scores(frame, seed),
         popularity_scores(frame),
         own_purchases_scores(frame.inputs),
         own_spend_scores(frame.inputs),
-        *(rule.scores(frame.inputs) for rule in RULES.values()),
+        *(rule.scores(frame.inputs) for rule in _rules(ranker)),
     )
-    return dict(zip(PLAIN_RULES, scores, strict=True))
+    return dict(zip(plain_rules(ranker), scores, strict=True))
 
 
 def classifiers(seed: int) -> Mapping[str, "Pipeline"]:

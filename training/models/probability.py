@@ -1,10 +1,20 @@
 """The fit of a calibration: from scores to probabilities of redemption at this visit."""
 
+import logging
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+from feature_repo.names import CALIBRATION_ATTRIBUTE
 from serving.policy.probability import Calibration, list_log_odds
 from training.data.frame import RankingFrame, group_sizes, groups, take
 from training.data.split import settled_before
+from training.models.ranker import Progress, RankerConfig, RankerError, fit, predict
+
+if TYPE_CHECKING:
+    from xgboost import Booster
+
+log = logging.getLogger(__name__)
 
 _STEPS = 100
 _CLOSE = 1e-10
@@ -55,6 +65,29 @@ def fit_settled(frame: RankingFrame, scores: np.ndarray, cutoff: int) -> Calibra
     """
     rows = settled_visits(frame, cutoff)
     return fit_calibration(take(frame, rows), scores[rows])
+
+
+def fit_with_probabilities(
+    train: RankingFrame,
+    valid: RankingFrame,
+    config: RankerConfig,
+    progress: Progress | None = None,
+) -> "Booster":
+    """Fits a ranker on both parts, and stores the calibration of its scores in the model file.
+
+    The calibration must come from visits that a ranker has not learned from. So it is fitted on
+    ``valid``, scored by a ranker with the same settings that learned from ``train`` alone. If that
+    is not possible, the model has no calibration. Raises RankerError as ``fit`` does.
+    """
+    model = fit([train, valid], config, progress)
+    try:
+        earlier = fit([train], config)
+        curves = fit_calibration(valid, predict(earlier, valid.inputs, config.ranker))
+    except (RankerError, CalibrationError) as error:
+        log.warning("%s has no probabilities: %s", config.ranker, error)
+        return model
+    model.set_attr(**{CALIBRATION_ATTRIBUTE: curves.to_json()})
+    return model
 
 
 def _any_redeemed(frame: RankingFrame, starts: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The ranker: gradient-boosted trees that order the coupons of an exposure."""
+"""The ranker: gradient-boosted trees that order the coupons of a visit."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -26,11 +26,14 @@ RISING: tuple[str, ...] = (
     "own_spend",
     "own_product_count",
     "own_coupon_use_count",
+    "percov",
+    "cart_covered_amount",
 )
 """Inputs with a monotone constraint: a higher value never lowers a score.
 
-With all else equal, a user who bought more of the covered products is not less likely to use the
-coupon. The constraint stops the trees from learning the opposite from a few labels.
+With all else equal, a user who bought more of the covered products, or has more of them in the
+cart, is not less likely to use the coupon. Nor is the user of a coupon that others use more often.
+The constraint stops the trees from learning the opposite from a few labels.
 """
 
 
@@ -40,23 +43,23 @@ class RankerError(ValueError):
 
 @dataclass(frozen=True)
 class RankerConfig:
-    """Settings of a ranker, chosen on campaign starts of May to August 2017 (EXPERIMENTS.md).
+    """Settings of a ranker, chosen on the visits of May to August 2017 (EXPERIMENTS.md).
 
     ``ranker`` is a key of ``names.RANKERS``: it selects the inputs of the trees and the rule that
     they start from.
     """
 
     ranker: str = "home"
-    objective: str = "rank:ndcg"
-    n_estimators: int = 200
+    objective: str = "rank:pairwise"
+    n_estimators: int = 150
     max_depth: int = 3
     learning_rate: float = 0.03
     min_child_weight: float = 5.0
     subsample: float = 0.8
-    colsample_bytree: float = 0.5
-    reg_lambda: float = 10.0
+    colsample_bynode: float = 0.3
+    reg_lambda: float = 5.0
     lambdarank_pair_method: str = "topk"
-    lambdarank_num_pair_per_sample: int = 20
+    lambdarank_num_pair_per_sample: int = 32
     rising: tuple[str, ...] = RISING
     seed: int = 2017
     nthread: int = 2
@@ -76,7 +79,7 @@ def fit(
     informative_parts = [part for part in map(informative, parts) if len(part)]
     if not informative_parts:
         raise RankerError(
-            "Expected exposures with redeemed and unredeemed coupons, got none in "
+            "Expected visits with redeemed and unredeemed coupons, got none in "
             f"{sum(map(len, parts))} pairs: move test_start later, or ingest a longer period."
         )
     inputs = np.concatenate([part.inputs for part in informative_parts])

@@ -58,8 +58,8 @@ def contenders(
         "content": collaborative.content,
     }
     fits: dict[str, Fit] = {RANKER: partial(_ranker, config)}
-    for name in baselines.PLAIN_RULES:
-        fits[name] = partial(_rule, name, seed)
+    for name in baselines.plain_rules(config.ranker):
+        fits[name] = partial(_rule, name, config.ranker, seed)
     for name, score in recommenders.items():
         # The hybrid uses its parts again.
         recommender = lru_cache(maxsize=cached_starts)(
@@ -128,8 +128,8 @@ def _ranker(config: RankerConfig, known: Sequence[RankingFrame], start: int) -> 
     return lambda frame: predict(model, frame.inputs, config.ranker)
 
 
-def _rule(name: str, seed: int, known: Sequence[RankingFrame], start: int) -> Score:
-    return lambda frame: baselines.rule_scores(frame, seed)[name]
+def _rule(name: str, ranker: str, seed: int, known: Sequence[RankingFrame], start: int) -> Score:
+    return lambda frame: baselines.rule_scores(frame, ranker, seed)[name]
 
 
 class _Recommender:

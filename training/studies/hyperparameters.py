@@ -121,7 +121,7 @@ _SPACE: dict[str, Callable[["Trial", str], Any]] = {
     "learning_rate": _real(0.01, 0.1, log=True),
     "min_child_weight": _real(1.0, 20.0, log=True),
     "subsample": _real(0.5, 1.0),
-    "colsample_bytree": _real(0.2, 1.0),
+    "colsample_bynode": _real(0.1, 1.0),
     "reg_lambda": _real(1.0, 50.0, log=True),
     "lambdarank_num_pair_per_sample": _whole(5, 30, 5),
 }

@@ -1,5 +1,6 @@
 """Tables of models: metrics, backtests, searches, the gate, reproduction and champions."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ METRICS = (
     "hit_rate@10",
     "coverage@10",
 )
-BACKTEST_METRICS = ("ndcg@10", "recall@10", "auc")
+BACKTEST_METRICS = ("ndcg@10", "hit_rate@1", "recall@10", "mrr")
 
 
 def trained(found: "Retrained") -> None:
@@ -46,8 +47,8 @@ def metrics(found: Mapping[str, Mapping[str, float]]) -> None:
     console.print("Ties are ordered by a hash of coupon_id (serving/policy/order.py).")
 
 
-def backtested(summary: Mapping[str, Any], part: str = "") -> None:
-    """Prints the models of a backtest, or of a part of it, best first, beside the ranker."""
+def backtested(ranker: str, summary: Mapping[str, Any], part: str = "") -> None:
+    """Prints a ranker's backtest, or a part of it: models, best first, and what they mean."""
     models = summary["models"]
     ordered = sorted(models, key=lambda name: -models[name]["ndcg@10"])
     rows = []
@@ -56,14 +57,22 @@ def backtested(summary: Mapping[str, Any], part: str = "") -> None:
         interval = f"{against['low']:+.4f} to {against['high']:+.4f}" if against else ""
         rows.append([name, *(f"{models[name][one]:.4f}" for one in BACKTEST_METRICS), interval])
     counted = summary["groups"]
-    title = f"{part.capitalize()}: " if part else ""
-    title += f"{counted['redeemed']:,} of {counted['all']:,} exposures with a redemption"
+    title = f"{ranker.capitalize()}, {part or 'all visits'}: {counted['redeemed']:,} of "
+    title += f"{counted['all']:,} visits have an order"
     table(title, ["model", *BACKTEST_METRICS, "ranker minus it"], rows)
-    console.print(
-        "Ranker minus it: 95% interval of the difference in ndcg@10, by bootstrap over "
-        "households. If the ranker's scores were true probabilities, chance alone would limit it "
-        f"to ndcg {summary['ceiling']['ndcg']:.4f} and recall {summary['ceiling']['recall']:.4f}."
-    )
+    for sentence in (*summary["breadth"]["sentences"], *_probability(summary["visits"])):
+        console.print(sentence)
+
+
+def _probability(visits: Mapping[str, Any]) -> list[str]:
+    """Describes the probability of any redemption at a visit, if there is one."""
+    if math.isnan(visits["average_precision"]):
+        return []
+    return [
+        f"Any redemption at the visit: average precision {visits['average_precision']:.3f} at a "
+        f"base rate of {visits['base_rate']:.4f}. Expected redemptions "
+        f"{visits['expected_redemptions']:,.0f}, actual {visits['redemptions']:,.0f}."
+    ]
 
 
 def tuned(found: "Tuned", most: int = 5) -> None:

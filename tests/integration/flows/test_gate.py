@@ -47,7 +47,7 @@ DATA = ExperimentData(
     TRAIN,
     VALID,
     TEST,
-    rule_scores(TEST, 1),
+    rule_scores(TEST, "checkout", 1),
     {"c": "Type A"},
     START,
 )

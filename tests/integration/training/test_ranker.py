@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 
 from feature_repo.transforms.request.ranker_inputs import INPUTS_OF, RANKER_INPUTS
+from serving.policy.probability import Calibration
+from serving.policy.scores import RULES
 from tests.support.signal_frames import SIZE, frame
-from training.data.frame import NEVER, groups, take
+from training.data.frame import NEVER, concatenated, groups, take
 from training.evaluation import group_metrics
 from training.evaluation.compare import evaluate
 from training.evaluation.predictions import predictions_table
 from training.models.baselines import rule_scores
+from training.models.probability import fit_calibration, fit_with_probabilities
 from training.models.ranker import RankerConfig, RankerError, fit, importance, informative, predict
 from training.registry.promotion_gate import Gate, Measurements, decide
 
@@ -52,14 +55,18 @@ def _measured(found):
 
 
 def test_ranker_learns_a_planted_signal_and_passes_the_gate(model):
-    measured = evaluate(TEST, predict(model, TEST.inputs, "home"), rule_scores(TEST, seed=1))
+    measured = evaluate(
+        TEST, predict(model, TEST.inputs, "home"), rule_scores(TEST, "checkout", seed=1)
+    )
     assert measured.table["ranker"]["ndcg@10"] > 0.95
     assert decide(Gate(), _measured(measured)).passed
 
 
 def test_ranker_of_shuffled_labels_learns_nothing_and_fails_the_gate():
     model = fit([_shuffled(TRAIN), _shuffled(VALID)], CONFIG)
-    measured = evaluate(TEST, predict(model, TEST.inputs, "home"), rule_scores(TEST, seed=1))
+    measured = evaluate(
+        TEST, predict(model, TEST.inputs, "home"), rule_scores(TEST, "checkout", seed=1)
+    )
     assert measured.table["ranker"]["ndcg@10"] < 0.7
     assert not decide(Gate(), _measured(measured)).passed
 
@@ -107,10 +114,10 @@ def test_groups_without_an_order_to_learn_are_left_out():
     assert kept.qid[0] == TRAIN.qid[2 * SIZE]
 
 
-def test_untrained_trees_rank_as_the_plain_rule_does():
+def test_untrained_trees_rank_as_their_margin_does():
     none = fit([TRAIN], replace(CONFIG, n_estimators=0))
-    rule = rule_scores(TEST, seed=1)["spend_percov"]
-    assert _ndcg(TEST, predict(none, TEST.inputs, "home")) == _ndcg(TEST, rule)
+    margin = RULES["home"].margin(TEST.inputs)
+    np.testing.assert_allclose(predict(none, TEST.inputs, "home"), margin, rtol=1e-6)
 
 
 def test_progress_is_called_for_every_tree():
@@ -129,7 +136,10 @@ def test_empty_part_is_skipped_and_only_empty_parts_are_refused():
 def test_metrics_recomputed_from_the_predictions_are_the_same(model, tmp_path):
     import pyarrow.parquet as pq
 
-    scores = {"ranker": predict(model, TEST.inputs, "home"), **rule_scores(TEST, seed=1)}
+    scores = {
+        "ranker": predict(model, TEST.inputs, "home"),
+        **rule_scores(TEST, "checkout", seed=1),
+    }
     pq.write_table(predictions_table("home", TEST, scores), tmp_path / "predictions.parquet")
     read = pq.read_table(tmp_path / "predictions.parquet").to_pandas()
     for name, score in scores.items():
@@ -147,3 +157,30 @@ def test_ndcg_agrees_with_scikit_learn_where_nothing_ties():
         ranking = group_metrics.ranked(TEST.qid, TEST.coupon_id, TEST.label, scores)
         expected = ndcg_score(TEST.label.reshape(-1, SIZE), scores.reshape(-1, SIZE), k=k)
         assert group_metrics.mean(group_metrics.ndcg(ranking, k)) == pytest.approx(expected)
+
+
+def test_model_file_holds_probabilities_of_visits_that_its_settings_did_not_learn_from():
+    train, valid = _with_quiet_visits(TRAIN, 1), _with_quiet_visits(VALID, 2)
+    model = fit_with_probabilities(train, valid, CONFIG)
+    stored = Calibration.from_json(model.attr("calibration"))
+    earlier = fit([train], CONFIG)
+    assert stored == fit_calibration(valid, predict(earlier, valid.inputs, "home"))
+    # The trees are those of the ranker without probabilities.
+    plain = fit([train, valid], CONFIG)
+    expected = predict(plain, TEST.inputs, "home")
+    np.testing.assert_array_equal(predict(model, TEST.inputs, "home"), expected)
+
+
+def test_model_without_a_visit_to_calibrate_on_has_no_probabilities():
+    assert fit_with_probabilities(TRAIN, VALID, CONFIG).attr("calibration") is None
+    nothing = take(VALID, np.zeros(len(VALID), bool))
+    assert fit_with_probabilities(TRAIN, nothing, CONFIG).attr("calibration") is None
+
+
+def _with_quiet_visits(one, seed):
+    """Adds as many visits without a redemption."""
+    other = frame(seed + 50)
+    unused = np.zeros(len(other), np.int8)
+    never = np.full(len(other), NEVER)
+    qid = np.array([f"quiet-{name}" for name in other.qid], object)
+    return concatenated(one, replace(other, qid=qid, label=unused, later=unused, learned=never))

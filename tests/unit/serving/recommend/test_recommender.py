@@ -16,6 +16,7 @@ from serving.models.experiment import Experiment
 from serving.models.rankers import RuleRanker
 from serving.models.slot import Models
 from serving.policy.policies import Policies, Policy
+from serving.policy.probability import Calibration
 from serving.policy.scores import RULES
 from serving.recommend.decision import Records
 from serving.recommend.purchase_cache import PurchaseCache
@@ -166,6 +167,7 @@ def test_answer_carries_rank_score_propensity_and_validity():
         "valid_to": WATERMARK + timedelta(days=10),
         "reasons": (),
         "quote": None,
+        "redemption_probability": None,
     }
 
 
@@ -565,3 +567,24 @@ def test_candidates_of_an_unchanged_user_are_built_once():
     online.before = None
     recommender(online, cache=cache).recommend(ask())
     assert cache.computed == 2
+
+
+def test_answer_of_a_calibrated_ranker_states_how_likely_a_redemption_is():
+    curves = Calibration(0.5, -2.0, 1.2, 0.1)
+    online = FakeOnline({"900": user(campaign_ids=["1", "2"])})
+    answer = recommender(online, ranker=FakeRanker(calibration=curves)).recommend(ask(k=2))
+    # The fake scores its four candidates 0, 1, 2 and 3; the two highest are shown.
+    chances = [1 / (1 + math.exp(-(0.5 * score - 2.0))) for score in range(4)]
+    shown_chances = [one.redemption_probability for one in answer.recommendations]
+    assert shown_chances == pytest.approx([chances[3], chances[2]])
+    any_of_all = 1 - math.prod(1 - one for one in chances)
+    odds = 1.2 * math.log(any_of_all / (1 - any_of_all)) + 0.1
+    assert answer.redemption_probability == pytest.approx(1 / (1 + math.exp(-odds)))
+
+
+def test_answer_of_a_plain_rule_states_no_probability():
+    online = FakeOnline({"900": user(campaign_ids=["1", "2"])})
+    answer = recommender(online).recommend(ask())
+    assert answer.redemption_probability is None
+    assert all(one.redemption_probability is None for one in answer.recommendations)
+    assert "redemption_probability" not in answer.model_dump_json(exclude_none=True)

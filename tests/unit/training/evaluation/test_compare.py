@@ -30,7 +30,7 @@ def _frame(seed=0):
 
 
 FRAME = _frame()
-RULES = baselines.rule_scores(FRAME, seed=1)
+RULES = baselines.rule_scores(FRAME, "checkout", seed=1)
 PERFECT = FRAME.label.astype(np.float64)
 
 
@@ -98,7 +98,11 @@ def test_comparison_without_a_redeemed_coupon_is_refused():
 def test_own_purchases_outrank_popularity_and_unknown_popularity_counts_as_zero():
     counts = {"own_purchase_count": [2, 1, 0], "covered_buyer_count_all": [0, 900, np.nan]}
     frame = ranking_frame(["q"] * 3, [0, 0, 0], **counts)
-    assert np.argsort(-baselines.rule_scores(frame, 1)["own_purchases"]).tolist() == [0, 1, 2]
+    assert np.argsort(-baselines.rule_scores(frame, "checkout", 1)["own_purchases"]).tolist() == [
+        0,
+        1,
+        2,
+    ]
     assert baselines.popularity_scores(frame).tolist() == [0.0, 900.0, 0.0]
 
 

@@ -61,7 +61,7 @@ def scored(seed: int = 0) -> BacktestScores:
         **inputs,
     )
     guess = label * 0.5 + rng.random(count)
-    return BacktestScores(frame, fold, {RANKER: guess, **rule_scores(frame, seed)})
+    return BacktestScores(frame, fold, {RANKER: guess, **rule_scores(frame, "checkout", seed)})
 
 
 SCORED = scored()
