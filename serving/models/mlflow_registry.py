@@ -241,7 +241,7 @@ def _require_calibration(ranker: ChampionRanker) -> None:
     """Raises ModelError if the calibration in the model file cannot be read."""
     try:
         _ = ranker.calibration
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise ModelError(
             f"{ranker.name} version {ranker.version} has a calibration that cannot be read "
             f"({_first_line(error)}); train it again."

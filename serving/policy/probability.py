@@ -4,30 +4,43 @@ Pure functions on arrays. Training fits a ``Calibration``, and the service appli
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+
+from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
 
 _LEAST = float(np.finfo(np.float64).tiny)
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Two logistic curves of two parameters each (Platt 1999).
+    """Curves from the scores of a list of candidates to probabilities of redemption at this visit.
 
-    The first one maps a coupon's score to the probability that it is redeemed at this visit. The
-    second one maps ``list_log_odds`` to the probability that any coupon is redeemed at this visit.
+    A ranker's scores order the candidates of one user, and say little about the user. So the list
+    comes first: log(p / (1 - p)) of its probability p is ``list_intercept`` + ``list_slope`` x
+    ``list_log_odds`` + the sum of ``user_weights`` x log(1 + input) over ``user_inputs``, which are
+    names of RANKER_INPUTS. The log odds of the candidates in it are ``coupon_slope`` x score +
+    ``coupon_intercept`` (Platt 1999).
+
+    Then the list's hazard -log(1 - p) is divided among the candidates in proportion to their own
+    hazards. ``coupon_scale`` is the number of coupons that a visit with a redemption redeems, per
+    unit of hazard.
     """
 
     coupon_slope: float
     coupon_intercept: float
     list_slope: float
     list_intercept: float
+    user_inputs: tuple[str, ...] = ()
+    user_weights: tuple[float, ...] = ()
+    coupon_scale: float = 1.0
 
     def to_json(self) -> str:
         """Serializes the curves to JSON, as a model file keeps them.
 
-        >>> curves = Calibration(1.0, 0.5, 2.0, -1.0)
+        >>> curves = Calibration(1.0, 0.5, 2.0, -1.0, ("redemption_count_all",), (0.5,))
         >>> Calibration.from_json(curves.to_json()) == curves
         True
         """
@@ -35,39 +48,61 @@ class Calibration:
 
     @classmethod
     def from_json(cls, text: str) -> "Calibration":
-        """Reads the text of ``to_json``. Raises ValueError or TypeError for others."""
-        return cls(**json.loads(text))
+        """Reads the text of ``to_json``.
 
-    def coupon_probabilities(self, scores: np.ndarray) -> np.ndarray:
-        """Returns the probability of each candidate: float64, one value for each score.
-
-        >>> Calibration(1.0, 0.0, 1.0, 0.0).coupon_probabilities(np.array([0.0])).tolist()
-        [0.5]
+        Raises ValueError, TypeError or KeyError for others, also for an unknown input.
         """
-        return logistic(self._coupon_logits(scores))
+        raw = dict(json.loads(text))
+        names, weights = tuple(raw.pop("user_inputs")), tuple(raw.pop("user_weights"))
+        if len(names) != len(weights) or not set(names) <= set(RANKER_INPUTS):
+            raise ValueError(f"expected a weight for each of some ranker inputs, got {names}")
+        return cls(**raw, user_inputs=names, user_weights=weights)
 
-    def list_probability(self, scores: np.ndarray) -> float:
-        """Returns the probability that any candidate is redeemed; 0 without a candidate.
+    def of_request(self, scores: np.ndarray, inputs: np.ndarray) -> tuple[np.ndarray, float]:
+        """Returns the probability of each candidate of one request, and that of any of them.
 
-        ``scores`` has the scores of all candidates of one request.
+        ``inputs`` has shape ``(n, len(RANKER_INPUTS))``. Without a candidate the latter is 0.
 
-        >>> Calibration(1.0, 0.0, 1.0, 0.0).list_probability(np.array([0.0, 0.0]))
-        0.75
+        >>> inputs = np.zeros((2, len(RANKER_INPUTS)), dtype=np.float32)
+        >>> Calibration(1.0, 0.0, 1.0, 0.0).of_request(np.array([0.0, 0.0]), inputs)
+        (array([0.5, 0.5]), 0.75)
         """
         if len(scores) == 0:
-            return 0.0
-        return float(self.list_probabilities(scores, np.zeros(1, np.int64))[0])
+            return np.empty(0), 0.0
+        coupons, lists = self.of_requests(scores, inputs, np.zeros(1, np.int64))
+        return coupons, float(lists[0])
 
-    def list_probabilities(self, scores: np.ndarray, starts: np.ndarray) -> np.ndarray:
-        """Returns the probability of each of several requests, whose scores are consecutive.
+    def of_requests(
+        self, scores: np.ndarray, inputs: np.ndarray, starts: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the probability of each candidate, and that of each list.
 
-        ``starts`` has the first position of each request.
+        The candidates of a request are consecutive; ``starts`` has the first of each.
         """
-        log_odds = list_log_odds(self._coupon_logits(scores), starts)
-        return logistic(self.list_slope * log_odds + self.list_intercept)
+        own = np.logaddexp(0.0, self.logits(scores))
+        logits = self.list_slope * _log_odds(own, starts) + self.list_intercept
+        if self.user_inputs:
+            logits = logits + user_features(inputs[starts], self.user_inputs) @ np.array(
+                self.user_weights
+            )
+        hazard = self.coupon_scale * np.logaddexp(0.0, logits)
+        total = np.maximum(np.add.reduceat(own, starts), _LEAST)
+        sizes = np.diff(np.append(starts, len(own)))
+        of_coupons = -np.expm1(-own * np.repeat(hazard / total, sizes))
+        return of_coupons, logistic(logits)
 
-    def _coupon_logits(self, scores: np.ndarray) -> np.ndarray:
+    def logits(self, scores: np.ndarray) -> np.ndarray:
+        """Returns the log odds of each candidate before the list is known."""
         return self.coupon_slope * np.asarray(scores, np.float64) + self.coupon_intercept
+
+
+def user_features(inputs: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Returns log(1 + input) of the named inputs: float64 of shape ``(n, len(names))``.
+
+    An unknown input counts as 0.
+    """
+    columns = [RANKER_INPUTS.index(name) for name in names]
+    return np.log1p(np.maximum(np.nan_to_num(inputs[:, columns].astype(np.float64)), 0.0))
 
 
 def list_log_odds(logits: np.ndarray, starts: np.ndarray) -> np.ndarray:
@@ -79,8 +114,12 @@ def list_log_odds(logits: np.ndarray, starts: np.ndarray) -> np.ndarray:
     >>> list_log_odds(np.array([0.0, 0.0]), np.array([0])).round(3).tolist()
     [1.099]
     """
-    # -log(1 - p) of the list is the sum over its candidates.
-    total = np.maximum(np.add.reduceat(np.logaddexp(0.0, logits), starts), _LEAST)
+    return _log_odds(np.logaddexp(0.0, logits), starts)
+
+
+def _log_odds(hazards: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Returns log(p / (1 - p)) of lists whose -log(1 - p) is the sum over their candidates."""
+    total = np.maximum(np.add.reduceat(hazards, starts), _LEAST)
     return total + np.log(-np.expm1(-total))
 
 

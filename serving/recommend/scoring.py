@@ -63,7 +63,9 @@ def score_and_select(
     selected = select(context, rows[ranked], scores[ranked], choice, ledger)
     timer.lap("rank")
     best = ranked[selected.places]
-    curves = ranker.calibration
+    of_coupons, of_list = None, None
+    if ranker.calibration is not None:
+        of_coupons, of_list = ranker.calibration.of_request(scores[ranked], inputs[ranked])
     return Ranked(
         ranker,
         rows[best],
@@ -72,6 +74,6 @@ def score_and_select(
         inputs[best],
         selected.propensities,
         unscored | selected.removed,
-        None if curves is None else curves.coupon_probabilities(scores[best]),
-        None if curves is None else curves.list_probability(scores[ranked]),
+        None if of_coupons is None else of_coupons[selected.places],
+        of_list,
     )

@@ -24,17 +24,28 @@ def pair_metrics(label: np.ndarray, score: np.ndarray) -> dict[str, float]:
 
 
 def calibration_bins(
-    label: np.ndarray, probability: np.ndarray, bins: int = BINS
+    label: np.ndarray,
+    probability: np.ndarray,
+    bins: int = BINS,
+    weight: np.ndarray | None = None,
 ) -> list[tuple[float, float, int]]:
     """Returns (mean probability, share redeemed, number of pairs) for bins of equal size.
 
-    Pairs without a probability (NaN) do not count.
+    Pairs without a probability (NaN) do not count. The first two are weighted means; ``weight`` is
+    by default 1.
 
     >>> calibration_bins(np.array([0, 1]), np.array([0.1, 0.5]), bins=2)
     [(0.1, 0.0, 1), (0.5, 1.0, 1)]
     """
     known = ~np.isnan(probability)
     order = np.argsort(probability[known], kind="stable")
-    parts = np.array_split(order, bins)
-    pairs = [(probability[known][part], label[known][part]) for part in parts if len(part)]
-    return [(float(p.mean()), float((y > 0).mean()), len(p)) for p, y in pairs]
+    weights = np.ones(len(label)) if weight is None else np.asarray(weight, np.float64)
+    columns = [one[known] for one in (probability, label > 0, weights)]
+    found = []
+    for part in np.array_split(order, bins):
+        if len(part):
+            p, y, w = (one[part] for one in columns)
+            found.append(
+                (float(np.average(p, weights=w)), float(np.average(y, weights=w)), len(part))
+            )
+    return found

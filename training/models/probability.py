@@ -1,12 +1,14 @@
 """The fit of a calibration: from scores to probabilities of redemption at this visit."""
 
 import logging
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from feature_repo.names import CALIBRATION_ATTRIBUTE
-from serving.policy.probability import Calibration, list_log_odds
+from serving.policy.probability import Calibration, list_log_odds, user_features
 from training.data.frame import RankingFrame, group_sizes, groups, take
 from training.data.split import settled_before
 from training.models.ranker import Progress, RankerConfig, RankerError, fit, predict
@@ -37,15 +39,34 @@ def settled_visits(frame: RankingFrame, cutoff: int) -> np.ndarray:
     return np.repeat(whole, group_sizes(starts, len(frame)))
 
 
-def fit_calibration(frame: RankingFrame, scores: np.ndarray) -> Calibration:
-    """Fits the two curves on visits that the ranker has not learned from.
+USER_INPUTS = (
+    "redemption_count_7d",
+    "redemption_count_30d",
+    "redemption_count_90d",
+    "redemption_count_all",
+    "coupon_purchase_count_90d",
+    "basket_count_30d",
+    "exposure_count_all",
+)
+"""The inputs of the user from which the probability of a list is formed, beside the scores."""
+
+_SHRINKAGE = 1.0
+"""Inverse strength of the penalty on the weights of the list's curve."""
+
+
+def fit_calibration(
+    frame: RankingFrame, scores: np.ndarray, user_inputs: Sequence[str] = USER_INPUTS
+) -> Calibration:
+    """Fits the curves on visits that the ranker has not learned from.
 
     ``scores`` has one value for each pair of ``frame``. Each visit counts with its weight, so that
     a sample of the visits without a redemption stands for all of them. Raises CalibrationError
     unless there are both visits with a redemption and visits without one.
     """
+    from sklearn.linear_model import LogisticRegression
+
     starts = groups(frame)
-    redeemed = _any_redeemed(frame, starts)
+    redeemed, weight = _any_redeemed(frame, starts), frame.weight[starts]
     if len(np.unique(redeemed)) < 2:
         raise CalibrationError(
             "Expected visits with and without a redemption to calibrate on, got "
@@ -53,9 +74,36 @@ def fit_calibration(frame: RankingFrame, scores: np.ndarray) -> Calibration:
             "visits without a redemption."
         )
     slope, intercept = logistic_curve(scores, frame.label, frame.weight)
-    logits = slope * np.asarray(scores, np.float64) + intercept
-    of_list = logistic_curve(list_log_odds(logits, starts), redeemed, frame.weight[starts])
-    return Calibration(slope, intercept, *of_list)
+    odds = list_log_odds(slope * np.asarray(scores, np.float64) + intercept, starts)
+    features = np.column_stack([odds, user_features(frame.inputs[starts], user_inputs)])
+    curve = LogisticRegression(C=_SHRINKAGE, max_iter=5_000, tol=1e-8)
+    curve.fit(features, redeemed, sample_weight=weight)
+    first, *weights = curve.coef_[0].tolist()
+    curves = Calibration(
+        slope, intercept, first, float(curve.intercept_[0]), tuple(user_inputs), tuple(weights)
+    )
+    return _scaled(curves, frame, scores)
+
+
+def _scaled(curves: Calibration, frame: RankingFrame, scores: np.ndarray) -> Calibration:
+    """Sets the scale at which the coupons' probabilities sum to their redemptions."""
+    from scipy.optimize import brentq
+
+    starts, wanted = groups(frame), float(frame.weight @ (frame.label > 0))
+
+    def excess(log_scale: float) -> float:
+        tried = replace(curves, coupon_scale=float(np.exp(log_scale)))
+        expected = tried.of_requests(scores, frame.inputs, starts)[0]
+        return float(frame.weight @ expected) - wanted
+
+    low, high = -_WIDEST, _WIDEST
+    if excess(low) >= 0 or excess(high) <= 0:
+        return curves
+    return replace(curves, coupon_scale=float(np.exp(brentq(excess, low, high, xtol=1e-6))))
+
+
+_WIDEST = 7.0
+"""The largest logarithm of a scale that is searched."""
 
 
 def fit_settled(frame: RankingFrame, scores: np.ndarray, cutoff: int) -> Calibration:

@@ -49,9 +49,9 @@ def checked_probabilities(
         return ProbabilityCheck((), **of_scores, visits=None)
     starts = groups(test)
     redeemed = np.add.reduceat((test.label > 0).astype(np.int64), starts)
-    of_lists = calibration.list_probabilities(scores, starts)
+    of_coupons, of_lists = calibration.of_requests(scores, test.inputs, starts)
     return ProbabilityCheck(
-        calibration_bins(test.label, calibration.coupon_probabilities(scores)),
+        calibration_bins(test.label, of_coupons, weight=test.weight),
         **of_scores,
         visits=visit_quality(of_lists, redeemed, test.weight[starts]),
     )

@@ -82,8 +82,8 @@ def visits_of(frame: RankingFrame, scores: np.ndarray, calibration: Calibration 
     starts = groups(frame)
     probability = expected = np.full(len(starts), np.nan)
     if calibration is not None and len(starts):
-        probability = calibration.list_probabilities(scores, starts)
-        expected = np.add.reduceat(calibration.coupon_probabilities(scores), starts)
+        of_coupons, probability = calibration.of_requests(scores, frame.inputs, starts)
+        expected = np.add.reduceat(of_coupons, starts)
     return Visits(
         frame.as_of[starts],
         group_sizes(starts, len(frame)),

@@ -49,9 +49,7 @@ class TrainingPool:
             return
         self._parts.append(kept)
         if scores is not None:
-            # A calibration reads no inputs, which are most of the memory.
-            slim = replace(kept, inputs=np.empty((len(kept), 0), np.float32))
-            self._scored.append((slim, np.asarray(scores)[rows]))
+            self._scored.append((kept, np.asarray(scores)[rows]))
 
     def known(self, cutoff: int) -> list[RankingFrame]:
         """Returns the pairs whose outcome was final and known strictly before ``cutoff``."""

@@ -55,8 +55,13 @@ def test_curve_maximizes_the_weighted_likelihood_of_smoothed_labels(seed):
     assert ours == pytest.approx(best.x, abs=1e-3)
 
 
+def lists_of(found, frame, scores):
+    """Returns the probability of every list."""
+    return found.of_requests(scores, frame.inputs, np.arange(0, len(frame), SIZE))[1]
+
+
 def test_curve_through_planted_odds_is_found():
-    found = fit_calibration(FRAME, SCORES)
+    found = fit_calibration(FRAME, SCORES, ())
     assert (found.coupon_slope, found.coupon_intercept) == pytest.approx(PLANTED, abs=0.12)
     # Coupons are redeemed independently here, so the product needs no correction.
     assert (found.list_slope, found.list_intercept) == pytest.approx((1.0, 0.0), abs=0.15)
@@ -68,9 +73,9 @@ def test_list_curve_corrects_a_product_that_assumes_independence():
     redeemed = np.repeat(rng.random(3_000) < 0.1, SIZE)
     frame = ranking_frame(numbered("q", 3_000, SIZE), redeemed)
     scores = np.repeat(rng.normal(size=3_000), SIZE) + 1.5 * redeemed
-    found = fit_calibration(frame, scores)
+    found = fit_calibration(frame, scores, ())
     starts = np.arange(0, len(frame), SIZE)
-    lists = found.list_probabilities(scores, starts)
+    lists = lists_of(found, frame, scores)
     assert lists.mean() == pytest.approx(redeemed[::SIZE].mean(), abs=0.005)
     logits = found.coupon_slope * scores + found.coupon_intercept
     assert (1 / (1 + np.exp(-list_log_odds(logits, starts)))).mean() > 1.5 * lists.mean()
@@ -83,11 +88,10 @@ def test_sample_of_the_other_visits_with_their_weight_stands_for_all_of_them():
     kept = redeemed | drawn
     sample = take(replace(FRAME, weight=np.where(redeemed, 1, 4).astype(np.float32)), kept)
     found = fit_calibration(sample, SCORES[kept])
-    starts = np.arange(0, len(FRAME), SIZE)
-    expected = whole.list_probabilities(SCORES, starts).mean()
-    assert found.list_probabilities(SCORES, starts).mean() == pytest.approx(expected, rel=0.03)
+    expected = lists_of(whole, FRAME, SCORES).mean()
+    assert lists_of(found, FRAME, SCORES).mean() == pytest.approx(expected, rel=0.03)
     unweighted = fit_calibration(replace(sample, weight=np.ones(len(sample))), SCORES[kept])
-    assert unweighted.list_probabilities(SCORES, starts).mean() > 1.5 * expected
+    assert lists_of(unweighted, FRAME, SCORES).mean() > 1.5 * expected
 
 
 def test_weight_of_two_counts_as_two_copies():
@@ -97,30 +101,49 @@ def test_weight_of_two_counts_as_two_copies():
     twice = ranking_frame(numbered("q", 400, SIZE), np.tile(frame.label, 2))
     expected = fit_calibration(twice, np.tile(scores, 2))
     found = fit_calibration(doubled, scores)
-    for name in ("coupon_slope", "coupon_intercept", "list_slope", "list_intercept"):
-        assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=1e-6)
+    names = ("coupon_slope", "coupon_intercept", "list_slope", "list_intercept", "coupon_scale")
+    for name in names:
+        assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=1e-3)
 
 
-def test_mean_probability_is_the_share_of_visits_with_a_redemption():
+def test_probabilities_sum_to_the_redemptions_of_visits_and_of_coupons():
     found = fit_calibration(FRAME, SCORES)
-    lists = found.list_probabilities(SCORES, np.arange(0, len(FRAME), SIZE))
+    coupons, lists = found.of_requests(SCORES, FRAME.inputs, np.arange(0, len(FRAME), SIZE))
     observed = FRAME.label.reshape(-1, SIZE).any(axis=1).mean()
     assert lists.mean() == pytest.approx(observed, abs=1e-3)
-    assert found.coupon_probabilities(SCORES).mean() == pytest.approx(FRAME.label.mean(), abs=1e-3)
+    assert coupons.sum() == pytest.approx(FRAME.label.sum(), rel=1e-4)
 
 
 def test_equal_scores_give_the_base_rate_and_slope_zero():
     found = fit_calibration(FRAME, np.full(len(FRAME), 3.0))
     assert found.coupon_slope == pytest.approx(0.0, abs=1e-9)
-    assert found.list_probability(np.full(SIZE, 3.0)) == pytest.approx(
-        FRAME.label.reshape(-1, SIZE).any(axis=1).mean(), abs=1e-3
+    lists = lists_of(found, FRAME, np.full(len(FRAME), 3.0))
+    assert lists[0] == pytest.approx(FRAME.label.reshape(-1, SIZE).any(axis=1).mean(), abs=1e-3)
+
+
+def test_habit_of_the_user_is_learned_where_the_scores_say_nothing_of_it():
+    """Users with redemptions before redeem ten times as often, whatever the scores."""
+    rng = np.random.default_rng(3)
+    habit = np.repeat(rng.random(4_000) < 0.3, SIZE)
+    label = rng.random(len(habit)) < np.where(habit, 0.05, 0.005)
+    frame = ranking_frame(
+        numbered("q", 4_000, SIZE), label, redemption_count_90d=np.where(habit, 9.0, 0.0)
     )
+    scores = rng.normal(size=len(frame))
+    lists, has_habit = lists_of(fit_calibration(frame, scores), frame, scores), habit[::SIZE]
+    observed = frame.label.reshape(-1, SIZE).any(axis=1)
+    for part in (has_habit, ~has_habit):
+        assert lists[part].mean() == pytest.approx(observed[part].mean(), abs=0.01)
+    without = lists_of(fit_calibration(frame, scores, ()), frame, scores)
+    assert abs(without[has_habit].mean() - observed[has_habit].mean()) > 0.1
 
 
 def test_scores_that_separate_the_labels_give_a_finite_curve():
     found = fit_calibration(FRAME, FRAME.label * 10.0)
     assert isinstance(found, Calibration) and np.isfinite(found.coupon_slope)
-    assert found.coupon_probabilities(np.array([0.0, 10.0])).round(2).tolist() == [0.0, 1.0]
+    _, unlikely = found.of_request(np.zeros(SIZE), FRAME.inputs[:SIZE])
+    _, likely = found.of_request(np.array([10.0] + [0.0] * (SIZE - 1)), FRAME.inputs[:SIZE])
+    assert unlikely < 0.02 and likely > 0.9
 
 
 def test_visit_counts_only_if_all_of_its_pairs_are_settled():

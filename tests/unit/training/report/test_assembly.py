@@ -82,10 +82,14 @@ def test_probabilities_of_lists_and_coupons_are_checked_with_the_weights_of_the_
     scores, curves = np.arange(10.0), Calibration(0.5, -3.0, 1.0, 0.0)
     found = checked_probabilities(test, scores, curves)
     assert found.visits.visits == 5 and found.visits.base_rate == 2 / 7
-    lists = [curves.list_probability(scores[row : row + 2]) for row in range(0, 10, 2)]
+    alone = [
+        curves.of_request(scores[row : row + 2], test.inputs[row : row + 2])
+        for row in range(0, 10, 2)
+    ]
+    lists = [of_list for _, of_list in alone]
     assert found.visits.mean_probability == np.average(lists, weights=[3, 1, 1, 1, 1])
     assert [pairs for *_, pairs in found.coupons] == [1] * 10
-    assert found.coupons[0][0] == curves.coupon_probabilities(scores[:1])[0]
+    assert found.coupons[0][0] == alone[0][0][0]
 
 
 def test_version_without_a_calibration_has_only_the_quality_of_its_scores():

@@ -201,10 +201,11 @@ def test_probabilities_are_calibrated_on_the_scored_visits_before_the_period():
     known = take(FRAME, window & (FRAME.open_until <= start))
     calibration = fit_calibration(known, known.inputs[:, SPEND])
     week = take(FRAME, (FRAME.as_of >= start) & (FRAME.as_of < start + WEEK))
-    expected = calibration.list_probabilities(week.inputs[:, SPEND], group_starts(week.qid))
+    coupons, expected = calibration.of_requests(
+        week.inputs[:, SPEND], week.inputs, group_starts(week.qid)
+    )
     here = (found.as_of >= start) & (found.as_of < start + WEEK)
     np.testing.assert_allclose(found.probability[here], expected)
-    coupons = calibration.coupon_probabilities(week.inputs[:, SPEND])
     np.testing.assert_allclose(
         found.expected[here], np.add.reduceat(coupons, group_starts(week.qid))
     )

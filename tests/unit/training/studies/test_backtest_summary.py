@@ -219,7 +219,8 @@ def test_weekly_retraining_is_compared_with_monthly_and_with_a_week_late():
 
 def test_expected_redemptions_stand_beside_the_actual_ones_with_their_weights():
     found, scores = VISITS["visits"], SCORED.scores[RANKER]
-    each = 1 / (1 + np.exp(-(2.0 * scores - 4.0)))
+    starts = np.arange(0, len(scores), SIZE)
+    each, _ = CALIBRATION.of_requests(scores, SCORED.frame.inputs, starts)
     assert found["expected_redemptions"] == pytest.approx(each.sum() + 2 * each[: 30 * SIZE].sum())
     assert found["redemptions"] == SCORED.frame.label.sum()
     assert found["visits"] == GROUPS + 30 and found["average_precision"] > found["base_rate"]
