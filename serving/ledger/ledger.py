@@ -116,8 +116,9 @@ class Ledger(Protocol):
     def usage(self, user_id: str, since: int, until: int) -> Usage:
         """Reads the counts of a user in one call.
 
-        Impressions are those after ``since`` and not after ``until``. Redemptions are those not
-        after ``until``. Both are in microseconds.
+        Impressions are those after ``since`` and not after ``until``. Redemptions are those before
+        ``until``: a redemption at the instant of a visit follows the list of that visit. Both are
+        in microseconds.
         """
 
     def claim(self, user_id: str, claims: Sequence[Claim], at: int) -> dict[str, str]:

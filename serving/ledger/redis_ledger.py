@@ -135,7 +135,7 @@ def _usage(
     until: int,
 ) -> Usage:
     """Builds the usage of a user from the answer of the script."""
-    redeemed = [row for row in map(json.loads, mine) if int(row[2]) <= until]
+    redeemed = [row for row in map(json.loads, mine) if int(row[2]) < until]
     reserved = {name: json.loads(text) for name, text in _pairs(held)}
     on_user: dict[str, int] = {}
     for campaign, amount in ((row[1], row[3]) for row in redeemed):

@@ -42,7 +42,7 @@ CHANGED_SUMS = """
 select 0, coupon_id, count, change from uses where change > ?1
 union all select 1, campaign_id, amount, change from spent where change > ?1"""
 OF_USER = """
-select 0, coupon_id, at, campaign_id, amount from redemptions where user_id = ?1 and at <= ?3
+select 0, coupon_id, at, campaign_id, amount from redemptions where user_id = ?1 and at < ?3
 union all select 1, coupon_id, 0, campaign_id, amount from reservations where user_id = ?1
 union all select 2, coupon_id, at, '', 0 from impressions
     where user_id = ?1 and at > ?2 and at <= ?3"""

@@ -238,10 +238,10 @@ def test_coupon_at_its_frequency_cap_is_not_reserved(ledger):
     assert (usage.uses, usage.spent, usage.held) == ({"a": 1}, {"1": 1}, {})
 
 
-def test_redemptions_after_the_instant_do_not_count_for_the_user(ledger):
+def test_redemptions_at_the_instant_or_after_it_do_not_count_for_the_user(ledger):
     ledger.redeem([redemption("r", at=50)])
-    assert ledger.usage("u", 0, 49).redeemed == []
-    assert ledger.usage("u", 0, 50).redeemed == [("a", 50)]
+    assert ledger.usage("u", 0, 50).redeemed == []
+    assert ledger.usage("u", 0, 51).redeemed == [("a", 50)]
 
 
 def test_changes_of_another_process_are_read(place, time):
