@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from feature_repo.instants import microseconds
-from feature_repo.names import PLACEMENTS, ranker_for
+from feature_repo.names import CHECKOUT, HOME, PLACEMENTS, ranker_for
 from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS, static_inputs
 from serving.errors import AsOfRefused, NotReady
 from serving.ledger.ledger import NoLedger, Redemption
 from serving.ledger.sqlite_ledger import SqliteLedger
 from serving.models.experiment import Experiment
-from serving.models.rankers import RuleRanker
+from serving.models.rankers import ChampionRanker, RuleRanker
 from serving.models.slot import Models
 from serving.policy.policies import Policies, Policy
 from serving.policy.probability import Calibration
@@ -25,6 +25,7 @@ from serving.rules.settings import RuleSettings
 from serving.runtime.clock import Clock
 from serving.schemas.degradation import COLD_START_FEATURES, ONLINE_STORE
 from serving.schemas.recommendation import CartItem, RecommendationRequest
+from tests.support.registered import fitted
 from tests.support.serving_fakes import (
     WATERMARK,
     FakeLedger,
@@ -422,6 +423,27 @@ def test_each_coupon_carries_what_it_would_do_to_the_cart():
         "missing_spend": 0,
         "missing_product": False,
     }
+
+
+@pytest.mark.parametrize("has_champion", [True, False])
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_only_the_scores_of_a_checkout_depend_on_the_cart(placement, has_champion):
+    names, cart = ranker_for(placement), (CartItem(product_id="p-bread", quantity=2, unit_price=9),)
+    rule = RuleRanker(RULES[names.key])
+    ranker = ChampionRanker(names, fitted(ranker=names), "1") if has_champion else rule
+    service = recommender(REACHED, ranker=ranker)
+
+    def scores(**more) -> dict[str, float]:
+        answer = service.recommend(ask(placement=placement, **more))
+        return {one.coupon_id: one.score for one in answer.recommendations}
+
+    without, with_cart = scores(), scores(cart=cart)
+    if names is HOME:
+        assert with_cart == without and len(without) == 3
+    else:
+        # The other coupons cover nothing in the cart, which is about to be paid.
+        assert names is CHECKOUT and [*with_cart] == ["bread"]
+        assert with_cart["bread"] > without["bread"]
 
 
 def test_placement_and_cart_of_the_request_reach_the_rules():
