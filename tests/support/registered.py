@@ -47,10 +47,17 @@ def fitted(seed: int = 7, ranker: RankerNames = HOME):
 
 
 def registered(
-    home: Path, decision: Decision | None = PASSED, seed: int = 7, ranker: RankerNames = HOME
+    home: Path,
+    decision: Decision | None = PASSED,
+    seed: int = 7,
+    ranker: RankerNames = HOME,
+    model=None,
 ) -> str:
-    """Registers a version with the gate's decision; None stands for an interrupted training."""
-    model, tracking = fitted(seed, ranker), store(home, ranker)
+    """Registers a version with the gate's decision; None stands for an interrupted training.
+
+    The version has the trees of ``model``, by default small ones that depend on the seed.
+    """
+    model, tracking = model or fitted(seed, ranker), store(home, ranker)
     rows = np.random.default_rng(seed).random((9, len(RANKER_INPUTS)), dtype=np.float32)
     golden = write_golden_rows(
         ranker, partial(predict, model, ranker=ranker.key), rows, home / GOLDEN_FILE
