@@ -8,24 +8,26 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
+from urllib.error import HTTPError
 
-from feature_repo.lake.duckdb_files import query
 from feature_repo.lake.reader import Lake
 from feature_repo.names import RANKERS, RankerNames
 from flows.champion import promote
+from flows.cli.demo_visit import Visit, last_basket
 from flows.cli.output import lake, models, terminal
 from flows.cli.output.recommendation import recommended
 from flows.ingest import ingest
 from flows.materialize import materialize
-from flows.offline_recommendation import recommend
+from flows.offline_recommendation import cart_from_json, recommend
 from flows.retrain import retrain
 from flows.runtime import now, prepare_environment, run_flow, tracking_uri
 from serving.access.api_keys import KeyFile
 from training.registry.promotion_gate import Decision
 
 REASON = "demo"
-HOUSEHOLDS = 3
+SHOWN = 3
+"""Number of coupons in a list of the demo."""
 
 
 class DemoFailed(Exception):
@@ -49,7 +51,7 @@ class GatedVersion(Protocol):
 
 
 def demo() -> None:
-    """Ingests, materializes, trains, promotes if the gate passes, recommends, and serves."""
+    """Ingests, materializes, trains both rankers, promotes, and answers a household over HTTP."""
     started = time.monotonic()
     home = prepare_environment()
     terminal.console.rule("[bold]Clipwise demo[/]: the Complete Journey, 2017")
@@ -60,11 +62,10 @@ def demo() -> None:
     _ingest()
     _materialize()
     _train(home)
-    users = active_households(Lake(home))
-    for user in users:
-        recommended(recommend(user, k=5))
-    _send_request(home, users[-1])
-    _print_links(home, time.monotonic() - started)
+    visit = last_basket(Lake(home))
+    _print_lists(visit)
+    _send_requests(home, visit)
+    _print_links(home, visit.user_id, time.monotonic() - started)
 
 
 def _ingest() -> None:
@@ -82,6 +83,11 @@ def _materialize() -> None:
 
 
 def _train(home: Path) -> None:
+    terminal.console.print(
+        "\nNext, a ranker is trained for each of two moments: home for a visit, before its basket "
+        "is known, and checkout for the visit with its cart. Both are compared with plain rules "
+        "on the visits of the last eight weeks, which come after all training data."
+    )
     with terminal.progress("Train"):
         results = run_flow(retrain)
     for result in results:
@@ -109,36 +115,69 @@ def promote_if_passed(home: Path, result: GatedVersion) -> bool:
     return True
 
 
-def active_households(lake: Lake) -> list[str]:
-    """Returns the users with the most purchases among those with a campaign at the watermark."""
-    state = lake.state()
-    found = query(
-        f"""
-        SELECT user_id FROM bought WHERE user_id IN (
-            SELECT user_id FROM ({lake.scan("exposures", state)}) WHERE campaign_id IN (
-                SELECT campaign_id FROM ({lake.scan("coupons", state)})
-                WHERE valid_to > '{state.watermark.isoformat()}'))
-        GROUP BY user_id ORDER BY count(*) DESC, user_id LIMIT {HOUSEHOLDS}
-        """,
-        bought=lake.known("events", state),
+def _print_lists(visit: Visit) -> None:
+    """Prints the coupons of a household before a visit and with a cart, as of the watermark."""
+    at_home = recommend(visit.user_id, k=SHOWN)
+    terminal.console.rule(f"Household {visit.user_id}, before a visit and with a cart")
+    terminal.console.print(
+        "A campaign is open to this household at the demo's clock. Its cart here is its last "
+        f"basket, of {terminal.instant(visit.basket_timestamp)}: {len(visit.cart)} products, of "
+        f"which its coupons cover {visit.covered}."
     )
-    return found["user_id"].to_pylist()
+    terminal.console.print("\n[bold]At home, before the visit[/]")
+    recommended(at_home)
+    cart = cart_from_json(json.dumps(visit.cart))
+    at_checkout = recommend(visit.user_id, k=SHOWN, placement="checkout", cart=cart)
+    terminal.console.print(
+        "\n[bold]At the checkout, with the cart[/]: coupons that cover none of it are not shown."
+    )
+    recommended(at_checkout, visit.in_cart)
 
 
-def _send_request(home: Path, user: str) -> None:
-    body = {"user_id": user, "placement": "home", "k": 3}
+def _send_requests(home: Path, visit: Visit) -> None:
+    terminal.console.rule("The same over HTTP")
+    terminal.console.print(
+        "In replay, the service's clock is fixed at the end of the data. Lists are shortened here."
+    )
+    bodies: list[dict[str, Any]] = [
+        {"user_id": visit.user_id, "placement": "home", "k": SHOWN},
+        {"user_id": visit.user_id, "placement": "checkout", "k": SHOWN, "cart": visit.cart},
+    ]
     with served(home) as url, _key(home) as key:
-        request = urllib.request.Request(
-            f"{url}/v1/recommendations",
-            json.dumps(body).encode(),
-            {"Content-Type": "application/json"} | key,
-        )
+        for body in bodies:
+            _send(url, key, body)
+
+
+def _send(url: str, key: dict[str, str], body: dict[str, Any]) -> None:
+    """Sends a request for coupons, and prints it and its answer as shortened JSON."""
+    request = urllib.request.Request(
+        f"{url}/v1/recommendations",
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json"} | key,
+    )
+    try:
         with urllib.request.urlopen(request, timeout=30) as answer:
-            status, text = answer.status, json.load(answer)
-    terminal.console.print("\nThe same over HTTP, in replay (the clock is fixed at the watermark):")
-    terminal.console.print(f"[bold]POST /v1/recommendations[/] {json.dumps(body)}")
+            status, found = answer.status, json.load(answer)
+    except HTTPError as error:
+        raise DemoFailed(f"The service answered {error.code}: {error.read().decode()}") from error
+    terminal.console.print("\n[bold]POST /v1/recommendations[/]")
+    terminal.console.print_json(data=shortened(body, "cart"))
     terminal.console.print(f"[bold]{status}[/]")
-    terminal.console.print_json(data=text)
+    terminal.console.print_json(data=shortened(found, "recommendations"))
+
+
+def shortened(body: dict[str, Any], name: str) -> dict[str, Any]:
+    """Returns a body of JSON whose list ``name`` has its first entry, and the number of others.
+
+    >>> shortened({"k": 3, "cart": [{"product_id": "1"}, {"product_id": "2"}]}, "cart")
+    {'k': 3, 'cart': [{'product_id': '1'}, '... 1 more']}
+    >>> shortened({"k": 3}, "cart")
+    {'k': 3}
+    """
+    if len(body.get(name, ())) <= 1:
+        return body
+    first, *others = body[name]
+    return body | {name: [first, f"... {len(others)} more"]}
 
 
 @contextmanager
@@ -178,7 +217,7 @@ def _key(home: Path) -> Iterator[dict[str, str]]:
         file.revoke(key.id)
 
 
-def _print_links(home: Path, seconds: float) -> None:
+def _print_links(home: Path, user: str, seconds: float) -> None:
     logging.getLogger(__name__).info("demo took %.0f s", seconds)
     terminal.console.rule("Where to look next")
     for line in (
@@ -189,7 +228,7 @@ def _print_links(home: Path, seconds: float) -> None:
         ),
         f"Runs and models: .venv/bin/mlflow ui --backend-store-uri {tracking_uri(home)}",
         "Features: cd feature_repo && ../.venv/bin/feast ui",
-        "One household: .venv/bin/clipwise recommend --user 900",
+        f"The household: .venv/bin/clipwise recommend --user {user}",
         "The service: .venv/bin/clipwise serve --replay, then http://127.0.0.1:8080/docs",
     ):
         terminal.console.print(f"  - {line}", soft_wrap=True, highlight=False)

@@ -158,8 +158,8 @@ ROOMS: Mapping[str, str] = {
     ),
     "flows.cli": (
         "flows flows.cli.output flows.compare feature_repo.contract feature_repo.lake "
-        "feature_repo.names serving.access serving.errors serving.main serving.telemetry "
-        "training.registry validation"
+        "feature_repo.names feature_repo.sources serving.access serving.errors serving.main "
+        "serving.telemetry training.registry validation"
     ),
     "flows.cli.output": (
         "flows flows.compare feature_repo.lake serving.models training.registry validation"
