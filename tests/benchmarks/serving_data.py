@@ -1,9 +1,10 @@
 """Data of the serving benchmark: real purchases of the Complete Journey, a synthetic campaign.
 
 The real campaigns reach households with varying numbers of coupons. The synthetic campaign reaches
-every household with exactly the wanted number. Its coupons copy codes and scopes of real ones. Real
-campaigns that are still open are corrected to end with the data; ended ones stay. Rankers are
-trained on the Complete Journey alone.
+every household with exactly the wanted number. Its coupons copy codes and scopes of real ones. All
+of them also cover one more product, which only one household has bought, so that a cart with it can
+use every coupon. Real campaigns that are still open are corrected to end with the data; ended ones
+stay. Rankers are trained on the Complete Journey alone.
 """
 
 import json
@@ -155,9 +156,10 @@ def write_campaign(home: Path, folder: Path, candidates: int) -> datetime:
     until = state.watermark
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
-    for name in ("users", "coupons", "coupon_products"):
+    for name in ("users", "coupons", "coupon_products", "events", "products"):
         connection.register(name, lake.known(name, state))
     connection.execute("CREATE TABLE made AS " + _MADE, [candidates])
+    connection.execute("CREATE TABLE common AS " + _COMMON)
     day = timedelta(days=1)
     times = {
         "until": until,
@@ -187,6 +189,13 @@ _MADE = f"""
         THEN made * wanted.number // candidates ELSE made % wanted.number END
     WHERE made < candidates"""
 
+# A product of no coupon that one household has bought: it hardly changes the features.
+_COMMON = """
+    SELECT product_id FROM events JOIN products USING (product_id)
+    WHERE event_type = 'purchase'
+        AND product_id NOT IN (SELECT product_id FROM coupon_products)
+    GROUP BY product_id HAVING count(DISTINCT user_id) = 1 ORDER BY product_id LIMIT 1"""
+
 _FILES = {
     "coupons": f"""
         SELECT * REPLACE ($launch AS created_timestamp, $until AS valid_to)
@@ -198,7 +207,9 @@ _FILES = {
         FROM made""",
     "coupon_products": """
         SELECT made.coupon_id, product_id, $plan AS event_timestamp, $plan AS created_timestamp
-        FROM made JOIN coupon_products scope ON scope.coupon_id = copied""",
+        FROM made JOIN coupon_products scope ON scope.coupon_id = copied
+        UNION ALL
+        SELECT coupon_id, product_id, $plan, $plan FROM made, common""",
     "exposures": f"""
         SELECT '{CAMPAIGN}:' || user_id AS exposure_id, $launch AS event_timestamp,
             $launch AS created_timestamp, user_id, '{CAMPAIGN}' AS campaign_id
@@ -209,7 +220,8 @@ _FILES = {
 def write_users(home: Home) -> None:
     """Writes users.json: every household with a cart of its most recently bought products.
 
-    A household with fewer distinct products than ``CART`` gets them repeatedly.
+    A household with fewer distinct products than ``CART`` gets them repeatedly. Also writes
+    common.json, the product that all coupons cover.
     """
     import duckdb
 
@@ -218,12 +230,20 @@ def write_users(home: Home) -> None:
     lake = Lake(home.folder)
     state = lake.state()
     connection = duckdb.connect()
-    for name in ("users", "events"):
+    for name in ("users", "events", "coupon_products"):
         connection.register(name, lake.known(name, state))
+    common = connection.execute(_COVERED_BY_ALL, [f"{CAMPAIGN}:", home.candidates]).fetchall()
+    if not common:
+        raise SetUpFailed("Expected a product that all coupons cover: set up again with --fresh.")
+    (home.work / "common.json").write_text(json.dumps(common[0][0]))
     found = connection.execute(_LAST_BOUGHT, [CART]).fetchall()
     users = [[user, _cart(bought)] for user, bought in found]
     (home.work / "users.json").write_text(json.dumps(users))
 
+
+_COVERED_BY_ALL = """
+    SELECT product_id FROM coupon_products WHERE starts_with(coupon_id, ?)
+    GROUP BY product_id HAVING count(DISTINCT coupon_id) = ? ORDER BY product_id"""
 
 # The order is fixed, and independent of ids and purchases.
 _LAST_BOUGHT = """

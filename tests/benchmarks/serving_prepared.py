@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from feature_repo.names import CHAMPION, HOME
+from feature_repo.names import CHAMPION, CHECKOUT, HOME
 from feature_repo.transforms.request.ranker_inputs import INPUTS_OF
 from tests.benchmarks.competing import progress
 from tests.benchmarks.serving_data import (
@@ -30,9 +30,11 @@ TRIES = 5
 DEGRADED_HEADER = "X-Clipwise-Degraded"
 CHECKED = 250_000
 """Candidates in the decisions that are checked before the measurement."""
-CARTS = {"empty": "empty cart", "twenty": "cart of 20"}
-PLACEMENT = "home"
-"""A placement with all coupons; ``cart`` shows only those that the cart can use."""
+CARTS = {"empty": "empty cart", "twenty": "cart of 20", "checkout": "checkout, cart of 20"}
+"""The kinds of requests, and their names in a case. The cart of the last one can use all coupons,
+as a checkout shows no others."""
+PLACEMENTS = {"empty": HOME.key, "twenty": HOME.key, "checkout": CHECKOUT.key}
+"""The placement of each kind of request."""
 
 
 def prepared(home: Home) -> Home:
@@ -92,22 +94,25 @@ def _write_model(home: Home) -> None:
 
 
 def _write_bodies(home: Home) -> None:
-    """Writes one request per household and line, for each kind of cart."""
+    """Writes one request per household and line, of each kind."""
+    common = {"product_id": json.loads((home.work / "common.json").read_text())}
     for name in CARTS:
         with bodies(home, name).open("w") as file:
             for user, cart in _users(home):
-                lines = cart if name == "twenty" else []
-                body = {"user_id": user, "placement": PLACEMENT, "k": K, "cart": lines}
+                lines = [] if name == "empty" else list(cart)
+                if name == "checkout":
+                    lines[-1] = common | {"quantity": 1, "unit_price": 1.0}
+                body = {"user_id": user, "placement": PLACEMENTS[name], "k": K, "cart": lines}
                 file.write(json.dumps(body) + "\n")
 
 
 def bodies(home: Home, cart: str) -> Path:
-    """Returns the file of request bodies with a kind of cart."""
+    """Returns the file of request bodies of a kind."""
     return home.work / f"bodies-{cart}.jsonl"
 
 
 def _write_inputs(home: Home) -> None:
-    """Sends one request per household, checks the candidates, and writes the floor's inputs.
+    """Sends requests of both placements, checks the candidates, and writes the floor's inputs.
 
     Every decision must have exactly ``candidates`` candidates. With 100 candidates all households
     are checked; with more, fewer households, as the log stores all ids. The floor and the stock
@@ -116,31 +121,38 @@ def _write_inputs(home: Home) -> None:
     """
     import numpy as np
 
-    users = [user for user, _ in _users(home)][: max(MATRICES, CHECKED // home.candidates)]
+    number = max(MATRICES, CHECKED // home.candidates)
     with redis_of(home) as port, ours(home, port, 1) as server:
-        wanted = _request_ids(server.port, users, MOST)
-    rows = [row for row in logged_decisions(home.folder) if row["request_id"] in wanted]
-    numbers = {row["candidates"] for row in rows}
-    if len(rows) != len(wanted) or numbers != {home.candidates}:
-        raise SetUpFailed(
-            f"Expected {len(wanted)} decisions of {home.candidates} candidates each, found "
-            f"{len(rows)} of {sorted(numbers)}; the log is {home.work / 'clipwise.log'}."
+        wanted, more = (
+            _request_ids(server.port, bodies(home, name), number) for name in ("empty", "checkout")
         )
-    progress(f"each of {len(rows)} households has {home.candidates} candidates")
+    decisions = logged_decisions(home.folder)
+    for ids in (wanted, more):
+        rows = [row for row in decisions if row["request_id"] in ids]
+        numbers = {row["candidates"] for row in rows}
+        if len(rows) != len(ids) or numbers != {home.candidates}:
+            raise SetUpFailed(
+                f"Expected {len(ids)} decisions of {home.candidates} candidates each, found "
+                f"{len(rows)} of {sorted(numbers)}; the log is {home.work / 'clipwise.log'}."
+            )
+    rows = [row for row in decisions if row["request_id"] in wanted]
+    progress(f"each of {len(rows)} households has {home.candidates} candidates at both placements")
     few = [np.array(row["features"], dtype=np.float32) for row in rows[:MATRICES]]
     few = [matrix[:, : len(INPUTS_OF[HOME.key])] for matrix in few]
     times = -(-home.candidates // len(few[0]))
     np.save(home.work / "inputs.npy", [np.tile(m, (times, 1))[: home.candidates] for m in few])
 
 
-def _request_ids(port: int, users: Sequence[str], k: int) -> set[str]:
-    """Sends one request per user; returns their ids. Raises SetUpFailed if one stays degraded."""
+def _request_ids(port: int, file: Path, number: int) -> set[str]:
+    """Sends the first requests of a file, each for ``MOST`` coupons; returns their ids.
+
+    Raises SetUpFailed if one stays degraded.
+    """
     import httpx
 
+    requests = [json.loads(line) for line in file.read_text().splitlines()[:number]]
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-        return {
-            _undegraded(client, {"user_id": one, "placement": PLACEMENT, "k": k}) for one in users
-        }
+        return {_undegraded(client, one | {"k": MOST}) for one in requests}
 
 
 def _undegraded(client, body: dict) -> str:
