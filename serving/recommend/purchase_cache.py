@@ -25,19 +25,30 @@ class _Entry:
 
     user: ReferenceType[Entity]
     index: CandidateIndex
-    rows: bytes
+    rows: np.ndarray
     inputs: StaticInputs
     size: int
 
-    def is_valid_for(self, user: Entity, index: CandidateIndex, rows: bytes) -> bool:
-        return self.user() is user and self.index is index and self.rows == rows
+    def inputs_of(
+        self, user: Entity, index: CandidateIndex, rows: np.ndarray
+    ) -> StaticInputs | None:
+        """The features of rows; None unless they are of this user and index, and all here."""
+        if self.user() is not user or self.index is not index:
+            return None
+        if np.array_equal(self.rows, rows):
+            return self.inputs
+        places = np.searchsorted(self.rows, rows)
+        if places.max(initial=-1) >= len(self.rows) or (self.rows[places] != rows).any():
+            return None
+        return self.inputs.take(places)
 
 
 class PurchaseCache:
-    """Caches each user's purchase features for the candidates of the last request.
+    """Caches each user's purchase features for the candidates of a request.
 
-    An entry is valid for one user object, one index and one set of rows. A user that changed in the
-    store is another object, so no entry outlives a newer write. Another index drops all entries.
+    An entry is valid for one user object, one index, and rows among its own: a checkout, which
+    shows few coupons, uses that of the home page before it. A user that changed in the store is
+    another object, so no entry outlives a newer write. Another index drops all entries.
     Evicts the oldest entries beyond ``most_bytes``. Thread-safe. ``compute`` computes an entry.
     """
 
@@ -72,17 +83,18 @@ class PurchaseCache:
     ) -> StaticInputs:
         """The purchase features of a user and index rows, computed if there is no valid entry.
 
-        ``columns`` holds this user's features alone. A user that is not an ``Entity`` is not
-        cached: it does not show whether the stored user changed.
+        ``columns`` holds this user's features alone. ``rows`` are ascending. A user that is not an
+        ``Entity`` is not cached: it does not show whether the stored user changed.
         """
         if not isinstance(user, Entity):
             return self._compute(columns, index.coupons, rows)
-        entry, row_bytes = self._entries.get(user_id), rows.tobytes()
-        if entry is not None and entry.is_valid_for(user, index, row_bytes):
-            return entry.inputs
+        entry = self._entries.get(user_id)
+        found = None if entry is None else entry.inputs_of(user, index, rows)
+        if found is not None:
+            return found
         inputs = self._compute(columns, index.coupons, rows)
-        size = _size(inputs) + len(row_bytes)
-        self._add(user_id, _Entry(ref(user), index, row_bytes, inputs, size))
+        size = _size(inputs) + rows.nbytes
+        self._add(user_id, _Entry(ref(user), index, rows, inputs, size))
         return inputs
 
     def _add(self, user_id: str, entry: _Entry) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -80,6 +80,11 @@ class PartWeights:
             return total
         return np.where(np.abs(total) > 1e-9 * _both(self.sizes, factors), total, 0.0)
 
+    def take(self, places: np.ndarray) -> "PartWeights":
+        """Selects candidates."""
+        sizes = None if self.sizes is None else self.sizes[..., places]
+        return PartWeights(self.sums[..., places], sizes)
+
 
 @dataclass(frozen=True)
 class OwnPurchases:
@@ -97,6 +102,15 @@ class OwnPurchases:
     whole: PartWeights
     references: np.ndarray
     last: np.ndarray
+
+    def take(self, places: np.ndarray) -> "OwnPurchases":
+        """Selects candidates; the values of a candidate do not depend on the others."""
+        return replace(
+            self,
+            fixed=self.fixed[:, places],
+            weight=self.weight.take(places),
+            last=self.last[:, places],
+        )
 
 
 def own_purchases(

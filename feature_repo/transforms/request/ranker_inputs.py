@@ -301,6 +301,12 @@ class StaticInputs:
     purchases: OwnPurchases
     campaign: np.ndarray
 
+    def take(self, places: np.ndarray) -> "StaticInputs":
+        """Selects candidates, by their places among those of this object."""
+        return replace(
+            self, purchases=self.purchases.take(places), campaign=self.campaign[:, places]
+        )
+
 
 def static_inputs(
     users: Mapping[str, Sequence[Any]], coupons: Coupons, candidates: np.ndarray

@@ -20,6 +20,7 @@ from feature_repo.transforms.request.ranker_inputs import (
     USER_NUMBERS,
     coupons_from_columns,
     ranker_inputs,
+    static_inputs,
 )
 
 # Drawing a feature row is slow on a busy machine, whatever the speed of the code.
@@ -303,6 +304,9 @@ def test_inputs_of_a_candidate_do_not_depend_on_the_other_candidates(group, data
     full = ranker_inputs(columns(rows), coupons, every, np.array(as_of), baskets)
     part = ranker_inputs(columns(rows), coupons, chosen, np.array(as_of), baskets)
     np.testing.assert_array_equal(part, full[:, chosen])
+    static = static_inputs(columns(rows), coupons, every).take(chosen)
+    taken = ranker_inputs(columns(rows), coupons, chosen, np.array(as_of), baskets, static)
+    np.testing.assert_array_equal(taken, part)
 
 
 def test_purchase_returned_today_is_not_an_own_purchase():

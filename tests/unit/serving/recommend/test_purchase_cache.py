@@ -1,4 +1,4 @@
-"""The purchase cache is valid for one user object, one index and one set of rows."""
+"""The purchase cache is valid for one user object, one index, and rows that it has."""
 
 from weakref import ref
 
@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 
 from feature_repo.online.format.entity import Entity
+from feature_repo.transforms.request.ranker_inputs import static_inputs
 from serving.candidates.index import index_from_columns
 from serving.recommend.features import UserColumns
 from serving.recommend.purchase_cache import PurchaseCache
 from tests.support import serving_fakes
 from tests.support.serving_fakes import columns_of, coupon, entity
 
-COLUMNS = columns_of(coupon("milk", "1"), coupon("tea", "1"), coupon("oats", "1"))
+COLUMNS = columns_of(
+    coupon("milk", "1", ("p-milk",)), coupon("tea", "1"), coupon("oats", "1", ("p-milk",))
+)
 ALL = np.arange(3)
 
 
@@ -34,15 +37,33 @@ def test_same_user_index_and_rows_are_computed_once(index):
     assert read(cache, who, index) is read(cache, who, index, ALL.copy())
 
 
-def test_another_user_object_index_or_rows_are_computed_again(index):
+def test_another_user_object_index_or_more_rows_are_computed_again(index):
     cache, who = PurchaseCache(), user()
     first = read(cache, who, index)
     assert read(cache, user(), index) is not first
     first = read(cache, who, index)
     assert read(cache, who, index_from_columns(COLUMNS)) is not first
-    first = read(cache, who, index)
-    fewer = read(cache, who, index, ALL[:2])
-    assert fewer.purchases.last.shape == (1, 2) and first.purchases.last.shape == (1, 3)
+    for more in (ALL, ALL[1:]):
+        cache = PurchaseCache()
+        read(cache, who, index, ALL[:2])
+        assert read(cache, who, index, more).purchases.last.shape == (1, len(more))
+
+
+@pytest.mark.parametrize("rows", [[0], [1], [0, 2], [1, 2], []])
+def test_fewer_rows_use_the_entry_and_leave_it(index, rows):
+    calls = []
+
+    def compute(*given):
+        calls.append(given)
+        return static_inputs(*given)
+
+    cache, who = PurchaseCache(compute=compute), entity(serving_fakes.buyer({"p-milk": 3}))
+    every, few = read(cache, who, index), np.array(rows, dtype=np.int64)
+    found = read(cache, who, index, few)
+    alone = static_inputs(UserColumns(who), index.coupons, few)
+    assert len(calls) == 1 and read(cache, who, index) is every
+    np.testing.assert_array_equal(found.purchases.fixed, alone.purchases.fixed)
+    np.testing.assert_array_equal(found.campaign, alone.campaign)
 
 
 def test_oldest_entry_is_evicted_once_the_cache_is_full(index):
