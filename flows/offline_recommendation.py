@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from feature_repo.lake.coupon_scopes import CoveredProducts, covered_products
+from feature_repo.lake.product_attributes import product_attributes
 from feature_repo.lake.reader import Lake
 from feature_repo.lake.state import LakeError, State, instant
 from feature_repo.names import COUPON, PRODUCT, RANKERS, TERMS_SERVICE, USER, Placement
@@ -144,7 +145,8 @@ def _candidate_index(
         lake.known_ids("coupon_terms", state, as_of),
         lake.known_ids("product_terms", state, as_of),
     )
-    return index_from_columns(features.coupons(coupons), terms)
+    products = product_attributes(lake, state)
+    return index_from_columns(features.coupons(coupons), terms, products)
 
 
 def _recommender(

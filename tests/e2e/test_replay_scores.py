@@ -16,6 +16,7 @@ from feature_repo.lake.reader import Lake
 from feature_repo.names import RANKERS
 from feature_repo.sources.requests import DECISIONS, requests
 from feature_repo.transforms.request.ranker_inputs import INPUTS_OF, RANKER_INPUTS
+from flows.offline_recommendation import cart_from_json, recommend
 from tests.support.feature_logs import feast_store, moment
 from tests.support.places import ROOT
 from tests.support.processes import output, running
@@ -131,24 +132,27 @@ def answered(home, visits, backtested, chosen, tmp_path_factory) -> dict[tuple, 
 
 def asked(url: str, placement: str, visit: Mapping) -> dict:
     """Requests the coupons of a visit at its instant; only the checkout has the cart."""
-    names = ("cart_product_ids", "cart_quantities", "cart_unit_prices")
-    cart = [
-        # The service gets prices in major units.
-        {"product_id": product, "quantity": quantity, "unit_price": price / 100}
-        for product, quantity, price in zip(*(visit[name] for name in names), strict=True)
-    ]
     body = {
         "user_id": visit["user_id"],
         "placement": placement,
         "k": 100,
         "as_of": visit["event_timestamp"].isoformat(),
-        "cart": cart if placement == "checkout" else [],
+        "cart": cart_of(visit) if placement == "checkout" else [],
     }
     request = urllib.request.Request(
         f"{url}/v1/recommendations", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
     with urllib.request.urlopen(request, timeout=30) as answer:
         return json.load(answer)
+
+
+def cart_of(visit: Mapping) -> list[dict]:
+    """The cart of a visit as the service gets it, with prices in major units."""
+    names = ("cart_product_ids", "cart_quantities", "cart_unit_prices")
+    return [
+        {"product_id": product, "quantity": quantity, "unit_price": price / 100}
+        for product, quantity, price in zip(*(visit[name] for name in names), strict=True)
+    ]
 
 
 def logged_inputs(home: Path) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
@@ -190,3 +194,16 @@ def test_scores_and_inputs_are_those_of_the_backtest(ranker, backtested, chosen,
             assert score == float(visit.scores[row]), (qid, coupon_id)
             distinct.add(score)
     assert len(distinct) > VISITS
+
+
+def test_offline_recommendation_has_the_scores_of_the_service(
+    home, visits, chosen, answered, monkeypatch
+):
+    monkeypatch.setenv("CLIPWISE_HOME", str(home))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for qid in chosen:
+        visit, expected = visits[qid], answered[qid, "checkout"].scores
+        cart = cart_from_json(json.dumps(cart_of(visit)))
+        at = visit["event_timestamp"].isoformat()
+        found = recommend(visit["user_id"], at, 100, "checkout", cart).answer
+        assert {one.coupon_id: one.score for one in found.recommendations} == expected
