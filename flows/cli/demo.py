@@ -122,7 +122,7 @@ def _print_lists(visit: Visit) -> None:
     terminal.console.print(
         "A campaign is open to this household at the demo's clock. Its cart here is its last "
         f"basket, of {terminal.instant(visit.basket_timestamp)}: {len(visit.cart)} products, of "
-        f"which its coupons cover {visit.covered}."
+        f"which its coupons cover {visit.covered}. The household's history has that basket too."
     )
     terminal.console.print("\n[bold]At home, before the visit[/]")
     recommended(at_home)
