@@ -25,9 +25,11 @@ QUIET = {
     "MLFLOW_CONFIGURE_LOGGING": "false",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    # XGBoost's threads would spin while they wait, and slow everything else on a busy machine.
+    "OMP_WAIT_POLICY": "passive",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
 }
-"""Environment variables that turn off telemetry and progress bars, unless they are set already."""
+"""Environment variables that turn off telemetry, progress bars and busy waiting, unless set."""
 
 Progress = Callable[[str, int, int], None]
 """A callback for progress: stage, units done, units in total."""

@@ -101,9 +101,10 @@ def _signed_log(values: np.ndarray) -> np.ndarray:
     return np.sign(values) * np.log1p(np.abs(values))
 
 
-def fitted_classifier(model: "Pipeline", train: RankingFrame, seed: int) -> "Pipeline":
+def fitted_classifier(model: "Pipeline", train: RankingFrame, ranker: str, seed: int) -> "Pipeline":
     """Fits a classifier on at most ``MOST_PAIRS`` pairs, and returns it.
 
+    It reads the inputs of the ranker with this key, so none of the cart at home.
     Its probabilities are those of the sample. Sampling the unredeemed pairs multiplies all odds by
     one factor, so only the order of the probabilities has a meaning.
     """
@@ -116,7 +117,7 @@ def fitted_classifier(model: "Pipeline", train: RankingFrame, seed: int) -> "Pip
     with warnings.catch_warnings():
         # The number of iterations is limited on purpose.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return model.fit(sample.inputs, sample.label)
+        return model.fit(sample.inputs[:, : len(INPUTS_OF[ranker])], sample.label)
 
 
 def hybrid_scores(frame: RankingFrame, parts: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -7,6 +7,7 @@ from functools import lru_cache, partial
 
 import numpy as np
 
+from feature_repo.transforms.request.ranker_inputs import INPUTS_OF
 from training.data.frame import RankingFrame, concatenated, take
 from training.data.purchase_matrix import PurchaseMatrix
 from training.evaluation.compare import RANKER
@@ -68,7 +69,7 @@ def contenders(
         fits[name] = partial(_recommender, recommender)
     fits["hybrid"] = partial(_hybrid, {name: fits[name] for name in BLENDED})
     for name in baselines.classifiers(seed):
-        fits[name] = partial(_classifier, name, seed)
+        fits[name] = partial(_classifier, name, config.ranker, seed)
     return fits
 
 
@@ -169,8 +170,11 @@ def _hybrid(parts: Mapping[str, Fit], known: Sequence[RankingFrame], start: int)
     )
 
 
-def _classifier(name: str, seed: int, known: Sequence[RankingFrame], start: int) -> Score:
+def _classifier(
+    name: str, ranker: str, seed: int, known: Sequence[RankingFrame], start: int
+) -> Score:
     model = baselines.fitted_classifier(
-        baselines.classifiers(seed)[name], concatenated(*known), seed
+        baselines.classifiers(seed)[name], concatenated(*known), ranker, seed
     )
-    return lambda frame: model.predict_proba(frame.inputs)[:, 1]
+    width = len(INPUTS_OF[ranker])
+    return lambda frame: model.predict_proba(frame.inputs[:, :width])[:, 1]
