@@ -139,7 +139,7 @@ def train(
     lake_version: Version = None,
     test_start: Annotated[
         str | None,
-        typer.Option(help="Start of the test exposures; by default 92 days before the watermark."),
+        typer.Option(help="Start of the test visits; by default 8 weeks before the watermark."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the trees and the bootstrap.")] = 2017,
 ) -> None:

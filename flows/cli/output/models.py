@@ -16,34 +16,39 @@ if TYPE_CHECKING:
     from serving.models.audit import Change
     from training.registry.promotion_gate import Decision
 
-METRICS = (
-    "ndcg@10",
-    "map@10",
-    "mrr",
-    "precision@10",
-    "recall@10",
-    "f1@10",
-    "hit_rate@10",
-    "coverage@10",
-)
-BACKTEST_METRICS = ("ndcg@10", "hit_rate@1", "recall@10", "mrr")
+METRICS = {
+    "ndcg@10": "ndcg@10",
+    "hit@1": "hit_rate@1",
+    "hit@3": "hit_rate@3",
+    "recall@10": "recall@10",
+    "mrr": "mrr",
+    "coverage@10": "coverage@10",
+}
+"""The printed metrics of a gate: the head of the column, and the metric's name."""
+
+BACKTEST_METRICS = ("ndcg@10", "hit@1", "recall@10", "mrr")
 
 
 def trained(found: "Retrained") -> None:
     """Prints a trained version: its metrics, the gate's decision, and the reviewer's page."""
     console.rule(f"{found.ranker.model} version {found.version}")
-    metrics(found.evaluation.table)
+    metrics(found)
     decision(found.decision)
     console.print(f"Report: {found.report}", soft_wrap=True)
 
 
-def metrics(found: Mapping[str, Mapping[str, float]]) -> None:
-    """Prints every metric of every model on the same test groups, with the best in bold."""
-    rows = []
-    for name in METRICS:
-        values = [found[model][name] for model in found]
-        rows.append([name, *(_highlighted(value, max(values)) for value in values)])
-    table("Test exposures, mean over groups with a redemption", ["metric", *found], rows)
+def metrics(found: "Retrained") -> None:
+    """Prints the metrics of every model on the same test visits, best first, the best in bold."""
+    models = found.evaluation.table
+    best = {head: max(one[name] for one in models.values()) for head, name in METRICS.items()}
+    rows = [
+        [model, *(_highlighted(models[model][METRICS[head]], best[head]) for head in METRICS)]
+        for model in sorted(models, key=lambda one: -models[one]["ndcg@10"])
+    ]
+    counted = found.evaluation.without_order
+    title = f"Test: {counted.with_order:,} of {counted.groups:,} visits have an order"
+    table(title, ["model", *METRICS], rows)
+    console.print("Coverage counts all visits, the other metrics those with an order.")
     console.print("Ties are ordered by a hash of coupon_id (serving/policy/order.py).")
 
 
@@ -55,12 +60,14 @@ def backtested(ranker: str, summary: Mapping[str, Any], part: str = "") -> None:
     for name in ordered:
         against = summary["ranker_against"].get(name)
         interval = f"{against['low']:+.4f} to {against['high']:+.4f}" if against else ""
-        rows.append([name, *(f"{models[name][one]:.4f}" for one in BACKTEST_METRICS), interval])
+        rows.append(
+            [name, *(f"{models[name][METRICS[one]]:.4f}" for one in BACKTEST_METRICS), interval]
+        )
     counted = summary["groups"]
     title = f"{ranker.capitalize()}, {part or 'all visits'}: {counted['redeemed']:,} of "
     title += f"{counted['all']:,} visits have an order"
     table(title, ["model", *BACKTEST_METRICS, "ranker minus it"], rows)
-    for sentence in (*summary["breadth"]["sentences"], *_probability(summary["visits"])):
+    for sentence in (summary["breadth"]["sentences"], *_probability(summary["visits"])):
         console.print(sentence)
 
 
