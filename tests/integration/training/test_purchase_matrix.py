@@ -1,4 +1,4 @@
-"""Purchases and scopes as known before an instant, and requests, from a real lake."""
+"""Purchases and scopes as known before an instant, from a real lake."""
 
 import pytest
 
@@ -6,7 +6,6 @@ from feature_repo.instants import microseconds
 from feature_repo.lake.reader import Lake
 from tests.support.landing_batches import day, land, purchase, rows, user
 from training.data.purchase_matrix import purchases_before
-from training.data.request_exposures import request_exposures
 from training.models.collaborative import decayed_purchases
 
 
@@ -52,28 +51,6 @@ def test_every_pair_scores_zero_before_the_first_purchase(lake):
 def test_purchase_has_half_its_weight_after_ninety_days(lake):
     known = purchases_before(lake, lake.state(), us(90))
     assert known.decayed.toarray()[0, 0] == pytest.approx(0.5 + 0.5 ** (70 / 90))
-
-
-def test_request_has_every_campaign_that_reached_the_user_before_it():
-    made = [
-        {"exposure_id": "x1", "campaign_id": "a", "event_timestamp": day(1)},
-        {"exposure_id": "x2", "campaign_id": "b", "event_timestamp": day(5)},
-        {"exposure_id": "x3", "campaign_id": "c", "event_timestamp": day(5)},
-        {"exposure_id": "x4", "campaign_id": "d", "event_timestamp": day(9)},
-    ]
-    late = {"exposure_id": "x0", "campaign_id": "late", "event_timestamp": day(2)}
-    exposures = rows(
-        "exposures", *(one | {"user_id": "u1"} for one in made), late | {"user_id": "u1"} | LATE
-    )
-    found = request_exposures(exposures, us(5))
-    pairs = [(row["exposure_id"], row["campaign_id"]) for row in found.to_pylist()]
-    assert sorted(pairs) == [("request:x2", one) for one in "abc"] + [
-        ("request:x4", one) for one in ("a", "b", "c", "d", "late")
-    ]
-    assert set(found["event_timestamp"].to_pylist()) == {day(5), day(9)}
-
-
-LATE = {"created_timestamp": day(7)}
 
 
 def test_later_coupons_can_be_included_without_later_purchases(lake):
