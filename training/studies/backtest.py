@@ -78,8 +78,14 @@ def planned(fits: Mapping[str, Fit], first: int, until: int) -> dict[str, Conten
     """Plans the periods of models in ``[first, until)`` (int64 microseconds).
 
     ``RANKER`` is trained every week. It also serves a week late as ``WEEK_LATE``, and is trained
-    every month as ``MONTHLY``. All other models are fitted every month.
+    every month as ``MONTHLY``. All other models are fitted every month. Raises BacktestError for an
+    end at or before the start.
     """
+    if until <= first:
+        raise BacktestError(
+            f"Expected visits to test from {_iso(first)} on, but the test ends at {_iso(until)}: "
+            "choose an earlier start, or ingest a longer period."
+        )
     months = monthly(first, until)
     others = {name: Contender(fit, months) for name, fit in fits.items() if name != RANKER}
     return {

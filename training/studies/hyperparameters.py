@@ -123,6 +123,6 @@ _SPACE: dict[str, Callable[["Trial", str], Any]] = {
     "subsample": _real(0.5, 1.0),
     "colsample_bynode": _real(0.1, 1.0),
     "reg_lambda": _real(1.0, 50.0, log=True),
-    "lambdarank_num_pair_per_sample": _whole(5, 30, 5),
+    "lambdarank_num_pair_per_sample": _whole(4, 32, 4),
 }
 """The search space: a function for each setting that draws its value."""

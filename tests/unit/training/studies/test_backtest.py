@@ -53,6 +53,12 @@ class Recorder:
 SPEND = int(np.flatnonzero(FRAME.inputs[0] == visits(1, 1, seed=0).inputs[0])[0])
 
 
+def test_test_that_ends_before_it_starts_is_refused():
+    for until in (FIRST, FIRST - DAY):
+        with pytest.raises(BacktestError, match="visits to test from .*choose an earlier start"):
+            planned({RANKER: spend}, FIRST, until)
+
+
 def spend(known, start):
     return lambda frame: frame.inputs[:, SPEND]
 
