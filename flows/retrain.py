@@ -14,7 +14,6 @@ from flows.champion import tracking
 from flows.experiment_data import ExperimentData, load_experiment_data
 from flows.gate import apply_gate
 from flows.runtime import as_task, git_commit, prepare_environment, report_progress
-from training.data.frame import concatenated
 from training.data.purchase_matrix import purchases_before
 from training.evaluation.compare import RANKER, Evaluation
 from training.evaluation.predictions import predictions_table
@@ -93,7 +92,7 @@ def fit_baselines(home: Path, data: ExperimentData, config: RankerConfig) -> Bas
     # later ones too.
     announced = int(data.test.as_of.max())
     return score_baselines(
-        concatenated(data.train, data.valid),
+        (data.train, data.valid),
         data.test,
         config,
         lambda start: purchases_before(Lake(home), data.state, start, announced),
@@ -111,7 +110,7 @@ def write_learning(
 ) -> Path:
     """Measures the learning curve and writes it, with the reason for each baseline left out."""
     curve = learning_curve(
-        concatenated(data.train, data.valid),
+        (data.train, data.valid),
         data.test,
         config,
         scores,

@@ -87,6 +87,18 @@ def take(frame: RankingFrame, rows: np.ndarray) -> RankingFrame:
     return replace(frame, **{f.name: getattr(frame, f.name)[rows] for f in fields(frame)})
 
 
+def shared(frame: RankingFrame, rows: np.ndarray) -> RankingFrame:
+    """Selects rows by a Boolean mask, as ``take`` does, but a single run of rows is not copied.
+
+    The result then shares its memory with ``frame``, and keeps all of it.
+    """
+    chosen = np.flatnonzero(rows)
+    if len(rows) != len(frame) or len(chosen) == 0 or chosen[-1] - chosen[0] >= len(chosen):
+        return take(frame, rows)
+    run = slice(chosen[0], chosen[-1] + 1)
+    return replace(frame, **{f.name: getattr(frame, f.name)[run] for f in fields(frame)})
+
+
 def concatenated(*frames: RankingFrame) -> RankingFrame:
     """Concatenates the rows of several frames."""
     parts = {f.name: [getattr(one, f.name) for one in frames] for f in fields(RankingFrame)}

@@ -7,7 +7,7 @@ from datetime import datetime
 import numpy as np
 
 from feature_repo.instants import DAY, microseconds
-from training.data.frame import RankingFrame, take
+from training.data.frame import RankingFrame, shared
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,9 @@ class TimeSplit:
 
 
 def split(frame: RankingFrame, at: TimeSplit) -> tuple[RankingFrame, RankingFrame, RankingFrame]:
-    """Returns train, valid and test. Each exposure is in exactly one of them.
+    """Returns train, valid and test. Each visit is in exactly one of them.
+
+    A part that is a single run of rows shares its memory with ``frame``.
 
     Train and valid contain only pairs whose outcome was final and known before ``test_start``.
     Other pairs are left out and do not count as unredeemed: their redemption became known later,
@@ -68,7 +70,7 @@ def split(frame: RankingFrame, at: TimeSplit) -> tuple[RankingFrame, RankingFram
         logger.info("%s: %d pairs, %d redeemed", name, mask.sum(), frame.label[mask].sum())
         if name != "valid" and not mask.any():
             raise SplitError(
-                f"Expected exposures for {name}, got none in {len(frame)} pairs: move test_start "
+                f"Expected visits for {name}, got none in {len(frame)} pairs: move test_start "
                 "(--test-start), or ingest a longer period."
             )
     if not frame.label[masks["test"]].any():
@@ -76,7 +78,7 @@ def split(frame: RankingFrame, at: TimeSplit) -> tuple[RankingFrame, RankingFram
             f"Expected redemptions in test, got none in {masks['test'].sum()} pairs: move "
             "test_start (--test-start), or ingest a longer period."
         )
-    train, valid, test = (take(frame, mask) for mask in masks.values())
+    train, valid, test = (shared(frame, mask) for mask in masks.values())
     return train, valid, test
 
 

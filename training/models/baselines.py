@@ -1,14 +1,14 @@
 """Baselines for the ranker: the plain rules, and scikit-learn classifiers on the same inputs."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from feature_repo.transforms.request.ranker_inputs import INPUTS_OF
 from serving.policy.scores import RULES, PlainRule, own_purchases_scores, own_spend_scores
-from training.data.frame import RankingFrame, column, group_sizes, groups, take
+from training.data.frame import RankingFrame, column, group_sizes, groups
 
 if TYPE_CHECKING:
     from sklearn.base import ClassifierMixin
@@ -101,7 +101,9 @@ def _signed_log(values: np.ndarray) -> np.ndarray:
     return np.sign(values) * np.log1p(np.abs(values))
 
 
-def fitted_classifier(model: "Pipeline", train: RankingFrame, ranker: str, seed: int) -> "Pipeline":
+def fitted_classifier(
+    model: "Pipeline", known: Sequence[RankingFrame], ranker: str, seed: int
+) -> "Pipeline":
     """Fits a classifier on at most ``MOST_PAIRS`` pairs, and returns it.
 
     It reads the inputs of the ranker with this key, so none of the cart at home.
@@ -110,14 +112,31 @@ def fitted_classifier(model: "Pipeline", train: RankingFrame, ranker: str, seed:
     """
     from sklearn.exceptions import ConvergenceWarning
 
-    redeemed, other = np.flatnonzero(train.label), np.flatnonzero(train.label == 0)
+    label = np.concatenate([part.label for part in known])
+    redeemed, other = np.flatnonzero(label), np.flatnonzero(label == 0)
     wanted = min(len(other), max(MOST_PAIRS - len(redeemed), len(redeemed)))
     other = np.random.default_rng(seed).choice(other, wanted, replace=False)
-    sample = take(train, np.sort(np.concatenate([redeemed, other])))
+    rows = np.sort(np.concatenate([redeemed, other]))
     with warnings.catch_warnings():
         # The number of iterations is limited on purpose.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return model.fit(sample.inputs[:, : len(INPUTS_OF[ranker])], sample.label)
+        return model.fit(_inputs(known, rows)[:, : len(INPUTS_OF[ranker])], label[rows])
+
+
+def _inputs(parts: Sequence[RankingFrame], rows: np.ndarray) -> np.ndarray:
+    """Selects the inputs of some rows, ascending, as if the parts were one frame."""
+    ends = np.cumsum([len(part) for part in parts])
+    places = np.split(rows, np.searchsorted(rows, ends[:-1]))
+    starts = ends - [len(part) for part in parts]
+    return np.concatenate(
+        [part.inputs[own - start] for part, own, start in zip(parts, places, starts, strict=True)]
+    )
+
+
+def redeemed_probabilities(model: "Pipeline", inputs: np.ndarray, ranker: str) -> np.ndarray:
+    """Scores pairs with a fitted classifier, in blocks, because each step copies its input."""
+    blocks = np.array_split(inputs[:, : len(INPUTS_OF[ranker])], len(inputs) // MOST_PAIRS + 1)
+    return np.concatenate([model.predict_proba(one)[:, 1] for one in blocks if len(one)])
 
 
 def hybrid_scores(frame: RankingFrame, parts: Mapping[str, np.ndarray]) -> np.ndarray:

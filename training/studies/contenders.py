@@ -7,8 +7,7 @@ from functools import lru_cache, partial
 
 import numpy as np
 
-from feature_repo.transforms.request.ranker_inputs import INPUTS_OF
-from training.data.frame import RankingFrame, concatenated, take
+from training.data.frame import RankingFrame, shared
 from training.data.purchase_matrix import PurchaseMatrix
 from training.evaluation.compare import RANKER
 from training.models import baselines, collaborative
@@ -74,7 +73,7 @@ def contenders(
 
 
 def score_baselines(
-    train: RankingFrame,
+    known: Sequence[RankingFrame],
     test: RankingFrame,
     config: RankerConfig,
     purchases: Callable[[int], PurchaseMatrix],
@@ -83,20 +82,20 @@ def score_baselines(
 ) -> Baselines:
     """Scores the test of one retrain with all contenders except the ranker and the plain rules.
 
-    The classifiers learn from ``train``, as the ranker does. For the recommenders the visits of the
+    The classifiers learn from ``known``, as the ranker does. For the recommenders the visits of the
     test are split by time into ``REFRESHES`` runs. In each run they use the purchases known before
     its first visit. A baseline that cannot be fitted is left out with its error as the reason.
     """
     fits = contenders(config, purchases, seed, REFRESHES)
-    wanted = [name for name in fits if name not in (RANKER, *baselines.PLAIN_RULES)]
+    wanted = [name for name in fits if name not in (RANKER, *baselines.plain_rules(config.ranker))]
     classifiers = set(baselines.classifiers(seed))
-    whole_test, runs = [np.arange(len(test))], list(_runs(test))
+    whole_test, runs = [np.ones(len(test), bool)], list(_runs(test))
     scores: dict[str, np.ndarray] = {}
     left_out: dict[str, str] = {}
     for done, name in enumerate(wanted):
         try:
             scores[name] = _scores(
-                fits[name], train, test, whole_test if name in classifiers else runs
+                fits[name], known, test, whole_test if name in classifiers else runs
             )
         except ValueError as error:
             left_out[name] = (str(error).splitlines() or [type(error).__name__])[0]
@@ -106,19 +105,19 @@ def score_baselines(
 
 
 def _runs(test: RankingFrame) -> Iterator[np.ndarray]:
-    """Splits the rows of the test into ``REFRESHES`` runs of instants, in order of time."""
+    """Yields masks that split the test into ``REFRESHES`` runs of instants, in order of time."""
     for instants in np.array_split(np.unique(test.as_of), REFRESHES):
         if len(instants):
-            yield np.flatnonzero((test.as_of >= instants[0]) & (test.as_of <= instants[-1]))
+            yield (test.as_of >= instants[0]) & (test.as_of <= instants[-1])
 
 
 def _scores(
-    fit_model: Fit, train: RankingFrame, test: RankingFrame, runs: Sequence[np.ndarray]
+    fit_model: Fit, known: Sequence[RankingFrame], test: RankingFrame, runs: Sequence[np.ndarray]
 ) -> np.ndarray:
     scores = np.empty(len(test))
     for rows in runs:
-        part = take(test, rows)
-        scores[rows] = fit_model([train], int(part.as_of.min()))(part)
+        part = shared(test, rows)
+        scores[rows] = fit_model(known, int(part.as_of.min()))(part)
     if not np.isfinite(scores).all():
         raise ValueError("Expected finite scores, got NaN or infinity: check the model's inputs.")
     return scores
@@ -173,8 +172,5 @@ def _hybrid(parts: Mapping[str, Fit], known: Sequence[RankingFrame], start: int)
 def _classifier(
     name: str, ranker: str, seed: int, known: Sequence[RankingFrame], start: int
 ) -> Score:
-    model = baselines.fitted_classifier(
-        baselines.classifiers(seed)[name], concatenated(*known), ranker, seed
-    )
-    width = len(INPUTS_OF[ranker])
-    return lambda frame: model.predict_proba(frame.inputs[:, :width])[:, 1]
+    model = baselines.fitted_classifier(baselines.classifiers(seed)[name], known, ranker, seed)
+    return lambda frame: baselines.redeemed_probabilities(model, frame.inputs, ranker)

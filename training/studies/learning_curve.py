@@ -1,11 +1,11 @@
 """Learning curve: the quality of rankers that learned from a part of the households."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from training.data.frame import RankingFrame, groups, take
+from training.data.frame import RankingFrame, concatenated, groups, take
 from training.evaluation import group_metrics
 from training.evaluation.compare import PRIMARY_CUTOFF
 from training.evaluation.orders import rows_with_order
@@ -33,7 +33,7 @@ class Point:
 
 
 def learning_curve(
-    train: RankingFrame,
+    known: Sequence[RankingFrame],
     test: RankingFrame,
     config: RankerConfig,
     whole: np.ndarray,
@@ -43,17 +43,19 @@ def learning_curve(
 
     Households are drawn at random, so every share has the same weeks and campaigns, and only the
     amount of data differs. Within a draw, a larger share contains the smaller ones. ``whole`` has
-    the test scores of the ranker that learned from all households, which is the last point.
+    the test scores of the ranker that learned from ``known``, which is the last point.
     """
     # Only groups with an order have a value. They are few, so only they are scored.
     counted = rows_with_order(test.qid, test.label)
     test, whole = take(test, counted), whole[counted]
-    users, owner = np.unique(train.user_id.astype(str), return_inverse=True)
+    everyone = np.unique(np.concatenate([part.user_id for part in known]).astype(str))
+    train = concatenated(*map(informative, known))
+    owner = np.searchsorted(everyone, train.user_id.astype(str))
     points, total = [], DRAWS * len(SHARES)
     for draw in range(DRAWS):
-        place = np.random.default_rng((config.seed, draw)).permutation(len(users))
+        place = np.random.default_rng((config.seed, draw)).permutation(len(everyone))
         for share in SHARES:
-            part = take(train, place[owner] < max(1, round(share * len(users))))
+            part = take(train, place[owner] < max(1, round(share * len(everyone))))
             points.append(_point(part, test, config, share, draw))
             progress(len(points), total)
     return (*points, _measured(train, test, whole, 1.0, 0))
@@ -65,14 +67,13 @@ def _point(
     try:
         scores = predict(fit([part], config), test.inputs, config.ranker)
     except RankerError:
-        return Point(share, draw, 0, int(part.label.sum()), None)
+        return Point(share, draw, 0, 0, None)
     return _measured(part, test, scores, share, draw)
 
 
 def _measured(
     part: RankingFrame, test: RankingFrame, scores: np.ndarray, share: float, draw: int
 ) -> Point:
-    learned = informative(part)
     ranking = group_metrics.ranked(test.qid, test.coupon_id, test.label, scores)
     value = group_metrics.mean(group_metrics.ndcg(ranking, PRIMARY_CUTOFF))
-    return Point(share, draw, len(groups(learned)), int(learned.label.sum()), float(value))
+    return Point(share, draw, len(groups(part)), int(part.label.sum()), float(value))

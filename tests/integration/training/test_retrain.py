@@ -48,7 +48,7 @@ def test_retrain_scores_every_contender_of_a_backtest():
         instants.append(start)
         return purchases(start)
 
-    found = score_baselines(TRAIN, TEST, CONFIG, known, 7)
+    found = score_baselines([TRAIN], TEST, CONFIG, known, 7)
     every = set(contenders(CONFIG, known, 7)) - {RANKER, *PLAIN_RULES}
     assert set(found.scores) == every and found.left_out == {}
     assert all(len(scores) == len(TEST) for scores in found.scores.values())
@@ -56,7 +56,7 @@ def test_retrain_scores_every_contender_of_a_backtest():
 
 
 def test_recommenders_use_only_purchases_before_their_run_of_visits():
-    found = score_baselines(TRAIN, TEST, CONFIG, purchases, 7).scores["own_purchases_decayed"]
+    found = score_baselines([TRAIN], TEST, CONFIG, purchases, 7).scores["own_purchases_decayed"]
     for start, last in ((100, 101), (102, 103), (104, 104)):
         here = (TEST.as_of >= start) & (TEST.as_of <= last)
         known = purchases(start)
@@ -88,15 +88,26 @@ def test_baseline_that_cannot_be_fitted_is_left_out_with_the_reason():
     def wordless(start: int) -> PurchaseMatrix:
         return replace(purchases(start), text=[""] * SIZE)
 
-    found = score_baselines(TRAIN, TEST, CONFIG, wordless, 7)
+    found = score_baselines([TRAIN], TEST, CONFIG, wordless, 7)
     assert set(found.left_out) == {"content", "hybrid"}
     assert "vocabulary" in found.left_out["content"] and "random_forest" in found.scores
+
+
+def test_classifiers_learn_the_same_from_one_frame_and_from_its_parts():
+    early = np.arange(len(TRAIN)) < len(TRAIN) // 3
+    parts = [take(TRAIN, early), take(TRAIN, ~early)]
+    for known in (parts, [take(TRAIN, early & ~early), TRAIN]):
+        whole, split = (
+            contenders(CONFIG, purchases, 7)["logistic_regression"](one, 100)(TEST)
+            for one in ([TRAIN], known)
+        )
+        np.testing.assert_array_equal(whole, split)
 
 
 @pytest.fixture(scope="module")
 def curve():
     scores = predict(fit([TRAIN], CONFIG), TEST.inputs, "home")
-    return learning_curve(TRAIN, TEST, CONFIG, scores)
+    return learning_curve([TRAIN], TEST, CONFIG, scores)
 
 
 def test_curve_has_every_share_and_draw_and_ends_with_all_households(curve):
@@ -112,14 +123,21 @@ def test_more_data_raise_the_metric(curve):
 
 
 def test_points_repeat_with_the_seed_and_differ_between_draws(curve):
-    again = learning_curve(TRAIN, TEST, CONFIG, np.zeros(len(TEST)))
+    again = learning_curve([TRAIN], TEST, CONFIG, np.zeros(len(TEST)))
     assert again[:-1] == curve[:-1]
     assert len({one.value for one in curve if one.share == SHARES[0]}) == DRAWS
 
 
+def test_curve_is_the_same_from_one_frame_and_from_its_parts(curve):
+    early = np.arange(len(TRAIN)) < 70 * SIZE
+    parts = [take(TRAIN, early), take(TRAIN, ~early)]
+    found = learning_curve(parts, TEST, CONFIG, predict(fit([TRAIN], CONFIG), TEST.inputs, "home"))
+    assert found == curve
+
+
 def test_share_without_an_order_to_learn_has_no_value():
     bare = replace(TRAIN, label=np.where(np.arange(len(TRAIN)) < SIZE, TRAIN.label, 0))
-    found = learning_curve(bare, TEST, CONFIG, np.zeros(len(TEST)))
+    found = learning_curve([bare], TEST, CONFIG, np.zeros(len(TEST)))
     assert None in [one.value for one in found] and found[-1].value is not None
 
 

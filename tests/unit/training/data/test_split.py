@@ -1,6 +1,6 @@
 """The checks of a frame, and the split by time."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
 from tests.support.ranking_frames import ranking_frame
-from training.data.frame import NEVER, FrameError, check_frame, frame_problem, groups, take
+from training.data.frame import NEVER, FrameError, check_frame, frame_problem, groups, shared, take
 from training.data.split import SplitError, TimeSplit, split
 
 AT = TimeSplit(10, 20)
@@ -46,6 +46,19 @@ def _frames(draw):
     return _frame(rows)
 
 
+@given(_frames(), st.data())
+def test_shared_rows_are_those_of_a_copy_and_a_run_is_not_copied(frame, data):
+    rows = np.array(data.draw(st.lists(st.booleans(), min_size=len(frame), max_size=len(frame))))
+    found, copied = shared(frame, rows), take(frame, rows)
+    for one in fields(frame):
+        np.testing.assert_array_equal(getattr(found, one.name), getattr(copied, one.name))
+    start = data.draw(st.integers(0, len(frame) - 1))
+    run = np.arange(len(frame)) >= start
+    assert np.shares_memory(shared(frame, run).inputs, frame.inputs)
+    with pytest.raises(IndexError):
+        shared(frame, run[1:])
+
+
 @given(_frames())
 def test_split_keeps_groups_whole_and_uses_nothing_known_after_the_cutoff(frame):
     train, valid, test = split(frame, AT)
@@ -69,8 +82,8 @@ def test_redemption_that_became_known_at_the_cutoff_is_left_out_of_training():
     assert split(frame, AT)[0].qid.tolist() == ["b"]
 
 
-def test_split_without_test_exposures_is_refused():
-    with pytest.raises(SplitError, match="Expected exposures for test, got none in 1 pairs"):
+def test_split_without_test_visits_is_refused():
+    with pytest.raises(SplitError, match="Expected visits for test, got none in 1 pairs"):
         split(_frame([("a", 1, 0, 9, NEVER)]), AT)
 
 
