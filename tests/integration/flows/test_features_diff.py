@@ -193,7 +193,7 @@ def test_online_store_agrees_with_history_after_a_materialization(home):
     remove_versions(home, 2, 3)
     materialize(T)
     found = diff_online(Selection())
-    assert found.differences == [] and len(found.views) == 14
+    assert found.differences == [] and len(found.views) == 16
     code, output = compared("--online")
     assert code == 0 and "Offline and online agree" in output
 

@@ -23,7 +23,7 @@ from tests.support.registered import client, model_file, run_folder, store
 from tests.support.signal_frames import frame
 from training.data.frame import NEVER, RankingFrame, concatenated, groups
 from training.evaluation.reloaded import changed_scores
-from training.models.baselines import PLAIN_RULES, rule_scores
+from training.models.baselines import plain_rules, rule_scores
 from training.models.ranker import RankerConfig, fit, predict
 from training.registry.golden_rows import write_golden_rows
 from training.registry.mlflow_store import TrackingError
@@ -42,13 +42,16 @@ STATE = State(3, START, 1, "tests")
 
 TRAIN, VALID, TEST = frame(1), frame(2), frame(3)
 DATA = ExperimentData(
+    HOME,
     STATE,
     concatenated(TRAIN, VALID, TEST),
     TRAIN,
     VALID,
     TEST,
-    rule_scores(TEST, "checkout", 1),
+    rule_scores(TEST, "home", 1),
+    None,
     {"c": "Type A"},
+    {"c": 0},
     START,
 )
 
@@ -90,13 +93,13 @@ def logged(home, model) -> tuple[str, np.ndarray]:
 
 def gated(home, model, data=DATA, **changes):
     version, scores = logged(home, model)
-    return apply_gate(home, HOME, version, data, scores, replace(GATE, **changes))
+    return apply_gate(home, version, data, scores, replace(GATE, **changes))
 
 
 def repeated(home, version, data=DATA, **changes):
     """The gate again, with the scores that the version's run logged."""
     scores = logged_scores(home, HOME, version, TEST)
-    return apply_gate(home, HOME, version, data, scores, replace(GATE, **changes))
+    return apply_gate(home, version, data, scores, replace(GATE, **changes))
 
 
 def failed(decision) -> list[str]:
@@ -167,7 +170,6 @@ def test_copy_of_the_champion_is_not_worse_and_leaves_its_artifact(home, model):
         assert require_passed(registry.read(version)).version == version
     apply_gate(
         home,
-        HOME,
         champion,
         DATA,
         logged_scores(home, HOME, champion, TEST),
@@ -182,7 +184,6 @@ def test_forced_copy_leaves_the_force_record_of_the_first_version(home, model):
     copy = copied(home, first)
     apply_gate(
         home,
-        HOME,
         copy,
         DATA,
         logged_scores(home, HOME, copy, TEST),
@@ -236,7 +237,7 @@ def test_version_of_shuffled_labels_is_worse_than_a_champion(home, model):
 def test_model_with_a_score_that_differs_from_its_run_fails(home, model):
     version, scores = logged(home, model)
     scores[7] = np.nextafter(scores[7], np.float32(np.inf))
-    decision = apply_gate(home, HOME, version, DATA, scores).decision
+    decision = apply_gate(home, version, DATA, scores).decision
     assert failed(decision) == ["reloaded model gives the same scores"]
 
 
@@ -280,9 +281,7 @@ def test_repeated_gate_decides_the_same_and_keeps_the_opponent(home, model):
     promote(home, HOME, first.version, "first", "ada")
     second = gated(home, model)
     promote(home, HOME, second.version, "second", "ada")
-    again = apply_gate(
-        home, HOME, second.version, DATA, logged_scores(home, HOME, second.version, TEST)
-    )
+    again = apply_gate(home, second.version, DATA, logged_scores(home, HOME, second.version, TEST))
     assert again.decision.verdict == second.decision.verdict == "not_worse"
     assert again.decision.passed
     assert artifact(home, second.version)["champion"] == first.version
@@ -293,9 +292,7 @@ def test_repeated_gate_detects_a_changed_model_file(home, model):
     fit([TRAIN, VALID], replace(CONFIG, n_estimators=30)).save_model(
         model_file(home, found.version)
     )
-    again = apply_gate(
-        home, HOME, found.version, DATA, logged_scores(home, HOME, found.version, TEST)
-    )
+    again = apply_gate(home, found.version, DATA, logged_scores(home, HOME, found.version, TEST))
     assert failed(again.decision) == ["reloaded model gives the same scores"]
     assert tags(home, found.version)["gate"] == artifact(home, found.version)["gate"] == "failed"
 
@@ -304,7 +301,7 @@ def test_gate_stores_nothing_for_a_version_that_cannot_be_loaded(home, model):
     version, scores = logged(home, model)
     model_file(home, version).write_bytes(b"no trees")
     with pytest.raises(ModelError, match="cannot be loaded"):
-        apply_gate(home, HOME, version, DATA, scores)
+        apply_gate(home, version, DATA, scores)
     assert not {"gate", "verdict"} & {*tags(home, version)}
     assert not (run_folder(home, version) / "gate.json").exists()
 
@@ -333,8 +330,11 @@ def test_repeated_gate_reports_the_curve_and_the_baselines_of_the_run(home, mode
     lineage = Lineage(STATE.number, STATE.watermark, "home_ranker_v1", None)
     version = log_run(store(home), model, TrainingRun(params, lineage, files))
     for _ in range(2):
-        page = apply_gate(home, HOME, version, DATA, scores).report.read_text()
-        assert f"number 1 of {len(PLAIN_RULES) + 2}" in page and "hybrid: no words at all" in page
+        page = apply_gate(home, version, DATA, scores).report.read_text()
+        assert (
+            f"number 1 of {len(plain_rules('home')) + 2}" in page
+            and "hybrid: no words at all" in page
+        )
         assert "0.800 with one half, 0.900 with all" in page
 
 
@@ -342,4 +342,4 @@ def test_damaged_learning_curve_is_one_sentence(home, model):
     version, scores = logged(home, model)
     (run_folder(home, version) / "learning.json").write_text('{"curve": 1}')
     with pytest.raises(TrackingError, match="damaged .*train it again"):
-        apply_gate(home, HOME, version, DATA, scores)
+        apply_gate(home, version, DATA, scores)

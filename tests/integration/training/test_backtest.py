@@ -16,7 +16,7 @@ from training.data.sample import Sample
 from training.evaluation.compare import LATER, RANKER
 from training.evaluation.list_metrics import Catalog
 from training.evaluation.predictions import PredictionsFile
-from training.models.baselines import PLAIN_RULES
+from training.models.baselines import plain_rules
 from training.models.ranker import RankerConfig
 from training.studies.backtest import MONTHLY, WEEK_LATE, backtest, planned
 from training.studies.backtest_summary import json_ready, summarize_visits
@@ -25,7 +25,7 @@ from training.studies.contenders import contenders
 DAYS, SIZE = 90, 8
 FIRST, UNTIL = MAY + 40 * DAY, MAY + DAYS * DAY
 FRAMES = {"home": visits(2_500, DAYS, SIZE, seed=1), "checkout": visits(2_500, DAYS, SIZE, seed=2)}
-MODELS = {RANKER, WEEK_LATE, MONTHLY, *PLAIN_RULES}
+MODELS = {key: {RANKER, WEEK_LATE, MONTHLY, *plain_rules(key)} for key in FRAMES}
 
 
 def no_purchases(start: int) -> PurchaseMatrix:
@@ -48,13 +48,14 @@ def found(tmp_path_factory):
     for ranker in FRAMES:
         config = RankerConfig(ranker=ranker, n_estimators=20, learning_rate=0.2, nthread=1)
         fits = contenders(config, no_purchases, 7)
-        kept = {name: fits[name] for name in (RANKER, *PLAIN_RULES)}
+        kept = {name: fits[name] for name in (RANKER, *plain_rules(ranker))}
         plans[ranker] = planned(kept, FIRST, UNTIL)
     with PredictionsFile(file, rows_at_once=5_000) as out:
         scored = backtest(blocks(), plans, Sample(0.3, 8), out.write)
     catalog = Catalog(60, {f"k{n}": n for n in range(SIZE)}, np.eye(SIZE))
     summaries = {
-        ranker: summarize_visits(one, {}, catalog, PLAIN_RULES, 7) for ranker, one in scored.items()
+        ranker: summarize_visits(one, {}, catalog, plain_rules(ranker), 7)
+        for ranker, one in scored.items()
     }
     return pq.read_table(file).to_pylist(), summaries
 
@@ -79,8 +80,8 @@ def test_metrics_of_every_model_are_those_of_the_file(found, ranker):
     for row in rows:
         if row["ranker"] == ranker:
             by_group[row["model"], row["qid"]].append(row)
-    assert {model for model, _ in by_group} == MODELS == set(summaries[ranker]["models"])
-    for model in MODELS:
+    assert {model for model, _ in by_group} == MODELS[ranker] == set(summaries[ranker]["models"])
+    for model in MODELS[ranker]:
         groups = [group for (name, _), group in by_group.items() if name == model]
         for label, metric in (("label", "ndcg@10"), ("later", LATER)):
             values = [value for one in groups for value in [_ndcg(one, label)] if value is not None]
