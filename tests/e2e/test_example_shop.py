@@ -14,7 +14,7 @@ from tests.support.example_shop import example_home
 from tests.support.processes import output, running
 from tests.support.registered import run_folder
 
-FIGURES = {"others", "learning_curve", "slices", "fairness", "influence"}
+FIGURES = {"others", "broad", "learning_curve", "slices", "fairness", "influence"}
 PREDICTED = [
     "ranker", "qid", "user_id", "campaign_id", "coupon_id", "as_of", "model", "score", "label",
     "later",
