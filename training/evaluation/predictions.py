@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 IDS = ("qid", "user_id", "campaign_id", "coupon_id")
 
+READ_BACK = ("qid", "coupon_id", "model", "score")
+"""The columns that ``scores_of`` reads."""
+
 ROWS_AT_ONCE = 1_000_000
 """Rows that a writer collects before it writes them as one row group."""
 
@@ -48,7 +51,7 @@ def predictions_table(
 
 
 def scores_of(table: "pa.Table", frame: RankingFrame) -> dict[str, np.ndarray]:
-    """Reads the scores by model from a ``predictions_table``.
+    """Reads the scores by model from the columns ``READ_BACK`` of a ``predictions_table``.
 
     A model that was scored on other pairs than those of ``frame`` is left out.
     """

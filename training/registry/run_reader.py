@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from training.evaluation.predictions import READ_BACK
 from training.registry.mlflow_store import MlflowStore, TrackingError, model_version, run_id_of
 from training.registry.records import LEARNING_FILE, PREDICTIONS_FILE, LearningRecord, Origin
 
@@ -46,14 +47,16 @@ def _without_origin(store: MlflowStore, version: str) -> TrackingError:
 def read_predictions(store: MlflowStore, version: str) -> "pa.Table":
     """Reads every model's scores of the test pairs of a version's run.
 
-    The columns are those of ``predictions_table``. Raises TrackingError.
+    The columns are those that ``scores_of`` reads: all columns of all models would take most of a
+    gigabyte. Raises TrackingError.
     """
     import pyarrow.parquet as pq
 
     with store.connected() as mlflow, tempfile.TemporaryDirectory() as folder:
         client = mlflow.MlflowClient()
         run_id = run_id_of(model_version(client, store.ranker.model, version))
-        return pq.read_table(client.download_artifacts(run_id, PREDICTIONS_FILE, folder))
+        file = client.download_artifacts(run_id, PREDICTIONS_FILE, folder)
+        return pq.read_table(file, columns=list(READ_BACK))
 
 
 def read_learning(store: MlflowStore, version: str) -> LearningRecord | None:

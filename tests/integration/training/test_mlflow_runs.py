@@ -58,7 +58,8 @@ def store(home, model):
     tracking = MlflowStore(f"sqlite:///{home / 'mlflow.db'}", home / "mlartifacts", HOME)
     report, scores = home / "report.html", home / "predictions.parquet"
     report.write_text("<html></html>")
-    pq.write_table(pa.table({"score": [0.5, 0.25]}), scores)
+    ids = {name: ["a", "b"] for name in ("qid", "user_id", "coupon_id", "model")}
+    pq.write_table(pa.table(ids | {"score": [0.5, 0.25]}), scores)
     versions = [log_run(tracking, model, TrainingRun(PARAMS, LINEAGE, (scores,))) for _ in range(3)]
     for version, decision in zip(versions, (PASSED, FAILED), strict=False):
         record_gate(tracking, version, GateRecord(TABLE, decision, {"version": version}, (report,)))
@@ -133,7 +134,8 @@ def test_origin_of_a_version_has_its_data_and_settings(store):
     settings = {name: str(value) for name, value in PARAMS.items() if name != "test_start"}
     commit = LINEAGE.git_commit
     assert read_origin(tracking, version) == Origin(3, PARAMS["test_start"], 7, commit, settings)
-    assert read_predictions(tracking, version)["score"].to_pylist() == [0.5, 0.25]
+    found = read_predictions(tracking, version)
+    assert found["score"].to_pylist() == [0.5, 0.25] and "user_id" not in found.column_names
 
 
 def test_search_logs_every_attempt_in_a_nested_run(store):
