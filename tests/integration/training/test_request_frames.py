@@ -226,7 +226,7 @@ def test_sample_keeps_redeemed_visits_and_weights_a_share_of_the_others(store, t
 
 
 def test_requests_without_an_order_are_left_out_and_counted(store, tables):
-    rows = [("nobody", START), ("u1", START + 150 * DAY), *visits(3)]
+    rows = [("unexposed", START), ("u1", START + 150 * DAY), *visits(3)]
     rows.sort(key=lambda one: one[1])
     left_out = LeftOut()
     some = replace(tables, requests=request_table(rows))

@@ -17,7 +17,7 @@ CURVES = Calibration(0.7, -1.5, 1.2, -0.4, ("redemption_count_90d",), (0.6,), 1.
 
 
 def rows(count: int, used: float = 0.0) -> np.ndarray:
-    """Returns the inputs of candidates of a user with so many redemptions in 90 days."""
+    """Returns the inputs of candidates of a user with ``used`` redemptions in 90 days."""
     inputs = np.full((count, len(RANKER_INPUTS)), np.nan, np.float32)
     inputs[:, USED] = used
     return inputs
