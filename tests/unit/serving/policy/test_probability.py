@@ -29,16 +29,14 @@ def probability(values, used: float = 0.0) -> float:
 
 @given(scores, st.integers(0, 40))
 def test_probabilities_are_their_formulas(values, used):
-    each = [1 / (1 + math.exp(-(0.7 * one - 1.5))) for one in values]
-    anything = 1 - math.prod(1 - one for one in each)
-    logit = 1.2 * math.log(anything / (1 - anything)) - 0.4 + 0.6 * math.log(1 + used)
-    of_list = 1 / (1 + math.exp(-logit))
-    hazards = [-math.log(1 - one) for one in each]
-    whole = -1.7 * math.log(1 - of_list)
-    expected = [1 - math.exp(-whole * one / sum(hazards)) for one in hazards]
+    # -log(1 - p) of each candidate, and of any of them: exact for the smallest probabilities.
+    hazards = [math.log1p(math.exp(0.7 * one - 1.5)) for one in values]
+    logit = 1.2 * math.log(math.expm1(sum(hazards))) - 0.4 + 0.6 * math.log(1 + used)
+    whole = 1.7 * math.log1p(math.exp(logit))
+    expected = [-math.expm1(-whole * one / sum(hazards)) for one in hazards]
     coupons, found = CURVES.of_request(np.array(values), rows(len(values), used))
-    assert found == pytest.approx(of_list, rel=1e-5)
-    assert coupons == pytest.approx(expected, rel=1e-5)
+    assert found == pytest.approx(1 / (1 + math.exp(-logit)), rel=1e-9)
+    assert coupons == pytest.approx(expected, rel=1e-9)
 
 
 @given(scores)
