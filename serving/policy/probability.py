@@ -6,6 +6,7 @@ Pure functions on arrays. Training fits a ``Calibration``, and the service appli
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 
 import numpy as np
 
@@ -61,7 +62,8 @@ class Calibration:
     def of_request(self, scores: np.ndarray, inputs: np.ndarray) -> tuple[np.ndarray, float]:
         """Returns the probability of each candidate of one request, and that of any of them.
 
-        ``inputs`` has shape ``(n, len(RANKER_INPUTS))``. Without a candidate the latter is 0.
+        ``inputs`` has the inputs of the same user's candidates, in any order: only those of the
+        user are read. Without a candidate the latter probability is 0.
 
         >>> inputs = np.zeros((2, len(RANKER_INPUTS)), dtype=np.float32)
         >>> Calibration(1.0, 0.0, 1.0, 0.0).of_request(np.array([0.0, 0.0]), inputs)
@@ -101,8 +103,14 @@ def user_features(inputs: np.ndarray, names: Sequence[str]) -> np.ndarray:
 
     An unknown input counts as 0.
     """
-    columns = [RANKER_INPUTS.index(name) for name in names]
-    return np.log1p(np.maximum(np.nan_to_num(inputs[:, columns].astype(np.float64)), 0.0))
+    known = np.nan_to_num(inputs[:, _columns(tuple(names))].astype(np.float64))
+    return np.log1p(np.maximum(known, 0.0))
+
+
+@cache
+def _columns(names: tuple[str, ...]) -> np.ndarray:
+    """Returns the positions of inputs; cached, as every request needs the same ones."""
+    return np.array([RANKER_INPUTS.index(name) for name in names], dtype=np.int64)
 
 
 def list_log_odds(logits: np.ndarray, starts: np.ndarray) -> np.ndarray:

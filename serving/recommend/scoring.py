@@ -65,7 +65,7 @@ def score_and_select(
     best = ranked[selected.places]
     of_coupons, of_list = None, None
     if ranker.calibration is not None:
-        of_coupons, of_list = ranker.calibration.of_request(scores[ranked], inputs[ranked])
+        of_coupons, of_list = ranker.calibration.of_request(scores[ranked], inputs)
     return Ranked(
         ranker,
         rows[best],
