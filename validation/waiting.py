@@ -60,7 +60,7 @@ def _contract_rows(table: Table, payloads: list[str]) -> "pa.Table":
     rows = [json.loads(payload) for payload in payloads]
     columns = []
     for field in arrow_schema(table):
-        values = [row[field.name] for row in rows]
+        values = [row.get(field.name) for row in rows]
         kind = pa.string() if pa.types.is_timestamp(field.type) else field.type
         columns.append(pa.array(values, kind).cast(field.type))
     return pa.table(columns, names=arrow_schema(table).names)

@@ -73,9 +73,15 @@ def times(happened: str) -> tuple[Column, Column]:
     )
 
 
-def limit(name: str, meaning: str, minimum: int = 1, maximum: int = LARGEST) -> Column:
-    """Returns a column for a limit that a retailer may set."""
-    return Column(name, "int64", f"{meaning}; null: no limit.", True, minimum, maximum)
+def limit(name: str, meaning: str) -> Column:
+    """Returns a column for a limit that a retailer may set. Of every limit, 0 allows nothing."""
+    meaning = f"{meaning}; null: no limit, 0: none."
+    return Column(name, "int64", meaning, True, 0, LARGEST)
+
+
+def days(name: str, meaning: str) -> Column:
+    """Returns a column for the length of a limit's period."""
+    return Column(name, "int64", f"{meaning}; null without the limit.", True, 1, 36_500)
 
 
 def money(name: str, meaning: str) -> Column:

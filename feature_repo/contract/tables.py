@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from feature_repo.contract.table import LARGEST, Column, Parent, Table, limit, money, times
+from feature_repo.contract.table import LARGEST, Column, Parent, Table, days, limit, money, times
 from feature_repo.names import PLACEMENTS
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ SCHEMA_VERSION = 1
 EVENT_TYPES = ("view", "search", "favorite", "cart", "purchase")
 DISCOUNT_TYPES = ("percent", "amount_off", "amount_off_over_threshold", "gift", "cashback")
 AUDIENCES = ("targeted", "open")
+MIN_SPEND_BASES = ("cart", "covered")
 
 MINOR_UNITS = 100
 """Minor units (cents) in one major unit."""
@@ -101,6 +102,20 @@ COUPONS = Table(
             "Most redemptions by one user. Not stated, a coupon is not shown again once its "
             "redemption by the user is known",
         ),
+        Column(
+            "covers_whole_cart",
+            "bool",
+            "True for a coupon without coupon_products that covers every product. Without both, it "
+            "covers nothing and is not shown.",
+            True,
+        ),
+        Column(
+            "has_terms",
+            "bool",
+            "True if the coupon must not be shown without its row of coupon_terms; null: where it "
+            "has none, it has no such limits.",
+            True,
+        ),
     ),
     ordered=(("valid_from", "valid_to"), ("event_timestamp", "valid_to")),
 )
@@ -135,9 +150,9 @@ COUPON_TERMS = Table(
             allowed=PLACEMENTS,
             several=True,
         ),
-        limit("total_limit", "Most redemptions by all users together", 0),
+        limit("total_limit", "Most redemptions by all users together"),
         limit("period_limit", "Most redemptions by one user within period_days"),
-        limit("period_days", "Length of the sliding period of period_limit, in days", 1, 36_500),
+        days("period_days", "Length of the sliding period of period_limit, in days"),
         money(
             "campaign_budget",
             "Most that all coupons of its campaign may cost together; if several are stated, the "
@@ -152,7 +167,7 @@ COUPON_TERMS = Table(
             True,
         ),
         limit("impression_limit", "Most answers within impression_days that show it to one user"),
-        limit("impression_days", "Length of the period of impression_limit, in days", 1, 36_500),
+        days("impression_days", "Length of the period of impression_limit, in days"),
         Column(
             "min_margin",
             "int64",
@@ -164,6 +179,14 @@ COUPON_TERMS = Table(
         ),
         Column(
             "gift_product_id", "string", "The product that the user receives; null: no gift.", True
+        ),
+        Column(
+            "min_spend_basis",
+            "string",
+            "Lines whose amount must reach coupons.min_spend: those of the whole cart (cart) or "
+            "of the covered products (covered); null: cart.",
+            True,
+            allowed=MIN_SPEND_BASES,
         ),
     ),
     parents=(

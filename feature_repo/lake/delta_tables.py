@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from feature_repo.contract import Table
+from feature_repo.contract import TABLES, Table
 from feature_repo.files import sync
 from feature_repo.instants import from_microseconds
 from feature_repo.lake.duckdb_files import connect, parquet
@@ -59,6 +59,8 @@ def write(lake: Lake, name: str, rows: "pa.Table", partition_by: list[str] | Non
         path,
         rows,
         mode="append",
+        # The contract may have more columns than when the table was made.
+        schema_mode="merge",
         partition_by=partition_by,
         # Otherwise Delta deletes versions after a month, and old states could not be read.
         configuration={"delta.enableExpiredLogCleanup": "false"},
@@ -86,9 +88,10 @@ def describe(lake: Lake, name: str, columns: tuple[str, ...]) -> TableState:
         return TableState(version, 0, 0, f"{0:016x}", None, None)
     time = "event_timestamp" if "event_timestamp" in columns else "NULL::TIMESTAMPTZ"
     content = ", ".join(f'"{column}"' for column in columns)
+    by_name = name not in TABLES or not TABLES[name].partitioned
     sql = (
         f"SELECT count(*), sum(md5_number_lower(CAST(row({content}) AS VARCHAR))::HUGEINT), "
-        f"epoch_us(min({time})), epoch_us(max({time})) FROM {parquet(files)}"
+        f"epoch_us(min({time})), epoch_us(max({time})) FROM {parquet(files, by_name)}"
     )
     rows, total, first, last = connect().execute(sql).fetchall()[0]
     # A sum does not depend on the order of the rows. Unlike xor, it counts repeated rows.

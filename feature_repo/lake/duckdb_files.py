@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from feature_repo.contract import TABLES, Table, arrow_schema
+from feature_repo.contract import TABLES, Column, Table, arrow_schema
 
 if TYPE_CHECKING:
     import duckdb
@@ -41,9 +41,13 @@ def query(
     return connection.sql(sql, params=parameters).to_arrow_table()
 
 
-def parquet(files: Iterable[str]) -> str:
-    """Returns a DuckDB table function that reads these files and ignores folder names."""
-    return f"read_parquet({file_list(files)}, hive_partitioning = false)"
+def parquet(files: Iterable[str], by_name: bool = False) -> str:
+    """Returns a DuckDB table function that reads these files and ignores folder names.
+
+    With ``by_name``, files may lack columns, which are null for their rows.
+    """
+    options = "hive_partitioning = false" + ", union_by_name = true" * by_name
+    return f"read_parquet({file_list(files)}, {options})"
 
 
 def file_list(files: Iterable[str]) -> str:
@@ -63,12 +67,16 @@ def literal(value: object) -> str:
 
 def empty_query(table: Table) -> str:
     """Returns a DuckDB query with the columns of a raw table and no rows."""
-    types = {"string": "VARCHAR", "int64": "BIGINT", "float64": "DOUBLE", "bool": "BOOLEAN"}
-    columns = ", ".join(
-        f"CAST(NULL AS {types.get(column.type, 'TIMESTAMPTZ')}) AS {column.name}"
-        for column in table.columns
-    )
+    columns = ", ".join(f"{null(column)} AS {column.name}" for column in table.columns)
     return f"SELECT * FROM (SELECT {columns} WHERE 1 = 0)"
+
+
+_SQL_TYPES = {"string": "VARCHAR", "int64": "BIGINT", "float64": "DOUBLE", "bool": "BOOLEAN"}
+
+
+def null(column: Column) -> str:
+    """Returns DuckDB's null in the type of a contract column."""
+    return f"CAST(NULL AS {_SQL_TYPES.get(column.type, 'TIMESTAMPTZ')})"
 
 
 def empty(name: str) -> "pa.Table":

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from feature_repo.contract import TABLES
 from feature_repo.instants import MICROSECOND
-from feature_repo.lake.duckdb_files import empty_query, parquet, query
+from feature_repo.lake.duckdb_files import empty_query, null, parquet, query
 from feature_repo.lake.state import QUARANTINE, LakeError, State
 
 if TYPE_CHECKING:
@@ -106,11 +106,23 @@ class Lake:
         """Returns a query for all versions of a table's rows that happened in ``[start, end)``."""
         table = TABLES[name]
         files = self.files(name, state, start, end)
-        columns = ", ".join(table.column_names)
-        source = f"SELECT {columns} FROM {parquet(files)}" if files else empty_query(table)
+        source = self._rows(name, state, files) if files else empty_query(table)
         bounds = [("event_timestamp >= ", start), ("event_timestamp < ", end)]
         where = " AND ".join(f"{text}'{at.isoformat()}'" for text, at in bounds if at)
         return f"{source} WHERE {where}" if where else source
+
+    def _rows(self, name: str, state: State, files: list[str]) -> str:
+        """Returns a query for the rows of files; a column added to the contract later is null."""
+        table = TABLES[name]
+        stored = {
+            field.name for field in self.table(name, state.tables[name].version).schema().fields
+        }
+        columns = (
+            column.name if column.name in stored else f"{null(column)} AS {column.name}"
+            for column in table.columns
+        )
+        # A partition folder is not read by name: it may have thousands of files.
+        return f"SELECT {', '.join(columns)} FROM {parquet(files, not table.partitioned)}"
 
     def read(
         self,

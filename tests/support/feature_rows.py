@@ -100,6 +100,8 @@ def _coupon(name: str):
         "valid_from": instants,
         "valid_to": instants,
         "per_user_limit": st.sampled_from((None, 1)),
+        "covers_whole_cart": st.sampled_from((None, True)),
+        "has_terms": st.sampled_from((None, True)),
     }
     return table({"coupon_id": name}, columns).map(_end_after_start)
 
@@ -149,6 +151,7 @@ def _coupon_terms(name: str):
         "impression_days": few,
         "min_margin": few,
         "gift_product_id": st.sampled_from((None, "p1")),
+        "min_spend_basis": st.sampled_from((None, "covered")),
     }
     return table({"coupon_id": name}, columns).map(_periods_with_a_limit)
 

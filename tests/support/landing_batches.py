@@ -53,15 +53,25 @@ def purchase(event_id: str, number: int = 0, amount: int = 350) -> dict:
     }
 
 
+def coupon(coupon_id: str) -> dict:
+    return {
+        "coupon_id": coupon_id,
+        "coupon_code": "x",
+        "campaign_id": "k",
+        "audience": "open",
+        "event_timestamp": day(0),
+        "valid_from": day(1),
+        "valid_to": day(30),
+    }
+
+
 def whole_batch(number: int = 1) -> dict:
     """Returns a batch with new rows in every table."""
     n, at = number, {"event_timestamp": day(0)}
-    coupon = {"coupon_id": f"c{n}", "coupon_code": "x", "campaign_id": "k", "audience": "open"}
-    validity = {"valid_from": day(1), "valid_to": day(30)}
     return {
         "users": rows("users", user(f"u{n}")),
         "products": rows("products", {"product_id": f"p{n}", "name": "Milk, 1 l"} | at),
-        "coupons": rows("coupons", coupon | validity | at),
+        "coupons": rows("coupons", coupon(f"c{n}")),
         "coupon_products": rows("coupon_products", {"coupon_id": f"c{n}", "product_id": f"p{n}"}),
         "coupon_terms": rows("coupon_terms", {"coupon_id": f"c{n}", "total_limit": 5} | at),
         "product_terms": rows("product_terms", {"product_id": f"p{n}", "stock": 7} | at),

@@ -47,7 +47,7 @@ def details(coupons: ibis.Table) -> ibis.Table:
 def terms(coupon_terms: ibis.Table) -> ibis.Table:
     """Builds the view ``coupon_terms``: the limits on the use of the coupon."""
     newest = newest_description(coupon_terms, "coupon_id")
-    return newest.drop("event_us", "created_us")
+    return newest.drop("event_us", "created_us", "min_spend_basis")
 
 
 def pairs(coupon_products: ibis.Table, attributes: ibis.Table) -> ibis.Table:

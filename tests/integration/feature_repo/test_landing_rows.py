@@ -5,9 +5,14 @@ from datetime import timedelta
 import pyarrow as pa
 import pytest
 
+from feature_repo.lake import landing
+from feature_repo.lake.delta_tables import describe, write
 from feature_repo.lake.reader import Lake
+from feature_repo.lake.state import State
 from tests.support.landing_batches import (
+    FINISH,
     content,
+    coupon,
     day,
     hashes,
     land,
@@ -223,3 +228,25 @@ def test_empty_batch_still_makes_a_first_state(lake):
     assert lake.read("users", state).num_rows == 0
     assert isinstance(lake.known("events", state), pa.Table)
     assert content(lake, state)["users"] == []
+
+
+def _nothing(watermark):
+    return landing.Landing("test", watermark, {}, quarantined())
+
+
+@pytest.mark.parametrize("column", ["covers_whole_cart", "has_terms"])
+def test_lake_from_before_a_column_of_the_contract_reads_it_as_null(lake, column):
+    older = rows("coupons", coupon("c1")).drop_columns([column])
+    with landing.write_lock(lake):
+        write(lake, "coupons", older)
+        table = describe(lake, "coupons", tuple(older.column_names))
+        first = landing.commit(
+            lake, State(1, FINISH, 1, "test", {"coupons": table}), _nothing(day(101))
+        )
+    assert lake.read("coupons", first)[column].to_pylist() == [None]
+    again, classified = land(lake, {"coupons": rows("coupons", coupon("c1"))})
+    assert again == first and classified["coupons"].present == 1
+    state, _ = land(lake, {"coupons": rows("coupons", coupon("c2") | {column: True})})
+    found = lake.read("coupons", state, ["coupon_id", column]).to_pylist()
+    assert {one["coupon_id"]: one[column] for one in found} == {"c1": None, "c2": True}
+    assert lake.read("coupons", first)[column].to_pylist() == [None]
