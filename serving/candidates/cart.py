@@ -1,7 +1,12 @@
-"""The cart of a request, and the amount of each of its lines in minor units."""
+"""The cart of a request, and the amount of each of its lines in minor units.
+
+Numbers count as the decimals that they are written as: 1.015 is 1015 / 1000, and not the binary
+fraction nearest to it.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property
 
 import numpy as np
@@ -27,23 +32,57 @@ class Cart:
         return int(self.amounts.sum())
 
 
-def line_amount(quantity: float, unit_price: int) -> int:
-    """Returns quantity x unit price, rounded once to the nearest minor unit, a half upward.
+def line_amount(quantity: float, unit_price: float) -> int:
+    """Returns quantity x unit price (minor units), rounded once, a half upward.
 
-    The product is exact, and at most LARGEST.
+    The product of the two decimals is exact. The result is at most LARGEST.
 
-    >>> line_amount(1.5, 3), line_amount(0.25, 1)
-    (5, 0)
+    >>> line_amount(1.5, 3), line_amount(0.25, 1), line_amount(0.435, 1_990)
+    (5, 0, 866)
+    >>> line_amount(1_000, 3.49), line_amount(100, 101.5)
+    (3490, 10150)
     """
-    units, parts = quantity.as_integer_ratio()
-    return min((2 * units * unit_price + parts) // (2 * parts), LARGEST)
+    units, parts = decimal_ratio(quantity)
+    price, price_parts = decimal_ratio(unit_price)
+    parts *= price_parts
+    return min((2 * units * price + parts) // (2 * parts), LARGEST)
+
+
+_MOST_EXACT = 10**15
+"""Below it, no two decimals with a whole numerator have the same float."""
+
+
+def decimal_ratio(value: float) -> tuple[int, int]:
+    """Returns numerator and denominator of the shortest decimal that reads as this float.
+
+    >>> decimal_ratio(2.0), decimal_ratio(0.435), decimal_ratio(1.015)
+    ((2, 1), (435, 1000), (1015, 1000))
+    """
+    whole = int(value)
+    if whole == value:
+        return whole, 1
+    # Division of whole numbers is rounded correctly, so equality proves the decimal.
+    thousandths = round(value * 1_000)
+    if thousandths / 1_000 == value and abs(thousandths) < _MOST_EXACT:
+        return thousandths, 1_000
+    return Decimal(repr(float(value))).as_integer_ratio()
+
+
+def minor_units(amount: float, minor: int) -> float:
+    """Returns an amount of major units in minor units, as the float nearest to the decimal.
+
+    >>> minor_units(1.015, 100), minor_units(0.29, 100), minor_units(0.0349, 100)
+    (101.5, 29.0, 3.49)
+    """
+    numerator, denominator = decimal_ratio(amount)
+    return numerator * minor / denominator
 
 
 NO_AMOUNTS = np.empty(0, dtype=np.int64)
 
 
 def cart_of(lines: Sequence[CartLine]) -> Cart:
-    """Builds the cart of these lines, whose unit prices are whole minor units.
+    """Builds the cart of these lines, whose unit prices are in minor units, not rounded.
 
     >>> cart = cart_of([CartLine("bread", 2, 249), CartLine("cheese", 0.35, 1_000)])
     >>> cart.amounts.tolist(), cart.total
@@ -51,7 +90,7 @@ def cart_of(lines: Sequence[CartLine]) -> Cart:
     """
     if not lines:
         return Cart((), (), NO_AMOUNTS)
-    amounts = [line_amount(float(one.quantity), int(one.unit_price)) for one in lines]
+    amounts = [line_amount(one.quantity, one.unit_price) for one in lines]
     return Cart(
         tuple(one.product_id for one in lines),
         tuple(float(one.quantity) for one in lines),

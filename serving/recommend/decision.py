@@ -49,7 +49,7 @@ def decision_of(
     ``policy`` is JSON, ``arm`` the alias that ranks for the user, ``watermark`` the instant up to
     which the online features are complete.
     """
-    cart = request.lines_as_sent
+    cart = request.lines
     return Decision(
         request_id=answer.request_id,
         event_timestamp=candidates.context.as_of,

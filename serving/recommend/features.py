@@ -54,7 +54,7 @@ def candidate_inputs(
         index.coupons,
         rows,
         np.array([as_of]),
-        [request.lines_as_sent],
+        [request.lines],
         cached,
         index.products or NO_ATTRIBUTES,
     )[0]

@@ -15,6 +15,7 @@ from feature_repo.contract import MINOR_UNITS
 from feature_repo.names import Placement
 from feature_repo.transforms.request.cart import CartLine as PricedLine
 from feature_repo.transforms.request.reasons import REASON_CODES
+from serving.candidates.cart import minor_units
 from serving.candidates.quotes import Quote
 from serving.schemas.fields import ContractModel, Id, Instant, limit_names
 
@@ -36,13 +37,8 @@ class CartItem(ContractModel):
     unit_price: float = Field(ge=0, le=_MAX_PRICE, strict=True)
 
     def priced(self) -> PricedLine:
-        """Returns the line with its price in whole minor units, rounded half to even."""
-        cents = float(round(self.unit_price * MINOR_UNITS))
-        return PricedLine(self.product_id, self.quantity, cents)
-
-    def as_sent(self) -> PricedLine:
         """Returns the line with its price in minor units, not rounded."""
-        return PricedLine(self.product_id, self.quantity, self.unit_price * MINOR_UNITS)
+        return PricedLine(self.product_id, self.quantity, minor_units(self.unit_price, MINOR_UNITS))
 
 
 class RecommendationRequest(ContractModel):
@@ -77,16 +73,11 @@ class RecommendationRequest(ContractModel):
 
     @cached_property
     def lines(self) -> list[PricedLine]:
-        """The cart with prices in whole minor units, which discounts are computed from."""
-        return [item.priced() for item in self.cart]
-
-    @cached_property
-    def lines_as_sent(self) -> list[PricedLine]:
         """The cart with prices in minor units, not rounded.
 
-        Rankers read it: two units for 5.01 cost 2.505 each, and 5.01 is the amount in training.
+        Two units for 5.01 cost 250.5 each, and 501 is the amount of the line.
         """
-        return [item.as_sent() for item in self.cart]
+        return [item.priced() for item in self.cart]
 
 
 class ModelName(ContractModel):

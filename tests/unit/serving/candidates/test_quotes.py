@@ -1,6 +1,7 @@
 """Quotes are exact, for every kind of discount and any cart."""
 
 from dataclasses import replace
+from decimal import Decimal
 from fractions import Fraction
 from math import floor
 
@@ -16,6 +17,7 @@ from serving.candidates.cart import cart_of, line_amount
 from serving.candidates.discounts import GIFT, PERCENT, Discounts, coverage
 from serving.candidates.quotes import Quote, quotes
 from serving.candidates.unstated import NO_LIMIT, UNSTATED
+from serving.schemas.recommendation import CartItem
 
 PRODUCTS = ("p1", "p2", "p3", "elsewhere")
 
@@ -113,6 +115,34 @@ def test_a_line_is_rounded_once_to_the_nearest_minor_unit_a_half_upward(quantity
     assert line_amount(float(quantity), int(price)) == amount
 
 
+@pytest.mark.parametrize(
+    ("quantity", "price", "covered", "off"),
+    [(1_000, 0.0349, 3_490, 349), (100, 1.015, 10_150, 1_015), (0.435, 19.9, 866, 87)],
+)
+def test_line_is_rounded_and_not_the_price_of_one_unit(quantity, price, covered, off):
+    line = CartItem(product_id="p1", quantity=quantity, unit_price=price).priced()
+    quote = quoted(discount("percent", 10), ("p1", line.quantity, line.unit_price))
+    assert (quote.covered_amount, quote.amount_off) == (covered, off)
+
+
+_decimals = st.builds(
+    lambda number, places: Decimal(number).scaleb(-places),
+    st.integers(1, 10**9),
+    st.integers(3, 12),
+)
+
+
+@given(_decimals, _decimals)
+def test_line_is_the_exact_product_of_the_decimals_as_sent(quantity, price):
+    line = CartItem.model_validate_json(
+        f'{{"product_id": "p1", "quantity": {quantity:f}, "unit_price": {price:f}}}'
+    ).priced()
+    exact = Fraction(quantity) * Fraction(price) * 100
+    assert line_amount(line.quantity, line.unit_price) == min(
+        floor(exact + Fraction(1, 2)), LARGEST
+    )
+
+
 def test_percentage_is_of_the_sum_of_the_lines_and_a_half_goes_to_the_shopper():
     three = [("p1", 1, 5), ("p1", 1, 5), ("p1", 1, 5)]
     assert quoted(discount("percent", 10), *three).amount_off == 2
@@ -159,7 +189,7 @@ def test_a_percentage_is_exact(percent, cart):
     quote = quoted(discount("percent", percent, scope=()), *cart)
     exact = Fraction(quote.covered_amount * percent, 100)
     assert quote.amount_off == floor(exact + Fraction(1, 2))
-    amounts = [floor(Fraction(q) * p + Fraction(1, 2)) for _, q, p in cart]
+    amounts = [floor(Fraction(repr(q)) * p + Fraction(1, 2)) for _, q, p in cart]
     assert quote.covered_amount == sum(amounts)
 
 

@@ -75,8 +75,10 @@ def test_cart_of_too_many_lines_is_refused():
     assert "cart" in refused(cart=[line()] * 501)
 
 
-@pytest.mark.parametrize(("price", "cents"), [(0.5, 50), (0.29, 29), (1.005, 100), (19.99, 1999)])
-def test_unit_price_becomes_whole_cents(price, cents):
+@pytest.mark.parametrize(
+    ("price", "cents"), [(0.5, 50), (0.29, 29), (1.005, 100.5), (19.99, 1999), (0.0349, 3.49)]
+)
+def test_unit_price_in_cents_is_the_decimal_that_was_sent(price, cents):
     assert CartItem(product_id="1", quantity=2, unit_price=price).priced().unit_price == cents
 
 
