@@ -17,35 +17,46 @@ from feature_repo.transforms.request.cart import CartLine
 
 @dataclass(frozen=True)
 class Cart:
-    """The lines of a cart: product, units, and amount in minor units (int64)."""
+    """The lines of a cart: product, units, and amount in minor units (int64).
+
+    The first ``goods`` lines are goods. The others are deductions, such as a returned deposit or a
+    voucher: they lower the total and what a coupon covers, and no coupon is for them.
+    """
 
     product_ids: tuple[str, ...]
     quantities: tuple[float, ...]
     amounts: np.ndarray
+    goods: int
 
     def __len__(self) -> int:
         return len(self.product_ids)
 
+    @property
+    def has_deductions(self) -> bool:
+        """True if a line lowers the total."""
+        return self.goods < len(self.product_ids)
+
     @cached_property
     def total(self) -> int:
-        """The sum of the amounts of all lines, in minor units."""
-        return int(self.amounts.sum())
+        """The sum of the amounts of all lines, in minor units; 0 if deductions exceed it."""
+        return max(int(self.amounts.sum()), 0)
 
 
 def line_amount(quantity: float, unit_price: float) -> int:
-    """Returns quantity x unit price (minor units), rounded once, a half upward.
+    """Returns quantity x unit price (minor units), rounded once, a half away from zero.
 
-    The product of the two decimals is exact. The result is at most LARGEST.
+    The product of the two decimals is exact. The result is at most LARGEST either way.
 
     >>> line_amount(1.5, 3), line_amount(0.25, 1), line_amount(0.435, 1_990)
     (5, 0, 866)
-    >>> line_amount(1_000, 3.49), line_amount(100, 101.5)
-    (3490, 10150)
+    >>> line_amount(1_000, 3.49), line_amount(100, 101.5), line_amount(1, -0.5)
+    (3490, 10150, -1)
     """
     units, parts = decimal_ratio(quantity)
     price, price_parts = decimal_ratio(unit_price)
-    parts *= price_parts
-    return min((2 * units * price + parts) // (2 * parts), LARGEST)
+    product, parts = units * price, parts * price_parts
+    amount = min((2 * abs(product) + parts) // (2 * parts), LARGEST)
+    return amount if product >= 0 else -amount
 
 
 _MOST_EXACT = 10**15
@@ -81,18 +92,22 @@ def minor_units(amount: float, minor: int) -> float:
 NO_AMOUNTS = np.empty(0, dtype=np.int64)
 
 
-def cart_of(lines: Sequence[CartLine]) -> Cart:
-    """Builds the cart of these lines, whose unit prices are in minor units, not rounded.
+def cart_of(lines: Sequence[CartLine], deductions: Sequence[CartLine] = ()) -> Cart:
+    """Builds the cart of goods and deductions, whose unit prices are in minor units, not rounded.
 
     >>> cart = cart_of([CartLine("bread", 2, 249), CartLine("cheese", 0.35, 1_000)])
     >>> cart.amounts.tolist(), cart.total
     ([498, 350], 848)
+    >>> cart_of([CartLine("beer", 6, 90)], [CartLine("deposit", 6, -25)]).total
+    390
     """
-    if not lines:
-        return Cart((), (), NO_AMOUNTS)
-    amounts = [line_amount(one.quantity, one.unit_price) for one in lines]
+    if not lines and not deductions:
+        return Cart((), (), NO_AMOUNTS, 0)
+    every = [*lines, *deductions]
+    amounts = [line_amount(one.quantity, one.unit_price) for one in every]
     return Cart(
-        tuple(one.product_id for one in lines),
-        tuple(float(one.quantity) for one in lines),
+        tuple(one.product_id for one in every),
+        tuple(float(one.quantity) for one in every),
         np.array(amounts, dtype=np.int64),
+        len(lines),
     )

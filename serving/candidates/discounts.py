@@ -75,8 +75,13 @@ class Coverage:
 
     @cached_property
     def amounts(self) -> np.ndarray:
-        """The amount of the lines that each coupon covers: int64, one value a coupon."""
-        return self.covered_sums(self.cart.amounts)
+        """The amount of the lines that each coupon covers: int64, one value a coupon.
+
+        Deductions of a covered product lower it, and all of them that of the whole cart; at
+        least 0.
+        """
+        sums = self.covered_sums(self.cart.amounts)
+        return np.maximum(sums, 0) if self.cart.has_deductions else sums
 
     def covered_sums(self, amounts: np.ndarray) -> np.ndarray:
         """Sums an amount of each line over the lines a coupon covers: int64, one value a coupon.
@@ -90,20 +95,21 @@ class Coverage:
 
     @cached_property
     def has_covered_line(self) -> np.ndarray:
-        """True for each coupon that covers a line of the cart, even a line that costs nothing."""
-        found = np.bincount(self.coupon, minlength=len(self.discounts.kind)) > 0
-        return found | (self.discounts.whole_cart & (len(self.cart) > 0))
+        """True for each coupon that covers goods in the cart, even goods that cost nothing."""
+        covered = self.coupon[self.line < self.cart.goods]
+        found = np.bincount(covered, minlength=len(self.discounts.kind)) > 0
+        return found | (self.discounts.whole_cart & (self.cart.goods > 0))
 
     def covered_products(self, rows: np.ndarray) -> list[tuple[str, ...]]:
-        """Lists the cart's products that each row covers, each once, in the order of the cart."""
-        ids = self.cart.product_ids
+        """Lists the cart's goods that each row covers, each once, in the order of the cart."""
+        ids = self.cart.product_ids[: self.cart.goods]
         every, whole = tuple(dict.fromkeys(ids)), self.discounts.whole_cart[rows].tolist()
         if not len(self.cart):
             return [()] * len(rows)
         place = np.full(len(self.discounts.kind), -1, dtype=np.int64)
         place[rows] = np.arange(len(rows))
         found: list[dict[str, None]] = [{} for _ in rows]
-        wanted = place[self.coupon] >= 0
+        wanted = (place[self.coupon] >= 0) & (self.line < self.cart.goods)
         pairs = zip(place[self.coupon[wanted]].tolist(), self.line[wanted].tolist(), strict=True)
         for row, line in pairs:
             found[row][ids[line]] = None
@@ -126,13 +132,14 @@ def coverage(discounts: Discounts, cart: Cart) -> Coverage:
 def discount_amounts(cover: Coverage, rows: np.ndarray) -> np.ndarray:
     """Computes the value of the coupons in ``rows`` on a cart, in minor units: int64, one a row.
 
-    At most ``max_discount`` and at most the covered amount; neither bounds a gift. 0 if the cart's
-    total is below the minimum spend, or if the coupon covers nothing in it.
+    At most ``max_discount``, the covered amount and the cart's total; none of them bounds a gift. 0
+    if the cart's total is below the minimum spend, or if the coupon covers nothing in it.
     """
     discounts, covered_amount = cover.discounts, cover.amounts[rows]
     kind, value = discounts.kind[rows], discounts.value[rows]
     percent = (covered_amount * np.where(kind == PERCENT, value, 0) + 50) // 100
     money = np.where(kind == PERCENT, percent, np.minimum(value, covered_amount))
+    money = np.minimum(money, cover.cart.total)
     is_gift, covers = kind == GIFT, covered_amount > 0
     if is_gift.any():
         covers |= is_gift & cover.has_covered_line[rows]

@@ -7,6 +7,7 @@ from feature_repo.transforms.request.reasons import reasons
 from serving.candidates.quotes import quotes
 from serving.online.feast_reader import Freshness
 from serving.recommend.candidate_set import CandidateSet
+from serving.recommend.cart_notes import cart_notes
 from serving.recommend.scoring import Ranked
 from serving.rules.filter import AUDIENCE, HOLDOUT, LIMITS_UNKNOWN
 from serving.schemas.degradation import (
@@ -49,7 +50,7 @@ def answer_of(
     index, ranker = candidates.index, ranked.ranker
     removed = _counts(len(index) - candidates.reachable, candidates.removed, ranked.removed)
     reason = None if len(ranked.rows) else _empty_reason(candidates.reachable, removed)
-    unknown_products = index.has_unknown(item.product_id for item in request.cart)
+    unknown_products = index.has_unknown(line.product_id for line in request.lines)
     body = RecommendationAnswer.construct_unchecked(
         {
             "request_id": request_id,
@@ -63,6 +64,7 @@ def answer_of(
             "redemption_probability": ranked.list_probability,
             "removed": removed,
             "reason": reason,
+            "cart_notes": cart_notes(request, index, unknown_products),
         }
     )
     return Answer(body, (*degraded, *_degradations(body, bool(degraded), unknown_products)))

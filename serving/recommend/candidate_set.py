@@ -108,7 +108,7 @@ class CandidateBuilder:
             index,
             microseconds(instant),
             redemption_counts(user),
-            coverage(index.terms.discounts, cart_of(request.lines)),
+            coverage(index.terms.discounts, cart_of(request.lines, request.deductions)),
             request.user_id,
             request.placement,
             self._rules,

@@ -11,7 +11,7 @@ from serving.candidates.discounts import Coverage, discount_amounts
 def line_costs(cart: Cart, unit_costs: Mapping[str, int]) -> tuple[np.ndarray, np.ndarray]:
     """Returns the retailer's cost of each line, in minor units, and true where it is known.
 
-    An unknown cost is 0.
+    An unknown cost is 0. A deduction of a product without a cost costs nothing.
 
     >>> from feature_repo.transforms.request.cart import CartLine
     >>> from serving.candidates.cart import cart_of
@@ -20,7 +20,8 @@ def line_costs(cart: Cart, unit_costs: Mapping[str, int]) -> tuple[np.ndarray, n
     >>> costs.tolist(), known.tolist()
     ([240, 0], [True, False])
     """
-    known = [one in unit_costs for one in cart.product_ids]
+    known = [one in unit_costs for one in cart.product_ids[: cart.goods]]
+    known += [True] * (len(cart) - cart.goods)
     costs = [
         line_amount(quantity, unit_costs.get(one, 0))
         for one, quantity in zip(cart.product_ids, cart.quantities, strict=True)

@@ -30,11 +30,25 @@ ReasonCode = Literal[REASON_CODES]  # type: ignore[valid-type]  # mypy wants the
 
 
 class CartItem(ContractModel):
-    """A line of the cart. ``unit_price`` is in major units: 0.5 is 50 cents."""
+    """A line of the cart. ``unit_price`` is in major units: 0.5 is 50 cents.
+
+    With a negative price or quantity the line is a deduction, such as a returned deposit or a
+    voucher. A line of quantity 0 counts for nothing.
+    """
 
     product_id: Id
-    quantity: float = Field(gt=0, le=_MAX_QUANTITY, strict=True)
-    unit_price: float = Field(ge=0, le=_MAX_PRICE, strict=True)
+    quantity: float = Field(ge=-_MAX_QUANTITY, le=_MAX_QUANTITY, strict=True)
+    unit_price: float = Field(ge=-_MAX_PRICE, le=_MAX_PRICE, strict=True)
+
+    @property
+    def is_goods(self) -> bool:
+        """True for a line that is bought."""
+        return self.quantity > 0 and self.unit_price >= 0
+
+    @property
+    def is_deduction(self) -> bool:
+        """True for a line that lowers the total."""
+        return self.quantity != 0 and (self.quantity < 0) != (self.unit_price < 0)
 
     def priced(self) -> PricedLine:
         """Returns the line with its price in minor units, not rounded."""
@@ -73,11 +87,27 @@ class RecommendationRequest(ContractModel):
 
     @cached_property
     def lines(self) -> list[PricedLine]:
-        """The cart with prices in minor units, not rounded.
+        """The goods in the cart with prices in minor units, not rounded.
 
-        Two units for 5.01 cost 250.5 each, and 501 is the amount of the line.
+        Two units for 5.01 cost 250.5 each, and 501 is the amount of the line. Rankers read no
+        other lines, as training has no others.
         """
-        return [item.priced() for item in self.cart]
+        return [item.priced() for item in self.cart if item.is_goods]
+
+    @cached_property
+    def deductions(self) -> list[PricedLine]:
+        """The lines that lower the total, with prices in minor units, not rounded."""
+        if len(self.lines) == len(self.cart):
+            return []
+        return [item.priced() for item in self.cart if item.is_deduction]
+
+
+class CartNote(ContractModel):
+    """A line of the cart that is not known goods, and what it counts for; ``line`` is from 0."""
+
+    line: int
+    product_id: str
+    note: str
 
 
 class ModelName(ContractModel):
@@ -126,7 +156,8 @@ class RecommendationAnswer(ContractModel):
     ``removed`` counts the coupons that each rule removed. ``audience`` counts those of campaigns
     that do not reach this user, every other rule those that do. ``redemption_probability`` is the
     probability that the user redeems any of the candidates at this visit, shown or not. It is
-    absent while a rule without a calibration ranks.
+    absent while a rule without a calibration ranks. ``cart_notes`` lists the lines of the cart
+    that were left out, that lower the total, or whose product is unknown.
     """
 
     model_config = ConfigDict(
@@ -186,3 +217,4 @@ class RecommendationAnswer(ContractModel):
     removed: dict[str, int]
     redemption_probability: float | None = None
     reason: str | None = None
+    cart_notes: tuple[CartNote, ...] | None = None

@@ -33,3 +33,12 @@ def test_margin_is_not_checked_with_an_unknown_cost_or_without_a_covered_line():
     assert not is_below_margin(FIRST, cover, {"p1": 10**6}, zero).any()
     cover = covered("amount_off", 1_000, products, ("p3", 1, 500))
     assert not is_below_margin(FIRST, cover, {"p3": 10**6}, zero).any()
+
+
+def test_deduction_without_a_cost_lowers_the_margin_of_the_whole_cart():
+    index = index_of(coupon("a", "1", discount_type="percent", discount_value=0))
+    lines = [CartLine("p1", 1, 1_000)]
+    for deductions, least, is_below in (([], 20, False), ([CartLine("bag", 1, -100)], 20, True)):
+        cover = coverage(index.terms.discounts, cart_of(lines, deductions))
+        found = is_below_margin(FIRST, cover, {"p1": 800}, np.array([least]))
+        assert found.tolist() == [is_below]
