@@ -111,6 +111,7 @@ class Client:
         explain: bool = False,
         as_of: datetime | None = None,
         request_id: str | None = None,
+        combination: str = "best",
     ) -> RecommendationAnswer:
         """Returns the coupons to show, best first. Raises Refused and Unavailable."""
         body: dict[str, Any] = {
@@ -120,6 +121,8 @@ class Client:
             "cart": [item.model_dump() for item in cart],
             "explain": explain,
         }
+        if combination != "best":
+            body["combination"] = combination
         if as_of is not None:
             body["as_of"] = as_of.isoformat()
         path = "/v1/recommendations"

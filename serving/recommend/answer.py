@@ -3,8 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from feature_repo.transforms.request.reasons import reasons
-from serving.candidates.quotes import quotes
+from serving.candidates.combination import excluding, stacked_quotes
+from serving.candidates.quotes import Quote, quotes
 from serving.online.feast_reader import Freshness
 from serving.recommend.candidate_set import CandidateSet
 from serving.recommend.cart_notes import cart_notes
@@ -60,7 +63,7 @@ def answer_of(
             ),
             "cold_start": candidates.is_cold_start,
             "stale_features": tuple(freshness.stale_features(candidates.instant)),
-            "recommendations": _recommendations(candidates, ranked, request.explain),
+            "recommendations": _recommendations(candidates, ranked, request),
             "redemption_probability": ranked.list_probability,
             "removed": removed,
             "reason": reason,
@@ -90,9 +93,10 @@ def _degradations(
 
 
 def _recommendations(
-    candidates: CandidateSet, ranked: Ranked, explain: bool
+    candidates: CandidateSet, ranked: Ranked, request: RecommendationRequest
 ) -> tuple[Recommendation, ...]:
     index, rows = candidates.index, ranked.rows
+    quoted, excludes = _quoted(candidates, rows, request.combination)
     columns = {
         "coupon_id": index.coupon_id[rows].tolist(),
         "coupon_code": index.coupon_code[rows].tolist(),
@@ -101,16 +105,34 @@ def _recommendations(
         "score": ranked.scores.tolist(),
         "propensity": ranked.propensities.tolist(),
         "valid_to": index.valid_to_instants[rows].tolist(),
-        "reasons": _reasons(ranked) if explain and len(rows) else [()] * len(rows),
-        "quote": quotes(rows, candidates.context.coverage),
+        "reasons": _reasons(ranked) if request.explain and len(rows) else [()] * len(rows),
+        "quote": quoted,
         "redemption_probability": [None] * len(rows)
         if ranked.probabilities is None
         else ranked.probabilities.tolist(),
+        "excludes": excludes,
     }
     return tuple(
         Recommendation.construct_unchecked(dict(zip(columns, values, strict=True)))
         for values in zip(*columns.values(), strict=True)
     )
+
+
+def _quoted(
+    candidates: CandidateSet, rows: np.ndarray, combination: str
+) -> tuple[list[Quote | None], list[tuple[str, ...] | None]]:
+    """Returns the quote of each shown coupon, and the coupons whose quotes cannot be added."""
+    cover, none = candidates.context.coverage, [None] * len(rows)
+    if combination == "stack":
+        return stacked_quotes(rows, cover), [*none]
+    quoted = quotes(rows, cover)
+    if len(rows) < 2 or not len(cover.cart):
+        return quoted, [*none]
+    names = candidates.index.coupon_id[rows]
+    return quoted, [
+        None if others is None else tuple(names[list(others)].tolist())
+        for others in excluding(rows, cover, quoted)
+    ]
 
 
 def _reasons(ranked: Ranked) -> Sequence[tuple[Reason, ...]]:

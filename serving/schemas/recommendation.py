@@ -59,6 +59,9 @@ class RecommendationRequest(ContractModel):
     """A request for coupons to show to a user at a placement, given the cart.
 
     ``k`` is the largest number of coupons in the answer. ``explain`` adds reasons to each.
+    ``combination`` states how the shop combines coupons on one cart. By default the shopper takes
+    the best, and each coupon is quoted alone. With ``stack`` each is quoted on what the coupons
+    above it leave to pay.
     ``as_of`` is the instant to decide for; only a service in replay accepts it.
     """
 
@@ -81,6 +84,7 @@ class RecommendationRequest(ContractModel):
     k: int = Field(10, ge=1, le=100, strict=True)
     cart: tuple[CartItem, ...] = Field((), max_length=MAX_CART_LINES)
     explain: bool = Field(False, strict=True)
+    combination: Literal["best", "stack"] = "best"
     as_of: Instant | None = None
 
     _names = model_validator(mode="before")(limit_names)
@@ -135,7 +139,8 @@ class Recommendation(ContractModel):
 
     ``quote`` is absent if the retailer does not state the coupon's discount.
     ``redemption_probability`` is the probability that the user redeems the coupon at this visit. It
-    is absent while a rule without a calibration ranks.
+    is absent while a rule without a calibration ranks. ``excludes`` lists the coupons of the answer
+    whose quote cannot be added to this one, as both take money off a same line.
     """
 
     coupon_id: str
@@ -148,6 +153,7 @@ class Recommendation(ContractModel):
     reasons: tuple[Reason, ...] = ()
     quote: Quote | None = None
     redemption_probability: float | None = None
+    excludes: tuple[str, ...] | None = None
 
 
 class RecommendationAnswer(ContractModel):

@@ -14,6 +14,7 @@ from feature_repo.contract import DISCOUNT_TYPES, LARGEST
 from feature_repo.transforms.request.cart import CartLine
 from feature_repo.transforms.request.scope import Scope
 from serving.candidates.cart import cart_of, line_amount
+from serving.candidates.combination import excluding, stacked_quotes
 from serving.candidates.discounts import GIFT, PERCENT, Discounts, coverage
 from serving.candidates.quotes import Quote, quotes
 from serving.candidates.unstated import NO_LIMIT, UNSTATED
@@ -220,3 +221,55 @@ def test_reserved_amount_is_never_below_the_value_of_the_coupon(one, cart):
 def test_gift_may_be_worth_more_than_the_cart():
     assert quoted(discount("gift", 10_000), ("p1", 1, 1)).gift_value == 10_000
     assert DISCOUNT_TYPES[GIFT] == "gift"
+
+
+def oracle_stack(several, scopes, cart) -> list[Fraction]:
+    """What each coupon of a stack takes off, from the amounts that are left, line by line."""
+    left = [Fraction(line_amount(q, p)) for _, q, p in cart]
+    taken = []
+    for one, scope in zip(several, scopes, strict=True):
+        kind, value = DISCOUNT_TYPES[one.kind[0]], int(one.value[0])
+        lines = [i for i, (name, _, _) in enumerate(cart) if not scope or name in scope]
+        covered = sum((left[i] for i in lines), Fraction(0))
+        off = covered * value / 100 if kind == "percent" else min(Fraction(value), covered)
+        off = min(Fraction(floor(off + Fraction(1, 2))), int(one.max_discount[0]))
+        applies = sum(left) >= int(one.min_spend[0]) and kind != "gift"
+        taken.append(off if applies else Fraction(0))
+        if taken[-1]:
+            for i in lines:
+                left[i] -= taken[-1] * left[i] / covered
+    return taken
+
+
+def together_of(several) -> tuple[Discounts, list[list[str]]]:
+    scopes = [[name for name in PRODUCTS if name in one.scope.index] for one in several]
+    fields = ("kind", "value", "min_spend", "max_discount", "whole_cart")
+    arrays = (np.concatenate([getattr(one, name) for one in several]) for name in fields)
+    return Discounts(*arrays, scope=Scope.from_lists(scopes)), scopes
+
+
+@given(st.lists(discounts, min_size=2, max_size=4), carts)
+def test_stacked_quotes_are_those_of_what_is_left_and_never_above_the_cart(several, cart):
+    together, scopes = together_of(several)
+    cover = coverage(together, cart_of([CartLine(*line) for line in cart]))
+    stack = stacked_quotes(np.arange(len(several)), cover)
+    money = [one.amount_off + one.cashback for one in stack]
+    assert sum(money) <= cover.cart.total
+    assert stack[0] == quotes(np.array([0]), cover)[0]
+    whole = [one for one in several if not one.whole_cart[0]]
+    if not whole:
+        assert money == oracle_stack(several, scopes, cart)
+
+
+@given(st.lists(discounts, min_size=2, max_size=4), carts)
+def test_quotes_that_do_not_exclude_each_other_add_up_to_the_stack(several, cart):
+    together, _ = together_of([replace(one, min_spend=one.min_spend * 0) for one in several])
+    cover = coverage(together, cart_of([CartLine(*line) for line in cart]))
+    rows = np.arange(len(several))
+    alone, stack = quotes(rows, cover), stacked_quotes(rows, cover)
+    found = excluding(rows, cover, alone)
+    for place, others in enumerate(found):
+        if others is None:
+            assert stack[place].amount_off == alone[place].amount_off
+        else:
+            assert all(place in found[other] for other in others)

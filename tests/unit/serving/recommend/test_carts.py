@@ -97,3 +97,27 @@ def test_rankers_and_the_log_have_the_goods_alone():
     (decision,) = log.decisions
     assert list(decision.cart_product_ids) == ["p-002"]
     assert list(decision.cart_unit_prices) == [1_000.0]
+
+
+SIXTY = {"discount_value": 60} | OPEN
+TWO = (coupon("a", "1", ("p-001",), **SIXTY), coupon("b", "2", ("p-001",), **SIXTY))
+HUNDRED = {"product_id": "p-001", "quantity": 1, "unit_price": 100.0}
+
+
+def test_answer_names_the_coupons_whose_quotes_cannot_be_added():
+    found = answer(HUNDRED, GOODS, coupons=(*TWO, TEN))
+    excludes = {one.coupon_id: one.excludes for one in found.recommendations}
+    assert excludes == {"a": ("b",), "b": ("a",), "ten": None}
+    assert quoted(found)["a"] == quoted(found)["b"] == (10_000, 6_000)
+
+
+def test_coupon_that_takes_nothing_off_excludes_no_other():
+    found = answer(HUNDRED, coupons=(*TWO[:1], coupon("free", "2", audience="open")))
+    assert [one.excludes for one in found.recommendations] == [None, None]
+
+
+def test_stacked_coupons_are_quoted_on_what_is_left_to_pay():
+    found = answer(HUNDRED, coupons=TWO, combination="stack")
+    offs = [one.quote.amount_off for one in found.recommendations]
+    assert offs == [6_000, 2_400] and sum(offs) == 8_400
+    assert [one.excludes for one in found.recommendations] == [None, None]
