@@ -169,6 +169,7 @@ def test_answer_carries_rank_score_propensity_and_validity():
         "reasons": (),
         "quote": None,
         "redemption_probability": None,
+        "excludes": None,
     }
 
 
