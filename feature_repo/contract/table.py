@@ -39,7 +39,8 @@ class Table:
     """A raw table; ``key`` identifies a row, and corrections of the row have the same key.
 
     In each pair of ``ordered`` the first instant is earlier than the second. In each pair of
-    ``together`` both values are present or both are null.
+    ``together`` both values are present or both are null. From the instant in the column ``ends``
+    on, a row no longer counts.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Table:
     ordered: tuple[tuple[str, str], ...] = ()
     together: tuple[tuple[str, str], ...] = ()
     partitioned: bool = False
+    ends: str | None = None
 
     @property
     def column_names(self) -> tuple[str, ...]:

@@ -264,11 +264,19 @@ REDEMPTIONS = Table(
         Column("coupon_id", "string", "The coupon used."),
         Column("basket_id", "string", "The basket in which it was used, if known.", True),
         money("discount_amount", "Discount by the coupon, if known"),
+        Column(
+            "canceled_timestamp",
+            "timestamp",
+            "When the redemption was taken back, as its order was canceled or returned; null: it "
+            "stands. From then on it counts neither as a use nor as a label.",
+            True,
+        ),
     ),
     parents=(
         Parent("user_id", "users", "user_id"),
         Parent("coupon_id", "coupons", "coupon_id"),
     ),
+    ends="canceled_timestamp",
 )
 
 # Parents come before their children, so that a batch can be checked in this order.

@@ -139,17 +139,22 @@ class Lake:
     def known(self, name: str, state: State) -> "pa.Table":
         """Reads the rows known before the watermark, each in the version learned last.
 
-        A row is known from the later of ``event_timestamp`` and ``created_timestamp``.
+        A row is known from the later of ``event_timestamp`` and ``created_timestamp``. A redemption
+        that was taken back before the watermark is left out.
         """
         return query(self.known_sql(name, state))
 
     def known_sql(self, name: str, state: State, as_of: datetime | None = None) -> str:
         """Returns the query of ``known``, for rows known before ``as_of`` (default: watermark)."""
-        key = ", ".join(TABLES[name].key)
-        return (
+        key, ends = ", ".join(TABLES[name].key), TABLES[name].ends
+        newest = (
             f"{self._known_versions(name, state, as_of)} "
             f"QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY created_timestamp DESC) = 1"
         )
+        if ends is None:
+            return newest
+        before = (state.watermark if as_of is None else as_of).isoformat()
+        return f"SELECT * FROM ({newest}) WHERE coalesce({ends} >= '{before}', true)"
 
     def known_ids(self, name: str, state: State, as_of: datetime) -> list[str]:
         """Reads the sorted ids (first key column) of a table's rows known before an instant."""

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 LAST = 253_370_764_800_000_000
 """The first instant of the year 9999, in microseconds. No later row is published."""
 
-FORMAT = 6
+FORMAT = 7
 """The format of published rows. Raise it when they change for the same state: they are rebuilt."""
 
 

@@ -73,8 +73,9 @@ def cast(
     connection.execute(f"CREATE VIEW valued AS SELECT {selected}, _row, source FROM origin")
     misfits = [f"(source.{c} IS NOT NULL AND {c} IS NULL)" for c in plan.origin]
     misfit = " OR ".join(misfits) or "false"
-    # A row without an instant of learning was learned when it happened.
-    learned = "coalesce(created_timestamp, event_timestamp) AS created_timestamp"
+    # A row without an instant of learning was learned when it happened, or was taken back.
+    happened = ", ".join(filter(None, ("event_timestamp", plan.table.ends)))
+    learned = f"coalesce(created_timestamp, greatest({happened})) AS created_timestamp"
     good = (
         f"SELECT * EXCLUDE (source) REPLACE ({learned}) FROM valued WHERE NOT ({misfit}) "
         "ORDER BY _row"
@@ -166,7 +167,11 @@ def _value(plan: ColumnPlan, column: Column, kinds: Mapping[str, str]) -> str:
     if column.name in plan.origin:
         return _typed(plan, column, f"source.{column.name}", kinds[column.name])
     if column.name == "created_timestamp":
-        return _value(plan, plan.table.column("event_timestamp"), kinds)
+        happened = _value(plan, plan.table.column("event_timestamp"), kinds)
+        if plan.table.ends is None:
+            return happened
+        # A row that was taken back is a correction, learned when that happened.
+        return f"greatest({happened}, {_value(plan, plan.table.column(plan.table.ends), kinds)})"
     return f"CAST(NULL AS {_SQL.get(column.type, 'TIMESTAMPTZ')})"
 
 

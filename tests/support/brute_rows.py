@@ -52,12 +52,18 @@ class Raw:
         return [row for row in self.tables[table] if known(row) < t]
 
     def counting(self, table: str, t: int) -> list[Row]:
-        """Returns the version of each row that counts at t: the known version learned last."""
+        """Returns the version of each row that counts at t: the known version learned last.
+
+        A redemption that was taken back before t does not count.
+        """
         if (table, t) not in self._counting:
             newest: dict[tuple, Row] = {}
             for row in sorted(self.known(table, t), key=lambda r: r["created_timestamp"]):
                 newest[_key(table, row)] = row
-            self._counting[table, t] = list(newest.values())
+            ends = TABLES[table].ends
+            self._counting[table, t] = [
+                row for row in newest.values() if ends is None or (row.get(ends) or t) >= t
+            ]
         return self._counting[table, t]
 
     def counted(self, table: str, t: int, daily: bool = False) -> list[Row]:

@@ -173,6 +173,7 @@ def _redemption(number: int):
             "user_id": st.sampled_from(USERS),
             "coupon_id": st.sampled_from(COUPONS),
             "discount_amount": cents,
+            "canceled_timestamp": st.none() | st.none() | instants,
         },
     )
 
@@ -259,7 +260,8 @@ def change_instants(log: Log) -> list[int]:
     seen = set()
     for rows in log.values():
         for row in rows:
-            for at in (row["event_timestamp"], row["created_timestamp"]):
+            canceled = row.get("canceled_timestamp")
+            for at in (row["event_timestamp"], row["created_timestamp"], canceled or START):
                 ends = [at + days * DAY for days in (0, 7, 30, 90)]
                 ends += [end - end % DAY + DAY for end in ends]
                 seen.update(end + step for end in ends for step in (-1, 0, 1))

@@ -17,6 +17,7 @@ from feature_repo.transforms.history.changes import (
     first_description,
     next_midnight,
     running,
+    standing,
     versions,
     window_changes,
     window_legs,
@@ -82,7 +83,7 @@ def coupon_stats(
 ) -> ibis.Table:
     """Builds the view ``coupon_campaign_stats``; ``baskets`` are those of ``covered_baskets``."""
     campaign = plan.select("coupon_id", "campaign_id", "known")
-    used = versions(redemptions, ["redemption_id"]).inner_join(campaign, "coupon_id")
+    used = standing(redemptions).inner_join(campaign, "coupon_id")
     used = stage(_delayed(used.mutate(coupon_redemption_count=ibis.literal(1, "int64"))))
     of_campaign = used.rename(campaign_redemption_count="coupon_redemption_count")
     tried = baskets.group_by(["coupon_id", "at"]).agg(covered_basket_count=_.baskets.sum())

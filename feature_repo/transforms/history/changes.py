@@ -45,6 +45,13 @@ def versions(raw: ibis.Table, key: Sequence[str]) -> ibis.Table:
     return ended.filter(_.leaves > _.enters)
 
 
+def standing(redemptions: ibis.Table) -> ibis.Table:
+    """Returns the ``versions`` of redemptions; one that was taken back leaves at that instant."""
+    counted = versions(redemptions, ["redemption_id"])
+    ended = counted.mutate(leaves=ibis.least(_.leaves, _.canceled_us.fill_null(FAR)))
+    return ended.filter(_.leaves > _.enters).drop("canceled_us")
+
+
 def growth(microseconds: IntegerValue, half_life_days: float) -> NumericValue:
     """Returns 2 ** (days / half_life_days), the factor that moves a weight to another reference."""
     return ibis.literal(2.0) ** (microseconds.cast("float64") / (half_life_days * DAY))

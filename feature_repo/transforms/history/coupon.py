@@ -14,6 +14,7 @@ from feature_repo.transforms.history.changes import (
     newest_description,
     next_midnight,
     running,
+    standing,
     versions,
     window_legs,
 )
@@ -137,7 +138,7 @@ def redemption_stats(
 ) -> ibis.Table:
     """Builds the view ``coupon_redemption_stats``: statistics of a code over all its campaigns."""
     plan = stage(_codes(coupons))
-    used = versions(redemptions, ["redemption_id"]).mutate(
+    used = standing(redemptions).mutate(
         code_redemption_count=ibis.literal(1, "int64"),
         discount_total=_.discount_amount.fill_null(0),
         discount_known=_.discount_amount.notnull().cast("int64"),

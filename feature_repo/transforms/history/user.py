@@ -17,6 +17,7 @@ from feature_repo.transforms.history.changes import (
     growth,
     newest_description,
     running,
+    standing,
     versions,
     window_changes,
     window_legs,
@@ -113,9 +114,7 @@ def redemption_stats(
     redemptions: ibis.Table, coupons: ibis.Table, users: ibis.Table, stage: Stage
 ) -> ibis.Table:
     """Builds the view ``user_redemption_stats``: redemptions in windows, by coupon and campaign."""
-    used = stage(
-        versions(redemptions, ["redemption_id"]).mutate(redemption_count=ibis.literal(1, "int64"))
-    )
+    used = stage(standing(redemptions).mutate(redemption_count=ibis.literal(1, "int64")))
     key = ["user_id"]
     latest = {"last_redemption_timestamp": "event_us"}
     lasting = used.filter(used.leaves == FAR)

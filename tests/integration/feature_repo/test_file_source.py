@@ -353,3 +353,25 @@ def test_row_without_an_instant_of_learning_was_learned_when_it_happened(folder)
     )
     assert [row["created_timestamp"].day for row in rows] == [15, 16]
     assert "created_timestamp should be" in rejected[0]["reason"]
+
+
+def redemption(folder, columns: str, values: str) -> dict:
+    text = f"redemption_id,user_id,coupon_id,event_timestamp{columns}\nr1,u1,c1,{NOON}{values}\n"
+    batch = files.read(folder(redemptions=text))
+    assert batch.rejected["redemptions"].num_rows == 0
+    return batch.tables["redemptions"].to_pylist()[0]
+
+
+LATER = "2025-01-16T12:00:00Z"
+
+
+def test_redemption_that_was_taken_back_is_learned_when_that_happened(folder):
+    row = redemption(folder, ",canceled_timestamp", f",{LATER}")
+    assert row["created_timestamp"] == row["canceled_timestamp"] == datetime.fromisoformat(LATER)
+    stands = redemption(folder, ",canceled_timestamp", ",")
+    assert stands["canceled_timestamp"] is None and stands["created_timestamp"] == NOON
+
+
+def test_stated_instant_of_learning_stays_beside_that_of_taking_back(folder):
+    row = redemption(folder, ",canceled_timestamp,created_timestamp", f",{LATER},{NOON}")
+    assert row["created_timestamp"] == NOON

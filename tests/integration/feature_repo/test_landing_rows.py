@@ -7,6 +7,7 @@ import pytest
 
 from feature_repo.lake import landing
 from feature_repo.lake.delta_tables import describe, write
+from feature_repo.lake.duckdb_files import query
 from feature_repo.lake.reader import Lake
 from feature_repo.lake.state import State
 from tests.support.landing_batches import (
@@ -250,3 +251,12 @@ def test_lake_from_before_a_column_of_the_contract_reads_it_as_null(lake, column
     found = lake.read("coupons", state, ["coupon_id", column]).to_pylist()
     assert {one["coupon_id"]: one[column] for one in found} == {"c1": None, "c2": True}
     assert lake.read("coupons", first)[column].to_pylist() == [None]
+
+
+def test_redemption_is_known_until_it_was_taken_back(lake):
+    used = {"redemption_id": "r1", "user_id": "u1", "coupon_id": "c1", "event_timestamp": day(1)}
+    state, _ = land(
+        lake, {"redemptions": rows("redemptions", used | {"canceled_timestamp": day(3)})}
+    )
+    counts = [query(lake.known_sql("redemptions", state, day(n))).num_rows for n in (1, 2, 3, 4)]
+    assert counts == [0, 1, 1, 0] and lake.known("redemptions", state).num_rows == 0
