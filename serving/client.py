@@ -112,6 +112,7 @@ class Client:
         as_of: datetime | None = None,
         request_id: str | None = None,
         combination: str = "best",
+        visitor_id: str | None = None,
     ) -> RecommendationAnswer:
         """Returns the coupons to show, best first. Raises Refused and Unavailable."""
         body: dict[str, Any] = {
@@ -123,6 +124,8 @@ class Client:
         }
         if combination != "best":
             body["combination"] = combination
+        if visitor_id is not None:
+            body["visitor_id"] = visitor_id
         if as_of is not None:
             body["as_of"] = as_of.isoformat()
         path = "/v1/recommendations"

@@ -60,15 +60,19 @@ def active_users(lake: "Lake", limit: int) -> list[str]:
 def redemptions(
     lake: "Lake", coupons: Collection[str], redemption_ids: Collection[str]
 ) -> list[RedemptionSeen]:
-    """Returns redemptions with these ids or coupons (in any version), in their current version."""
+    """Returns redemptions with these ids or coupons (in any version), in their current version.
+
+    Those that were taken back are among them.
+    """
     import pyarrow as pa
 
     from feature_repo.lake.duckdb_files import query
 
     state = lake.state()
     rows = query(
-        "SELECT redemption_id, user_id, coupon_id, epoch_us(event_timestamp), discount_amount "
-        f"FROM ({lake.known_sql('redemptions', state)}) WHERE redemption_id IN ("
+        "SELECT redemption_id, user_id, coupon_id, epoch_us(event_timestamp), discount_amount, "
+        f"coalesce(canceled_timestamp < '{state.watermark.isoformat()}', false) "
+        f"FROM ({lake.known_sql('redemptions', state, with_ended=True)}) WHERE redemption_id IN ("
         f"SELECT redemption_id FROM ({lake.scan('redemptions', state)}) "
         "WHERE coupon_id IN (SELECT coupon_id FROM wanted) UNION SELECT name FROM named)",
         wanted=pa.table({"coupon_id": pa.array(sorted(coupons), pa.string())}),

@@ -137,9 +137,11 @@ def _usage(settings: Settings, lake: Lake, catalog: Catalog) -> Usage:
         lambda: lake.state().number,
         partial(redemptions, lake),
         Inbox(path).redemptions,
+        Inbox(path).taken_back,
+        settings.rules.canceled_returns,
     )
     guarded = ResilientLedger(ledger, settings.online.pause_seconds, time.monotonic)
-    return Usage(guarded, feed, Inbox(path, feed.add))
+    return Usage(guarded, feed, Inbox(path, feed.add, feed.take_back, feed.needs_amount))
 
 
 def _ledger(settings: Settings) -> Ledger:

@@ -144,14 +144,23 @@ class Lake:
         """
         return query(self.known_sql(name, state))
 
-    def known_sql(self, name: str, state: State, as_of: datetime | None = None) -> str:
-        """Returns the query of ``known``, for rows known before ``as_of`` (default: watermark)."""
+    def known_sql(
+        self,
+        name: str,
+        state: State,
+        as_of: datetime | None = None,
+        with_ended: bool = False,
+    ) -> str:
+        """Returns the query of ``known``, for rows known before ``as_of`` (default: watermark).
+
+        ``with_ended`` keeps the rows that no longer count.
+        """
         key, ends = ", ".join(TABLES[name].key), TABLES[name].ends
         newest = (
             f"{self._known_versions(name, state, as_of)} "
             f"QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY created_timestamp DESC) = 1"
         )
-        if ends is None:
+        if ends is None or with_ended:
             return newest
         before = (state.watermark if as_of is None else as_of).isoformat()
         return f"SELECT * FROM ({newest}) WHERE coalesce({ends} >= '{before}', true)"

@@ -19,7 +19,10 @@ END_OF_TIME = 2**62
 
 @dataclass(frozen=True)
 class Redemption:
-    """A use of a coupon: ``at`` in microseconds, ``amount`` in minor units."""
+    """A use of a coupon: ``at`` in microseconds, ``amount`` in minor units.
+
+    ``holder`` is the visitor for whom it was reserved, if not for the user.
+    """
 
     redemption_id: str
     user_id: str
@@ -27,6 +30,7 @@ class Redemption:
     campaign_id: str
     at: int
     amount: int
+    holder: str | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,8 @@ class Usage:
     ``uses`` by coupon and ``spent`` by campaign (minor units) are of all users. ``spent_on_user``
     by campaign is of this user. ``redeemed`` and ``seen`` have the user's redemptions and
     impressions as (coupon, microseconds). ``held`` has the user's reservations by coupon, as
-    (campaign, minor units).
+    (campaign, minor units). ``taken_back`` has the coupon of each redemption by the user whose use
+    was given back.
     """
 
     uses: dict[str, int] = field(default_factory=dict)
@@ -69,6 +74,7 @@ class Usage:
     redeemed: Sequence[tuple[str, int]] = ()
     seen: Sequence[tuple[str, int]] = ()
     held: dict[str, tuple[str, int]] = field(default_factory=dict)
+    taken_back: Sequence[str] = ()
 
     def failed_rule(self, claim: Claim, at: int) -> str | None:
         """Returns the rule by which a claim at an instant exceeds its limits, or None.
@@ -110,10 +116,22 @@ class Usage:
         return claim.coupon_id, uses, claim.campaign_id, amount
 
 
-class Ledger(Protocol):
-    """A store that threads and processes share. Every method raises StorageFailed."""
+def holder_of(user_id: str, visitor_id: str | None) -> str | None:
+    """Returns the holder of a visitor's reservations; None for the user.
 
-    def usage(self, user_id: str, since: int, until: int) -> Usage:
+    >>> holder_of("guest", None), holder_of("guest", "session-1")
+    (None, 'guest\\x00session-1')
+    """
+    return None if visitor_id is None else f"{user_id}\0{visitor_id}"
+
+
+class Ledger(Protocol):
+    """A store that threads and processes share. Every method raises StorageFailed.
+
+    A ``holder`` has reservations and impressions of its own; by default it is the user.
+    """
+
+    def usage(self, user_id: str, since: int, until: int, holder: str | None = None) -> Usage:
         """Reads the counts of a user in one call.
 
         Impressions are those after ``since`` and not after ``until``. Redemptions are those before
@@ -121,7 +139,9 @@ class Ledger(Protocol):
         in microseconds.
         """
 
-    def claim(self, user_id: str, claims: Sequence[Claim], at: int) -> dict[str, str]:
+    def claim(
+        self, user_id: str, claims: Sequence[Claim], at: int, holder: str | None = None
+    ) -> dict[str, str]:
         """Takes every claim that fits its limits, in order, at an instant in microseconds.
 
         Returns the rule by which each other claim failed, by coupon. A claim of a coupon that is
@@ -131,7 +151,14 @@ class Ledger(Protocol):
     def redeem(self, redemptions: Sequence[Redemption], corrects: bool = True) -> None:
         """Enters redemptions, each once, and ends the reservations that they use.
 
-        Idempotent. With ``corrects``, a redemption that is already stored is replaced.
+        Idempotent. With ``corrects``, a redemption that is already stored is replaced, and one that
+        was taken back counts again. Else one that was taken back is left out.
+        """
+
+    def take_back(self, redemption_ids: Sequence[str], keeps_use: bool = False) -> None:
+        """Gives back what redemptions cost, and their uses unless ``keeps_use``. Idempotent.
+
+        A redemption that is not stored yet is taken back when it arrives.
         """
 
     def identity(self) -> str:
@@ -141,15 +168,20 @@ class Ledger(Protocol):
 class NoLedger:
     """A ledger that stores nothing: all counts are zero and every claim fits."""
 
-    def usage(self, user_id: str, since: int, until: int) -> Usage:
+    def usage(self, user_id: str, since: int, until: int, holder: str | None = None) -> Usage:
         """Returns zero counts."""
         return Usage()
 
-    def claim(self, user_id: str, claims: Sequence[Claim], at: int) -> dict[str, str]:
+    def claim(
+        self, user_id: str, claims: Sequence[Claim], at: int, holder: str | None = None
+    ) -> dict[str, str]:
         """Takes every claim."""
         return {}
 
     def redeem(self, redemptions: Sequence[Redemption], corrects: bool = True) -> None:
+        """Ignores the redemptions."""
+
+    def take_back(self, redemption_ids: Sequence[str], keeps_use: bool = False) -> None:
         """Ignores the redemptions."""
 
     def identity(self) -> str:

@@ -14,6 +14,8 @@ local ends, entered = prefix .. ':ends', prefix .. ':redemptions'
 local function held_of(user) return prefix .. ':held:' .. user end
 local function mine_of(user) return prefix .. ':mine:' .. user end
 local function seen_of(user) return prefix .. ':seen:' .. user end
+local backs = prefix .. ':taken_back'
+local function backs_of(user) return prefix .. ':taken_back:' .. user end
 
 local function identity()
   redis.call('SET', prefix .. ':identity', table.concat(redis.call('TIME'), '.'), 'NX')
@@ -53,7 +55,7 @@ end
 USAGE = (
     _SHARED
     + """
-local user, since, till, now, last = unpack(ARGV)
+local user, holder, since, till, now, last = unpack(ARGV)
 sweep(now)
 local changed = {}
 for _, kind in ipairs({'uses', 'spent'}) do
@@ -67,8 +69,9 @@ for _, kind in ipairs({'uses', 'spent'}) do
 end
 return {
   identity(), redis.call('GET', prefix .. ':change') or '0', changed[1], changed[2],
-  redis.call('HVALS', mine_of(user)), redis.call('HGETALL', held_of(user)),
-  redis.call('ZRANGEBYSCORE', seen_of(user), '(' .. since, till)}
+  redis.call('HVALS', mine_of(user)), redis.call('HGETALL', held_of(holder)),
+  redis.call('ZRANGEBYSCORE', seen_of(holder), '(' .. since, till),
+  redis.call('HVALS', backs_of(user))}
 """
 )
 
@@ -77,7 +80,7 @@ IDENTITY = _SHARED + "return identity()"
 CLAIM = (
     _SHARED
     + f"""
-local user, now, expires, at = unpack(ARGV)
+local user, holder, now, expires, at = unpack(ARGV)
 sweep(now)
 local on_user = {{}}
 local function spend(campaign, amount)
@@ -87,7 +90,7 @@ for _, text in ipairs(redis.call('HVALS', mine_of(user))) do
   local row = cjson.decode(text)
   spend(row[2], row[4])
 end
-for _, text in ipairs(redis.call('HVALS', held_of(user))) do
+for _, text in ipairs(redis.call('HVALS', held_of(holder))) do
   spend(unpack(cjson.decode(text)))
 end
 
@@ -103,10 +106,10 @@ local function failed_rule(coupon, campaign, cost, total, budget, user_budget, h
 end
 
 local seen = {{}}
-for _, text in ipairs(redis.call('ZRANGE', seen_of(user), 0, -1)) do
+for _, text in ipairs(redis.call('ZRANGE', seen_of(holder), 0, -1)) do
   local coupon, instant, forget = unpack(cjson.decode(text))
   if tonumber(forget) <= tonumber(at) then
-    redis.call('ZREM', seen_of(user), text)
+    redis.call('ZREM', seen_of(holder), text)
   else
     seen[coupon] = seen[coupon] or {{}}
     table.insert(seen[coupon], tonumber(instant))
@@ -114,8 +117,8 @@ for _, text in ipairs(redis.call('ZRANGE', seen_of(user), 0, -1)) do
 end
 
 local function forget_after(milliseconds)
-  if redis.call('PTTL', seen_of(user)) < milliseconds then
-    redis.call('PEXPIRE', seen_of(user), string.format('%.0f', milliseconds))
+  if redis.call('PTTL', seen_of(holder)) < milliseconds then
+    redis.call('PEXPIRE', seen_of(holder), string.format('%.0f', milliseconds))
   end
 end
 
@@ -128,17 +131,17 @@ local function is_frequency_reached(coupon, period, most)
 end
 
 local function reserve(coupon, campaign, cost, has, own)
-  redis.call('HSET', held_of(user), coupon, cjson.encode({{campaign, cost}}))
-  redis.call('ZADD', ends, expires, cjson.encode({{user, coupon}}))
+  redis.call('HSET', held_of(holder), coupon, cjson.encode({{campaign, cost}}))
+  redis.call('ZADD', ends, expires, cjson.encode({{holder, coupon}}))
   count(coupon, 1 - has, campaign, tonumber(cost) - own)
   spend(campaign, tonumber(cost) - own)
 end
 
 local failed = {{}}
-for start = 5, #ARGV, 10 do
+for start = 6, #ARGV, 10 do
   local coupon, campaign, cost, total, budget, user_budget, reserved, forget, period, most =
     unpack(ARGV, start, start + 9)
-  local held = redis.call('HGET', held_of(user), coupon)
+  local held = redis.call('HGET', held_of(holder), coupon)
   local has, own = held and 1 or 0, held and tonumber(cjson.decode(held)[2]) or 0
   local rule = failed_rule(coupon, campaign, cost, total, budget, user_budget, has, own)
   if not rule and is_frequency_reached(coupon, period, most) then rule = '{FREQUENCY}' end
@@ -149,7 +152,7 @@ for start = 5, #ARGV, 10 do
     if reserved == '1' then reserve(coupon, campaign, cost, has, own) end
     if forget ~= '' then
       local number = redis.call('INCR', prefix .. ':impression')
-      redis.call('ZADD', seen_of(user), at, cjson.encode({{coupon, at, forget, number}}))
+      redis.call('ZADD', seen_of(holder), at, cjson.encode({{coupon, at, forget, number}}))
       forget_after(math.ceil(tonumber(period) / 1000) + {_DAY_MS})
     end
   end
@@ -161,21 +164,73 @@ return failed
 REDEEM = (
     _SHARED
     + """
-for start = 2, #ARGV, 6 do
-  local id, user, coupon, campaign, at, amount = unpack(ARGV, start, start + 5)
+local function enter(id, user, coupon, campaign, at, amount, holder)
+  local old = redis.call('HGET', entered, id)
+  if old then
+    local u, c, k, _, a = unpack(cjson.decode(old))
+    redis.call('HDEL', mine_of(u), id)
+    count(c, -1, k, -tonumber(a))
+  else
+    release(user, coupon)
+    release(holder, coupon)
+  end
+  redis.call('HSET', entered, id, cjson.encode({user, coupon, campaign, at, amount}))
+  redis.call('HSET', mine_of(user), id, cjson.encode({coupon, campaign, at, amount}))
+  count(coupon, 1, campaign, tonumber(amount))
+end
+
+local function give_again(id, back)
+  redis.call('HDEL', backs, id)
+  redis.call('HDEL', backs_of(cjson.decode(back)[1]), id)
+end
+
+for start = 2, #ARGV, 7 do
+  local id, user, coupon, campaign, at, amount, holder = unpack(ARGV, start, start + 6)
+  local corrects, back = ARGV[1] == '1', redis.call('HGET', backs, id)
+  local is_gone = false
+  if back and corrects then give_again(id, back) end
+  if back and not corrects then
+    local keeps = cjson.decode(back)[2]
+    redis.call('HSET', backs, id, cjson.encode({user, keeps}))
+    if keeps == '1' then
+      amount = '0'
+    else
+      redis.call('HSET', backs_of(user), id, coupon)
+      release(user, coupon)
+      release(holder, coupon)
+      is_gone = true
+    end
+  end
   local old = redis.call('HGET', entered, id)
   local new = cjson.encode({user, coupon, campaign, at, amount})
-  if old ~= new and (not old or ARGV[1] == '1') then
-    if old then
-      local u, c, k, _, a = unpack(cjson.decode(old))
-      redis.call('HDEL', mine_of(u), id)
-      count(c, -1, k, -tonumber(a))
+  if not is_gone and old ~= new and (not old or corrects) then
+    enter(id, user, coupon, campaign, at, amount, holder)
+  end
+end
+"""
+)
+
+TAKE_BACK = (
+    _SHARED
+    + """
+for place = 2, #ARGV do
+  local id, keeps = ARGV[place], ARGV[1]
+  local old = redis.call('HGET', entered, id)
+  if old then
+    local user, coupon, campaign, at, amount = unpack(cjson.decode(old))
+    redis.call('HSET', backs, id, cjson.encode({user, keeps}))
+    if keeps == '1' then
+      redis.call('HSET', entered, id, cjson.encode({user, coupon, campaign, at, '0'}))
+      redis.call('HSET', mine_of(user), id, cjson.encode({coupon, campaign, at, '0'}))
+      count(coupon, 0, campaign, -tonumber(amount))
     else
-      release(user, coupon)
+      redis.call('HDEL', entered, id)
+      redis.call('HDEL', mine_of(user), id)
+      redis.call('HSET', backs_of(user), id, coupon)
+      count(coupon, -1, campaign, -tonumber(amount))
     end
-    redis.call('HSET', entered, id, new)
-    redis.call('HSET', mine_of(user), id, cjson.encode({coupon, campaign, at, amount}))
-    count(coupon, 1, campaign, tonumber(amount))
+  else
+    redis.call('HSETNX', backs, id, cjson.encode({'', keeps}))
   end
 end
 """

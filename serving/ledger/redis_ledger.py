@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from serving.errors import StorageFailed, translated
 from serving.ledger.ledger import Claim, Redemption, Usage
-from serving.ledger.lua_scripts import CLAIM, IDENTITY, REDEEM, USAGE
+from serving.ledger.lua_scripts import CLAIM, IDENTITY, REDEEM, TAKE_BACK, USAGE
 from serving.ledger.usage_sums import UsageSums
 
 PREFIX = "{clipwise:ledger}"
@@ -48,39 +48,56 @@ class RedisLedger:
         self._usage = client.register_script(USAGE)
         self._claim = client.register_script(CLAIM)
         self._redeem = client.register_script(REDEEM)
+        self._take_back = client.register_script(TAKE_BACK)
         self._identity = client.register_script(IDENTITY)
         self._sums = UsageSums()
         self._lock = threading.Lock()
 
-    def usage(self, user_id: str, since: int, until: int) -> Usage:
+    def usage(self, user_id: str, since: int, until: int, holder: str | None = None) -> Usage:
         """See ``Ledger``."""
         sums = self._sums
         last = sums.change
-        answer = self._run(self._usage, [user_id, since, until, self._now(), last])
-        identity, number, uses, spent, mine, held, seen = answer
+        given = [user_id, holder or user_id, since, until, self._now(), last]
+        identity, number, uses, spent, *of_user = self._run(self._usage, given)
         with self._lock:
             if identity == (sums.identity or identity) and int(number) >= last:
                 sums.identity = identity
                 sums.update(int(number), _counts(uses), _counts(spent))
-                return _usage(sums.uses, sums.spent, mine, held, seen, until)
+                return _usage(sums.uses, sums.spent, of_user, until)
             # Redis was emptied: the cached sums are of another ledger.
             self._sums = UsageSums()
-        return self.usage(user_id, since, until)
+        return self.usage(user_id, since, until, holder)
 
-    def claim(self, user_id: str, claims: Sequence[Claim], at: int) -> dict[str, str]:
+    def claim(
+        self, user_id: str, claims: Sequence[Claim], at: int, holder: str | None = None
+    ) -> dict[str, str]:
         """See ``Ledger``."""
         now = self._now()
         rows = chain.from_iterable(_arguments(claim, at) for claim in claims)
-        failed = self._run(self._claim, [user_id, now, now + self._life, at, *rows])
+        failed = self._run(
+            self._claim, [user_id, holder or user_id, now, now + self._life, at, *rows]
+        )
         return dict(_pairs(failed))
 
     def redeem(self, redemptions: Sequence[Redemption], corrects: bool = True) -> None:
         """See ``Ledger``."""
         rows = (
-            (one.redemption_id, one.user_id, one.coupon_id, one.campaign_id, one.at, one.amount)
+            (
+                one.redemption_id,
+                one.user_id,
+                one.coupon_id,
+                one.campaign_id,
+                one.at,
+                one.amount,
+                one.holder or one.user_id,
+            )
             for one in redemptions
         )
         self._run(self._redeem, [int(corrects), *chain.from_iterable(rows)])
+
+    def take_back(self, redemption_ids: Sequence[str], keeps_use: bool = False) -> None:
+        """See ``Ledger``."""
+        self._run(self._take_back, [int(keeps_use), *redemption_ids])
 
     def identity(self) -> str:
         """See ``Ledger``."""
@@ -127,14 +144,10 @@ def _counts(flat: Sequence[str]) -> dict[str, int]:
 
 
 def _usage(
-    uses: dict[str, int],
-    spent: dict[str, int],
-    mine: Sequence[str],
-    held: Sequence[str],
-    seen: Sequence[str],
-    until: int,
+    uses: dict[str, int], spent: dict[str, int], of_user: Sequence[Sequence[str]], until: int
 ) -> Usage:
-    """Builds the usage of a user from the answer of the script."""
+    """Builds the usage of a user from the answer of the script: the four parts ``of_user``."""
+    mine, held, seen, taken_back = of_user
     redeemed = [row for row in map(json.loads, mine) if int(row[2]) < until]
     reserved = {name: json.loads(text) for name, text in _pairs(held)}
     on_user: dict[str, int] = {}
@@ -149,4 +162,5 @@ def _usage(
         [(row[0], int(row[2])) for row in redeemed],
         [(row[0], int(row[1])) for row in map(json.loads, seen)],
         {name: (campaign, int(amount)) for name, (campaign, amount) in reserved.items()},
+        taken_back,
     )

@@ -21,17 +21,23 @@ class ResilientLedger:
         self._ledger = ledger
         self._breaker = Breaker(1, pause_seconds, timer)
 
-    def usage(self, user_id: str, since: int, until: int) -> Usage:
+    def usage(self, user_id: str, since: int, until: int, holder: str | None = None) -> Usage:
         """See ``Ledger``."""
-        return self._guarded(lambda: self._ledger.usage(user_id, since, until))
+        return self._guarded(lambda: self._ledger.usage(user_id, since, until, holder))
 
-    def claim(self, user_id: str, claims: Sequence[Claim], at: int) -> dict[str, str]:
+    def claim(
+        self, user_id: str, claims: Sequence[Claim], at: int, holder: str | None = None
+    ) -> dict[str, str]:
         """See ``Ledger``."""
-        return self._guarded(lambda: self._ledger.claim(user_id, claims, at))
+        return self._guarded(lambda: self._ledger.claim(user_id, claims, at, holder))
 
     def redeem(self, redemptions: Sequence[Redemption], corrects: bool = True) -> None:
         """See ``Ledger``."""
         self._ledger.redeem(redemptions, corrects)
+
+    def take_back(self, redemption_ids: Sequence[str], keeps_use: bool = False) -> None:
+        """See ``Ledger``."""
+        self._ledger.take_back(redemption_ids, keeps_use)
 
     def identity(self) -> str:
         """See ``Ledger``."""

@@ -39,7 +39,7 @@ class SqliteLedger:
         self._sums = UsageSums()
         self._lock = threading.Lock()
 
-    def usage(self, user_id: str, since: int, until: int) -> Usage:
+    def usage(self, user_id: str, since: int, until: int, holder: str | None = None) -> Usage:
         """See ``Ledger``."""
         with translated(_DRIVER_ERRORS, self._failure):
             connection = self._connection()
@@ -47,14 +47,18 @@ class SqliteLedger:
                 with self._writing() as change:
                     _sweep(change, self._now())
             sums = self._current_sums(connection)
-            return _of_user(connection, user_id, since, until, sums.uses, sums.spent)
+            key = (user_id, since, until, holder or user_id)
+            return _of_user(connection, key, sums.uses, sums.spent)
 
-    def claim(self, user_id: str, claims: Sequence[Claim], at: int) -> dict[str, str]:
+    def claim(
+        self, user_id: str, claims: Sequence[Claim], at: int, holder: str | None = None
+    ) -> dict[str, str]:
         """See ``Ledger``."""
         failed: dict[str, str] = {}
+        holder = holder or user_id
         with translated(_DRIVER_ERRORS, self._failure), self._writing() as change:
             _sweep(change, self._now())
-            usage = _for_claims(change, user_id, claims, at)
+            usage = _for_claims(change, user_id, holder, claims, at)
             for claim in claims:
                 rule = usage.failed_rule(claim, at)
                 if rule is not None:
@@ -62,8 +66,8 @@ class SqliteLedger:
                 elif claim.reserved:
                     change.count(*usage.reserve(claim))
             taken = [one for one in claims if one.coupon_id not in failed]
-            _store_reservations(change, user_id, taken, self._now() + self._life)
-            _store_impressions(change, user_id, taken, at)
+            _store_reservations(change, holder, taken, self._now() + self._life)
+            _store_impressions(change, holder, taken, at)
         return failed
 
     def redeem(self, redemptions: Sequence[Redemption], corrects: bool = True) -> None:
@@ -71,6 +75,12 @@ class SqliteLedger:
         with translated(_DRIVER_ERRORS, self._failure), self._writing() as change:
             for one in redemptions:
                 _enter(change, one, corrects)
+
+    def take_back(self, redemption_ids: Sequence[str], keeps_use: bool = False) -> None:
+        """See ``Ledger``."""
+        with translated(_DRIVER_ERRORS, self._failure), self._writing() as change:
+            for one in redemption_ids:
+                _take_back(change, one, keeps_use)
 
     def identity(self) -> str:
         """See ``Ledger``."""
@@ -161,27 +171,29 @@ class _Change:
 
 def _of_user(
     connection: sqlite3.Connection,
-    user_id: str,
-    since: int,
-    until: int,
+    key: tuple[str, int, int, str],
     uses: dict[str, int],
     spent: dict[str, int],
 ) -> Usage:
-    """Reads the usage of a user, with these sums over all users."""
-    parts: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
+    """Reads the usage of a user, with these sums over all users.
+
+    ``key`` are the user, the bounds of ``Ledger.usage``, and the holder of reservations.
+    """
+    parts: tuple[list[Any], ...] = ([], [], [], [])
     spent_on_user: dict[str, int] = {}
-    for part, coupon_id, at, campaign_id, amount in connection.execute(
-        sql.OF_USER, (user_id, since, until)
-    ):
+    for part, coupon_id, at, campaign_id, amount in connection.execute(sql.OF_USER, key):
         is_reservation = part == sql.RESERVATION
         parts[part].append((coupon_id, campaign_id, amount) if is_reservation else (coupon_id, at))
         spent_on_user[campaign_id] = spent_on_user.get(campaign_id, 0) + amount
-    redeemed, held, seen = parts
+    redeemed, held, seen, back = parts
     mine = {coupon_id: (campaign_id, amount) for coupon_id, campaign_id, amount in held}
-    return Usage(uses, spent, spent_on_user, redeemed, seen, mine)
+    taken_back = [coupon_id for coupon_id, _ in back]
+    return Usage(uses, spent, spent_on_user, redeemed, seen, mine, taken_back)
 
 
-def _for_claims(change: _Change, user_id: str, claims: Sequence[Claim], at: int) -> Usage:
+def _for_claims(
+    change: _Change, user_id: str, holder: str, claims: Sequence[Claim], at: int
+) -> Usage:
     """Reads the usage that the limits of claims are checked against, in this transaction."""
     change.flush()
     run = change.connection.execute
@@ -189,24 +201,24 @@ def _for_claims(change: _Change, user_id: str, claims: Sequence[Claim], at: int)
     campaigns = json.dumps([claim.campaign_id for claim in claims])
     uses, spent = dict(run(sql.USES, (coupons,))), dict(run(sql.SPENT, (campaigns,)))
     since = at - max((claim.impression_period for claim in claims), default=0)
-    return _of_user(change.connection, user_id, since, END_OF_TIME, uses, spent)
+    return _of_user(change.connection, (user_id, since, END_OF_TIME, holder), uses, spent)
 
 
 def _store_reservations(
-    change: _Change, user_id: str, claims: Sequence[Claim], expires: int
+    change: _Change, holder: str, claims: Sequence[Claim], expires: int
 ) -> None:
     rows = [
-        (user_id, claim.coupon_id, claim.campaign_id, claim.cost, expires)
+        (holder, claim.coupon_id, claim.campaign_id, claim.cost, expires)
         for claim in claims
         if claim.reserved
     ]
     change.connection.executemany(sql.RESERVE, rows)
 
 
-def _store_impressions(change: _Change, user_id: str, claims: Sequence[Claim], at: int) -> None:
+def _store_impressions(change: _Change, holder: str, claims: Sequence[Claim], at: int) -> None:
     """Stores impressions, and deletes those older than their period."""
     rows = [
-        (user_id, claim.coupon_id, at, at + claim.impression_period)
+        (holder, claim.coupon_id, at, at + claim.impression_period)
         for claim in claims
         if claim.impression_period
     ]
@@ -225,15 +237,45 @@ def _enter(change: _Change, one: Redemption, corrects: bool) -> None:
     """Stores a redemption, unless the same one is there or it must not correct another."""
     run = change.connection.execute
     old = run(sql.STORED_REDEMPTION, (one.redemption_id,)).fetchone()
-    new = (one.coupon_id, one.campaign_id, one.amount, one.user_id, one.at)
+    amount = one.amount
+    if corrects:
+        run(sql.GIVE_AGAIN, (one.redemption_id,))
+    elif (back := run(sql.TAKEN_BACK, (one.redemption_id,)).fetchone()) is not None:
+        run(sql.NAME_TAKEN_BACK, (one.user_id, one.coupon_id, one.redemption_id))
+        if not back[0]:
+            _release(change, one)
+            return
+        amount = 0
+    new = (one.coupon_id, one.campaign_id, amount, one.user_id, one.at)
     if old == new or (old is not None and not corrects):
         return
     # Only a new redemption can use the reservation; a correction is of an older use.
-    gone = [old[:3]] if old else run(sql.RELEASE, (one.user_id, one.coupon_id)).fetchall()
-    for coupon_id, campaign_id, amount in gone:
+    if old:
+        change.count(old[0], -1, old[1], -old[2])
+    else:
+        _release(change, one)
+    row = (one.redemption_id, one.user_id, one.coupon_id, one.campaign_id, one.at, amount)
+    run(sql.ENTER_REDEMPTION, row)
+    change.count(one.coupon_id, 1, one.campaign_id, amount)
+
+
+def _release(change: _Change, one: Redemption) -> None:
+    """Ends the reservation that a redemption uses."""
+    key = (one.user_id, one.holder or one.user_id, one.coupon_id)
+    for coupon_id, campaign_id, amount in change.connection.execute(sql.RELEASE, key).fetchall():
         change.count(coupon_id, -1, campaign_id, -amount)
-    run(
-        sql.ENTER_REDEMPTION,
-        (one.redemption_id, one.user_id, one.coupon_id, one.campaign_id, one.at, one.amount),
-    )
-    change.count(one.coupon_id, 1, one.campaign_id, one.amount)
+
+
+def _take_back(change: _Change, redemption_id: str, keeps_use: bool) -> None:
+    """Notes that a redemption was taken back, and gives back what it cost if it is stored."""
+    run = change.connection.execute
+    noted = run(sql.TAKEN_BACK, (redemption_id,)).fetchone()
+    old = run(sql.STORED_REDEMPTION, (redemption_id,)).fetchone()
+    if old is None:
+        if noted is None:
+            run(sql.TAKE_BACK, (redemption_id, "", "", keeps_use))
+        return
+    coupon_id, campaign_id, amount, user_id, _ = old
+    run(sql.TAKE_BACK, (redemption_id, user_id, coupon_id, keeps_use))
+    run(sql.REMOVE_AMOUNT if keeps_use else sql.REMOVE_REDEMPTION, (redemption_id,))
+    change.count(coupon_id, 0 if keeps_use else -1, campaign_id, -amount)

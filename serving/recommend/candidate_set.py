@@ -14,7 +14,7 @@ from serving.candidates.cart import cart_of
 from serving.candidates.discounts import coverage
 from serving.candidates.index import CandidateIndex
 from serving.errors import NotReady
-from serving.ledger.ledger import END_OF_TIME, Ledger
+from serving.ledger.ledger import END_OF_TIME, Ledger, holder_of
 from serving.online.feast_reader import Freshness
 from serving.online.resilient_users import User
 from serving.recommend.features import candidate_inputs
@@ -51,9 +51,7 @@ class CandidateSet:
     @property
     def is_cold_start(self) -> bool:
         """True if every feature of the user is unknown."""
-        if isinstance(self.user, Entity):
-            return self.user.is_unknown
-        return all(value is None for name, value in self.user.items() if name != USER)
+        return is_unknown(self.user)
 
 
 class CandidateBuilder:
@@ -70,6 +68,7 @@ class CandidateBuilder:
         ledger: Ledger,
         rules: RuleSettings,
         cache: PurchaseCache,
+        new_id: Callable[[], str],
     ) -> None:
         self._freshness = freshness
         self._index = index
@@ -77,6 +76,7 @@ class CandidateBuilder:
         self._ledger = ledger
         self._rules = rules
         self._cache = cache
+        self._new_id = new_id
 
     @property
     def is_cache_full(self) -> bool:
@@ -115,6 +115,7 @@ class CandidateBuilder:
             # On the wall clock everything in the ledger counts, though the clock may have been
             # set back since. In replay the ledger may be ahead of the instant.
             until=None if self._clock.replay else END_OF_TIME,
+            holder=self._holder(request, user),
         )
         rows, removed = filter_candidates(context, reachable, self._ledger)
         timer.candidates(len(reachable))
@@ -122,6 +123,23 @@ class CandidateBuilder:
         inputs = candidate_inputs(request, user, index, rows, context.as_of, self._cache)
         timer.lap("features")
         return CandidateSet(user, instant, context, len(reachable), rows, removed, inputs)
+
+    def _holder(self, request: RecommendationRequest, user: User) -> str | None:
+        """The holder of the request's reservations: a visitor, or None for the user.
+
+        An unknown user without a visitor_id may be any guest, so each request is a visitor.
+        """
+        visitor = request.visitor_id
+        if visitor is None and is_unknown(user):
+            visitor = self._new_id()
+        return holder_of(request.user_id, visitor)
+
+
+def is_unknown(user: User) -> bool:
+    """True if every feature of the user is unknown."""
+    if isinstance(user, Entity):
+        return user.is_unknown
+    return all(value is None for name, value in user.items() if name != USER)
 
 
 def redemption_counts(user: Mapping[str, Any]) -> dict[str, float]:

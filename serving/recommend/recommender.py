@@ -113,6 +113,7 @@ class Recommender:
             self._limits.ledger,
             self._limits.rules,
             reads.cache,
+            new_id,
         )
         self._new_id = new_id
         self._timer = timer

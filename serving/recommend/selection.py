@@ -169,7 +169,7 @@ def _claim(context: RuleContext, rows: np.ndarray, ledger: Ledger) -> dict[str, 
     if not claims:
         return {}
     try:
-        return ledger.claim(context.user_id, claims, context.as_of)
+        return ledger.claim(context.user_id, claims, context.as_of, context.holder)
     except StorageFailed as error:
         log.warning("%s", error)
         return {claim.coupon_id: LIMITS_UNKNOWN for claim in claims}

@@ -20,6 +20,7 @@ class RuleContext:
     ``as_of`` is in microseconds. ``coverage`` has the cart. ``redeemed`` counts the user's
     redemptions by coupon id, from the online features. ``usage`` comes from the ledger, up to the
     instant ``until`` (by default ``as_of``). It is read once, after the rules that do not need it.
+    Reservations and impressions are those of ``holder``, by default of the user.
     """
 
     index: CandidateIndex
@@ -31,6 +32,7 @@ class RuleContext:
     settings: RuleSettings = RuleSettings()
     usage: Usage = Usage()
     until: int | None = None
+    holder: str | None = None
 
     @property
     def cart(self) -> Cart:

@@ -109,7 +109,7 @@ def _read_usage(context: RuleContext, rows: np.ndarray, ledger: Ledger) -> Usage
     """Reads the user's usage, with impressions back to the longest period of the coupons."""
     since = context.as_of - int(context.index.terms.impression_period[rows].max())
     until = context.as_of if context.until is None else context.until
-    return ledger.usage(context.user_id, since, until)
+    return ledger.usage(context.user_id, since, until, context.holder)
 
 
 def apply_rules(

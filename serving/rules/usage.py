@@ -25,11 +25,15 @@ def usage_cap(context: RuleContext, rows: np.ndarray) -> np.ndarray:
     """True where the user has redeemed the coupon as often as one user may.
 
     The larger of two counts is used: the ledger's and that of the online features. Either can be
-    behind.
+    behind. The features may still have a redemption that the ledger knows to be taken back.
     """
     limit = context.index.terms.per_user_limit
     in_ledger = Counter(coupon_id for coupon_id, _ in context.usage.redeemed)
-    counts = {key: max(in_ledger[key], context.redeemed.get(key, 0)) for key in in_ledger}
+    back = Counter(context.usage.taken_back)
+    counts = {
+        key: max(in_ledger[key], context.redeemed.get(key, 0) - back[key])
+        for key in in_ledger.keys() | back.keys()
+    }
     return _by_row(context, {**context.redeemed, **counts})[rows] >= limit[rows]
 
 

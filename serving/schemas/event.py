@@ -8,9 +8,9 @@ from feature_repo.contract import EVENT_TYPES
 from serving.schemas.fields import ContractModel, Id, Instant
 
 MAX_EVENTS = 1_000
-REDEMPTION = "redemption"
+REDEMPTION, CANCELED = "redemption", "redemption_canceled"
 # The values come from the contract of the raw tables.
-EventType = Literal[*EVENT_TYPES, REDEMPTION]  # type: ignore[valid-type]  # mypy wants them written out
+EventType = Literal[*EVENT_TYPES, REDEMPTION, CANCELED]  # type: ignore[valid-type]  # mypy wants them written out
 Count = Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)]
 
 
@@ -18,7 +18,9 @@ class Event(ContractModel):
     """An event of a user, with the columns of the raw table ``events``. Money is in minor units.
 
     An event of type ``redemption`` is a row of the raw table ``redemptions``; its id is the
-    redemption's. It has a ``coupon_id`` and, if known, a ``discount_amount``.
+    redemption's. It has a ``coupon_id`` and, if known, a ``discount_amount``. An event of type
+    ``redemption_canceled`` takes back the redemption of ``redemption_id``. ``visitor_id`` is the
+    one of the request whose coupon was redeemed.
     ``created_timestamp`` is the instant at which the sender learned of the event. By default it is
     the instant of arrival.
     """
@@ -37,6 +39,8 @@ class Event(ContractModel):
     coupon_match_discount: Count | None = None
     coupon_id: Id | None = None
     discount_amount: Count | None = None
+    redemption_id: Id | None = None
+    visitor_id: Id | None = None
 
 
 class EventBatch(ContractModel):

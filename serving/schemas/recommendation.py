@@ -61,7 +61,8 @@ class RecommendationRequest(ContractModel):
     ``k`` is the largest number of coupons in the answer. ``explain`` adds reasons to each.
     ``combination`` states how the shop combines coupons on one cart. By default the shopper takes
     the best, and each coupon is quoted alone. With ``stack`` each is quoted on what the coupons
-    above it leave to pay.
+    above it leave to pay. ``visitor_id`` separates visitors who share a user_id, such as guests:
+    reservations and impressions are those of the visitor.
     ``as_of`` is the instant to decide for; only a service in replay accepts it.
     """
 
@@ -80,6 +81,7 @@ class RecommendationRequest(ContractModel):
     )
 
     user_id: Id
+    visitor_id: Id | None = None
     placement: Placement
     k: int = Field(10, ge=1, le=100, strict=True)
     cart: tuple[CartItem, ...] = Field((), max_length=MAX_CART_LINES)

@@ -210,15 +210,21 @@ class FakeLedger:
     reads: list[tuple] = field(default_factory=list)
     claims: list[list[Claim]] = field(default_factory=list)
     redeemed: dict[str, Redemption] = field(default_factory=dict)
+    taken_back: dict[str, bool] = field(default_factory=dict)
+    holders: list[str | None] = field(default_factory=list)
     name: str = "first"
 
-    def usage(self, user_id: str, since: int, until: int) -> Usage:
+    def usage(self, user_id: str, since: int, until: int, holder: str | None = None) -> Usage:
         self._require_working()
+        self.holders.append(holder)
         self.reads.append((user_id, since, until))
         return self.stored
 
-    def claim(self, user_id: str, claims: Sequence[Claim], at: int) -> dict[str, str]:
+    def claim(
+        self, user_id: str, claims: Sequence[Claim], at: int, holder: str | None = None
+    ) -> dict[str, str]:
         self._require_working()
+        self.holders.append(holder)
         self.claims.append(list(claims))
         ids = {claim.coupon_id for claim in claims}
         return {one: rule for one, rule in self.refused.items() if one in ids}
@@ -228,6 +234,10 @@ class FakeLedger:
         for one in redemptions:
             if corrects or one.redemption_id not in self.redeemed:
                 self.redeemed[one.redemption_id] = one
+
+    def take_back(self, redemption_ids: Sequence[str], keeps_use: bool = False) -> None:
+        self._require_working()
+        self.taken_back |= dict.fromkeys(redemption_ids, keeps_use)
 
     def identity(self) -> str:
         self._require_working()

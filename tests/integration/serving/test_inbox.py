@@ -163,3 +163,67 @@ def test_redemption_needs_a_coupon_and_no_other_event_may_have_one(tmp_path, raw
     receipt = Inbox(tmp_path / "inbox.db", received.extend).store([raw], ARRIVED)
     assert outcome(receipt) == (0, 0, 1) and reason in receipt.rejections[0].reason
     assert received == []
+
+
+def used(event_id: str = "r1", **changes) -> dict:
+    return {
+        "event_id": event_id,
+        "event_type": "redemption",
+        "user_id": "900",
+        "event_timestamp": "2017-12-30T18:12:00Z",
+        "coupon_id": "once",
+        "discount_amount": 200,
+    } | changes
+
+
+def canceled(event_id: str = "c1", **changes) -> dict:
+    return {
+        "event_id": event_id,
+        "event_type": "redemption_canceled",
+        "user_id": "900",
+        "event_timestamp": "2017-12-30T19:00:00Z",
+        "redemption_id": "r1",
+    } | changes
+
+
+def test_redemption_is_taken_back_after_it_is_stored(tmp_path):
+    calls: list = []
+    inbox = Inbox(
+        tmp_path / "inbox.db",
+        lambda seen: calls.append([one.redemption_id for one in seen]),
+        lambda ids: calls.append(("back", *ids)),
+    )
+    assert outcome(inbox.store([canceled(), used()], ARRIVED)) == (2, 0, 0)
+    assert outcome(inbox.store([canceled()], ARRIVED)) == (0, 1, 0)
+    assert calls == [["r1"], ("back", "r1"), ("back", "r1")]
+    assert inbox.taken_back() == ["r1"] and len(inbox.redemptions()) == 1
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (canceled(redemption_id=None), "redemption_id is missing"),
+        (canceled(user_id="901"), "another user_id"),
+        (canceled(redemption_id="bought"), "names a purchase"),
+        (used("r2", redemption_id="r1"), "must be left out"),
+        (event("e2", redemption_id="r1"), "redemption_canceled"),
+        (used(discount_amount=0), "redemption_canceled"),
+    ],
+)
+def test_event_that_takes_nothing_back_is_rejected_with_the_reason(inbox, bad, reason):
+    inbox.store([used(), event("bought")], ARRIVED)
+    receipt = inbox.store([bad], ARRIVED)
+    assert outcome(receipt) == (0, 0, 1) and reason in receipt.rejections[0].reason
+    assert inbox.taken_back() == []
+
+
+def test_redemption_whose_cost_a_budget_needs_is_rejected_without_its_amount(tmp_path):
+    inbox = Inbox(tmp_path / "inbox.db", needs_amount=lambda coupon_id: coupon_id == "once")
+    batch = [
+        used(discount_amount=None),
+        used("r2"),
+        used("r3", coupon_id="b", discount_amount=None),
+    ]
+    receipt = inbox.store(batch, ARRIVED)
+    assert outcome(receipt) == (2, 0, 1)
+    assert "discount_amount is missing" in receipt.rejections[0].reason

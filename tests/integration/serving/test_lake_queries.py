@@ -29,6 +29,15 @@ def test_redemptions_of_a_coupon_include_those_corrected_to_another_coupon(tmp_p
     assert coupon_by_id(()) == {}
 
 
+def test_redemption_that_was_taken_back_is_marked(tmp_path):
+    lake = Lake(tmp_path)
+    land(lake, {"redemptions": rows("redemptions", redemption("r1", "a"), redemption("r2", "a"))})
+    back = redemption("r1", "a", learned=1) | {"canceled_timestamp": day(1)}
+    land(lake, {"redemptions": rows("redemptions", back)})
+    found = {one.redemption_id: one.is_taken_back for one in redemptions(lake, {"a"}, ())}
+    assert found == {"r1": True, "r2": False}
+
+
 def at(days: float, user_id: str) -> dict:
     """A purchase ``days`` before the watermark of the lake."""
     number = END - days

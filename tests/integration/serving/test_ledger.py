@@ -111,6 +111,62 @@ def test_identity_is_the_same_for_all_users_of_a_ledger_and_does_not_change(plac
     two.close()
 
 
+def test_redemption_taken_back_gives_back_its_use_and_its_cost(ledger):
+    ledger.redeem([redemption("r", amount=30), redemption("s", amount=5)])
+    ledger.take_back(["r"])
+    ledger.take_back(["r"])
+    usage = ledger.usage("u", 0, END_OF_TIME)
+    assert (usage.uses, usage.spent, usage.spent_on_user["1"]) == ({"a": 1}, {"1": 5}, 5)
+    assert list(usage.taken_back) == ["a"] and len(usage.redeemed) == 1
+
+
+def test_redemption_taken_back_may_keep_its_use(ledger):
+    ledger.redeem([redemption("r", amount=30)])
+    for _ in range(2):
+        ledger.take_back(["r"], keeps_use=True)
+        ledger.redeem([redemption("r", amount=30)], corrects=False)
+    usage = ledger.usage("u", 0, END_OF_TIME)
+    assert (usage.uses, usage.spent, list(usage.taken_back)) == ({"a": 1}, {"1": 0}, [])
+    assert usage.redeemed == [("a", 0)]
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_redemption_that_arrives_after_it_was_taken_back(ledger, keeps):
+    ledger.claim("u", [claim(total=2, cost=7)], 0)
+    ledger.take_back(["r"], keeps)
+    ledger.redeem([redemption("r", amount=30)], corrects=False)
+    usage = ledger.usage("u", 0, END_OF_TIME)
+    assert (usage.uses["a"], usage.spent["1"], usage.held) == (int(keeps), 0, {})
+    assert list(usage.taken_back) == ([] if keeps else ["a"])
+
+
+def test_correction_makes_a_redemption_that_was_taken_back_stand_again(ledger):
+    ledger.redeem([redemption("r", amount=30)])
+    ledger.take_back(["r"])
+    ledger.redeem([redemption("r", amount=20)])
+    usage = ledger.usage("u", 0, END_OF_TIME)
+    assert (usage.uses, usage.spent, list(usage.taken_back)) == ({"a": 1}, {"1": 20}, [])
+    ledger.redeem([redemption("r", amount=20)], corrects=False)
+    assert ledger.usage("u", 0, END_OF_TIME).uses == {"a": 1}
+
+
+def test_visitors_who_share_a_user_hold_their_own_reservations(ledger):
+    assert ledger.claim("guest", [claim(total=1, cost=5)], 0, "guest-1") == {}
+    assert ledger.claim("guest", [claim(total=1)], 0, "guest-1") == {}
+    assert ledger.claim("guest", [claim(total=1)], 0, "guest-2") == {"a": TOTAL}
+    assert ledger.usage("guest", 0, END_OF_TIME, "guest-1").held == {"a": ("1", 0)}
+    assert ledger.usage("guest", 0, END_OF_TIME, "guest-2").held == {}
+    ledger.redeem([replace(redemption("r", "guest", amount=3), holder="guest-1")])
+    usage = ledger.usage("guest", 0, END_OF_TIME, "guest-1")
+    assert (usage.uses, usage.spent, usage.held) == ({"a": 1}, {"1": 3}, {})
+
+
+def test_visitors_who_share_a_user_have_their_own_impressions(ledger):
+    assert ledger.claim("guest", [claim(period=100, shown=1)], 0, "guest-1") == {}
+    assert ledger.claim("guest", [claim(period=100, shown=1)], 1, "guest-2") == {}
+    assert ledger.claim("guest", [claim(period=100, shown=1)], 2, "guest-1") == {"a": FREQUENCY}
+
+
 def test_last_unit_is_promised_to_one_user(ledger):
     assert ledger.claim("u", [claim(total=1)], 0) == {}
     assert ledger.claim("v", [claim(total=1)], 0) == {"a": TOTAL}

@@ -50,10 +50,16 @@ def test_rules_of_the_shop_come_from_the_environment():
         "CLIPWISE_HOLDOUT_SALT": "spring",
         "CLIPWISE_RESERVATION_SECONDS": "60",
         "CLIPWISE_LEDGER_REDIS": "redis:6379",
+        "CLIPWISE_CANCELED_RETURNS": "budget",
     }
     rules = settings_from_environment(environ).rules
-    assert rules == RuleSettings(0.05, "spring", 60.0, "redis:6379")
+    assert rules == RuleSettings(0.05, "spring", 60.0, "redis:6379", "budget")
     assert settings_from_environment({"CLIPWISE_HOLDOUT_SHARE": ""}).rules == RuleSettings()
+
+
+def test_unknown_return_of_a_canceled_redemption_is_one_sentence():
+    with pytest.raises(SettingsRefused, match="use_and_budget, budget, nothing, got 'use'"):
+        settings_from_environment({"CLIPWISE_CANCELED_RETURNS": "use"})
 
 
 @pytest.mark.parametrize("share", ["5%", "5", "-0.1", "nan"])

@@ -1,5 +1,9 @@
+from dataclasses import replace
+
+import pytest
+
 from serving.events.redemption_feed import RedemptionFeed, RedemptionSeen, limited_coupons
-from serving.ledger.ledger import Redemption
+from serving.ledger.ledger import Redemption, holder_of
 from tests.support.serving_fakes import FakeLedger, coupon, index_of
 
 INDEX = index_of(
@@ -141,3 +145,71 @@ def test_lake_is_not_read_without_a_coupon_with_a_limit():
     sources = Sources([used("r1")])
     feeder(FakeLedger(broken=True), sources, index_of(coupon("free", "1"))).refresh()
     assert sources.queried == []
+
+
+PERCENT = {"discount_type": "percent", "discount_value": 20}
+BUDGETS = index_of(
+    coupon("open", "1", **PERCENT),
+    coupon("capped", "2", **PERCENT),
+    coupon("free", "3", **PERCENT),
+    coupon("fixed", "4", discount_type="amount_off", discount_value=300),
+    terms={
+        "open": {"campaign_budget": 1_000, "user_budget": 400},
+        "capped": {"campaign_budget": 1_000, "max_discount": 150},
+        "free": {"total_limit": 5},
+        "fixed": {"campaign_budget": 1_000},
+    },
+)
+
+
+def test_percentage_without_an_amount_counts_with_the_whole_budget(caplog):
+    ledger = FakeLedger()
+    names = ("open", "capped", "free", "fixed")
+    feed = feeder(ledger, Sources([used(name, name, None) for name in names]), BUDGETS)
+    feed.refresh()
+    amounts = {name: one.amount for name, one in ledger.redeemed.items()}
+    assert amounts == {"open": 1_000, "capped": 150, "free": 0, "fixed": 300}
+    assert [name for name in names if feed.needs_amount(name)] == ["open"]
+    assert not feed.needs_amount("nowhere")
+    (warning,) = [one for one in caplog.records if one.levelname == "WARNING"]
+    assert "the budget of open counts as spent" in warning.getMessage()
+
+
+def test_redemptions_taken_back_in_the_lake_or_over_http_are_taken_back():
+    ledger, gone = FakeLedger(), replace(used("r2"), is_taken_back=True)
+    sources = Sources([used("r1"), gone], [used("e1")])
+    feed = RedemptionFeed(
+        ledger, lambda: INDEX, lambda: 1, sources.in_lake, lambda: sources.inbox, lambda: ["e1"]
+    )
+    feed.refresh()
+    assert sorted(ledger.redeemed) == ["e1", "r1"]
+    assert ledger.taken_back == {"r2": False, "e1": False}
+    feed.take_back(["r1"])
+    assert sorted(ledger.taken_back) == ["e1", "r1", "r2"]
+
+
+@pytest.mark.parametrize(("returns", "expected"), [("budget", {"r1": True}), ("nothing", {})])
+def test_shop_states_what_a_canceled_redemption_gives_back(returns, expected):
+    ledger, sources = FakeLedger(), Sources()
+    feed = RedemptionFeed(
+        ledger, lambda: INDEX, lambda: 1, sources.in_lake, lambda: (), lambda: ["r1"], returns
+    )
+    feed.refresh()
+    assert ledger.taken_back == expected
+
+
+def test_redemption_that_could_not_be_taken_back_is_by_the_next_refresh():
+    ledger, sources = FakeLedger(broken=True), Sources([used("r1")])
+    feed = RedemptionFeed(
+        ledger, lambda: INDEX, lambda: 1, sources.in_lake, lambda: (), lambda: ["r1"]
+    )
+    feed.take_back(["r1"])
+    ledger.broken = False
+    feed.refresh()
+    assert ledger.taken_back == {"r1": False}
+
+
+def test_redemption_by_a_visitor_ends_the_reservation_of_that_visitor():
+    ledger = FakeLedger()
+    feeder(ledger, Sources()).add([replace(used("r1"), visitor_id="session-1")])
+    assert ledger.redeemed["r1"].holder == holder_of("900", "session-1")

@@ -99,11 +99,10 @@ def recommender(
         ),
         records=Records(log if log is not None else FakeLog(), shadow),
         clock=Clock(lambda: WATERMARK, replay),
-        new_id=lambda: "request-1",
         limits=Limits(
             rules or RuleSettings(), ledger or NoLedger(), policies or Policies(), departments
         ),
-        **more,
+        **({"new_id": lambda: "request-1"} | more),
     )
     return Waiting(decides)
 
@@ -610,3 +609,36 @@ def test_answer_of_a_plain_rule_states_no_probability():
     assert answer.redemption_probability is None
     assert all(one.redemption_probability is None for one in answer.recommendations)
     assert "redemption_probability" not in answer.model_dump_json(exclude_none=True)
+
+
+ONE_LEFT = index_of(coupon("last", "3", audience="open"), terms={"last": {"total_limit": 1}})
+
+
+def guests(tmp_path, known: bool = False) -> Waiting:
+    """A recommender with one unit left, for visitors who share the user_id "guest"."""
+    ledger = SqliteLedger(tmp_path / "ledger.db", 900, lambda: microseconds(WATERMARK))
+    ids = (f"request-{number}" for number in range(100))
+    online = FakeOnline({"guest": buyer({"p-milk": 3})} if known else {})
+    return recommender(online, ONE_LEFT, ledger=ledger, new_id=lambda: next(ids))
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_visitors_who_share_a_user_do_not_hold_each_others_reservation(tmp_path, known):
+    service = guests(tmp_path, known)
+
+    def seen(visitor: str | None) -> list[str]:
+        return shown(service.recommend(ask(user_id="guest", visitor_id=visitor)))
+
+    assert [seen(one) for one in ("s1", "s2", "s1", None)] == [["last"], [], ["last"], []]
+
+
+def test_unknown_user_without_a_visitor_is_another_guest_in_every_request(tmp_path):
+    service = guests(tmp_path)
+    found = [shown(service.recommend(ask(user_id="guest"))) for _ in range(2)]
+    assert found == [["last"], []]
+
+
+def test_known_user_keeps_the_reservation(tmp_path):
+    service = guests(tmp_path, known=True)
+    found = [shown(service.recommend(ask(user_id="guest"))) for _ in range(2)]
+    assert found == [["last"], ["last"]]
