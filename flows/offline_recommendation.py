@@ -7,19 +7,21 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from feature_repo.instants import microseconds
 from feature_repo.lake.coupon_scopes import CoveredProducts, covered_products
 from feature_repo.lake.product_attributes import product_attributes
 from feature_repo.lake.reader import Lake
 from feature_repo.lake.state import LakeError, State, instant
-from feature_repo.names import COUPON, PRODUCT, RANKERS, TERMS_SERVICE, USER, Placement
+from feature_repo.names import COUPON, RANKERS, USER, Placement
+from feature_repo.publication.plans import read_plans
 from flows.materialize import apply
 from flows.runtime import prepare_environment, tracking_uri
-from serving.candidates.index import CandidateIndex, index_from_columns
-from serving.candidates.terms import TermColumns
+from serving.candidates.index import CandidateIndex
 from serving.decisions.log import NoDecisionLog
 from serving.models.mlflow_registry import MlflowRegistry
 from serving.models.slot import model_slots, refresh_all
 from serving.online.feast_reader import AlwaysFresh
+from serving.planned_index import planned_index
 from serving.recommend.decision import Records
 from serving.recommend.recommender import Limits, Rankers, Reads, Recommender
 from serving.rules.settings import RuleSettings, rules_from_environment
@@ -43,18 +45,6 @@ class OfflineFeatures:
     def coupons(self, coupon_ids: Sequence[str]) -> Mapping[str, list[Any]]:
         """Reads the features of coupons as columns, with one entry for each coupon."""
         return self._read(COUPON, coupon_ids, self._names[COUPON])
-
-    def terms(self, coupon_ids: Sequence[str], product_ids: Sequence[str]) -> TermColumns:
-        """Reads the terms of these coupons and products."""
-        views = self._store.get_feature_service(TERMS_SERVICE).feature_view_projections
-        names = {
-            view.name: [f"{view.name}:{feature.name}" for feature in view.features]
-            for view in views
-        }
-        return TermColumns(
-            self._read(COUPON, coupon_ids, names["coupon_terms"]),
-            self._read(PRODUCT, product_ids, names["product_terms"]),
-        )
 
     def _read(self, key: str, ids: Sequence[str], features: Sequence[str]) -> dict[str, list[Any]]:
         import pandas as pd
@@ -140,13 +130,9 @@ def _instant(state: State, as_of: str | None) -> datetime:
 def _candidate_index(
     lake: Lake, state: State, features: OfflineFeatures, as_of: datetime
 ) -> CandidateIndex:
-    coupons = lake.known_ids("coupons", state, as_of)
-    terms = features.terms(
-        lake.known_ids("coupon_terms", state, as_of),
-        lake.known_ids("product_terms", state, as_of),
-    )
-    products = product_attributes(lake, state)
-    return index_from_columns(features.coupons(coupons), terms, products)
+    plans = read_plans(lake, state)
+    stored = features.coupons(plans.coupon_ids)
+    return planned_index(plans, stored, product_attributes(lake, state))(microseconds(as_of))
 
 
 def _recommender(
@@ -156,7 +142,7 @@ def _recommender(
     slots = model_slots({key: MlflowRegistry(uri, names) for key, names in RANKERS.items()})
     refresh_all(slots)
     return Recommender(
-        reads=Reads(AlwaysFresh(), lambda: index),
+        reads=Reads(AlwaysFresh(), lambda instant: index),
         rankers=Rankers(lambda key: slots[key].models),
         records=Records(NoDecisionLog()),
         clock=Clock(lambda: as_of),

@@ -1,12 +1,14 @@
-"""SQL queries on the lake: ids, terms, active users, redemptions, departments."""
+"""SQL queries on the lake: plans, active users, redemptions, departments."""
 
 from collections.abc import Collection
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from serving.candidates.terms import TermColumns
+from serving.candidates.index import BuildIndex
+from serving.errors import NotReady
 from serving.events.redemption_feed import RedemptionSeen
 from serving.online.feast_reader import FeastOnline
+from serving.planned_index import planned_index
 
 if TYPE_CHECKING:
     from feature_repo.lake.reader import Lake
@@ -15,26 +17,28 @@ _DAYS_BACK = (1, 7, 28)
 """Days of events to read for active users; each step only if the one before finds too few."""
 
 
-def coupon_ids(lake: "Lake") -> list[str]:
-    """Returns the ids of all coupons, sorted."""
-    return sorted(lake.known("coupons", lake.state())["coupon_id"].to_pylist())
+def published_number(lake: "Lake") -> int | None:
+    """Returns the number of the newest published state; None if there is none."""
+    from feature_repo.publication.plans import newest_published
+
+    state = newest_published(lake)
+    return None if state is None else state.number
 
 
-def attributes(lake: "Lake") -> dict[str, tuple[str | None, str | None]]:
-    """Returns the category and the brand of each product."""
+def load_index(lake: "Lake", online: FeastOnline) -> BuildIndex:
+    """Reads the newest plans and all coupons online; returns the function that builds an index.
+
+    Raises NotReady if no state of the lake is published.
+    """
     from feature_repo.lake.product_attributes import product_attributes
+    from feature_repo.publication.plans import newest_published, read_plans
 
-    return product_attributes(lake, lake.state())
-
-
-def stated_terms(lake: "Lake", terms: FeastOnline) -> TermColumns:
-    """Returns the terms of all coupons and products that have a row of terms in the lake."""
-    state = lake.state()
-    coupons, products = (
-        sorted(lake.known(f"{name}_terms", state)[f"{name}_id"].to_pylist())
-        for name in ("coupon", "product")
-    )
-    return TermColumns(terms.coupons(coupons), terms.products(products))
+    state = newest_published(lake)
+    if state is None:
+        raise NotReady("The lake has no published features; run `clipwise materialize`.")
+    plans = read_plans(lake, state)
+    stored = online.coupons(plans.coupon_ids)
+    return planned_index(plans, stored, product_attributes(lake, state))
 
 
 def active_users(lake: "Lake", limit: int) -> list[str]:

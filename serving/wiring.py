@@ -2,14 +2,14 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
 from feature_repo.instants import microseconds
 from feature_repo.lake.reader import Lake
-from feature_repo.names import RANKERS, TERMS_SERVICE
+from feature_repo.names import RANKERS
 from serving.access.api_keys import KeyFile, ReloadingKeys
 from serving.api.service import Service
 from serving.candidates.index import CandidateIndex, IndexSlot
@@ -20,11 +20,10 @@ from serving.events.redemption_feed import RedemptionFeed
 from serving.http.addresses import is_loopback
 from serving.lake_queries import (
     active_users,
-    attributes,
     coupon_departments,
-    coupon_ids,
+    load_index,
+    published_number,
     redemptions,
-    stated_terms,
 )
 from serving.ledger.ledger import Ledger
 from serving.ledger.resilient_ledger import ResilientLedger
@@ -58,7 +57,6 @@ class Catalog:
     """Coupons and users, as read from the online store and the lake."""
 
     online: FeastOnline
-    terms: FeastOnline
     index: IndexSlot
     presence: Presence
     users: ResilientUsers
@@ -100,7 +98,7 @@ class Recorders:
 def assemble(settings: Settings, lake: Lake, online: FeastOnline) -> Service:
     """Builds every part of the service. Raises LakeError in replay for a lake without a state."""
     clock = _clock(settings, lake, online)
-    catalog = _catalog(settings, lake, online)
+    catalog = _catalog(settings, clock, lake, online)
     usage = _usage(settings, lake, catalog)
     champions = _champions(settings)
     recorders = _recorders(settings, champions)
@@ -115,18 +113,21 @@ def _clock(settings: Settings, lake: Lake, online: FeastOnline) -> Clock:
     return Clock(frozen_at(lake.state().watermark, online.watermark), replay=True)
 
 
-def _catalog(settings: Settings, lake: Lake, online: FeastOnline) -> Catalog:
-    terms = FeastOnline(online.store, (TERMS_SERVICE,))
+def _catalog(settings: Settings, clock: Clock, lake: Lake, online: FeastOnline) -> Catalog:
     index = IndexSlot(
-        lambda: online.coupons(coupon_ids(lake)),
-        lambda: online.materialized() and (online.materialized(), terms.materialized()),
-        lambda: stated_terms(lake, terms),
-        lambda: attributes(lake),
+        partial(load_index, lake, online),
+        lambda: _mark(online.materialized(), published_number(lake)),
+        lambda: microseconds(clock.now()),
     )
     presence = Presence(online.coupons, lambda: index.current)
     users = ResilientUsers(online, settings.online, time.monotonic, lambda: presence.is_lost)
     departments = Departments(lambda: coupon_departments(lake), lambda: lake.state().number)
-    return Catalog(online, terms, index, presence, users, departments)
+    return Catalog(online, index, presence, users, departments)
+
+
+def _mark(online: Hashable | None, published: Hashable | None) -> Hashable | None:
+    """A value that changes with the features online and with the plans; None without either."""
+    return None if online is None or published is None else (online, published)
 
 
 def _usage(settings: Settings, lake: Lake, catalog: Catalog) -> Usage:
@@ -199,7 +200,7 @@ def _recommender(
     recorders: Recorders,
 ) -> Recommender:
     return Recommender(
-        reads=Reads(catalog.online, catalog.current_index, catalog.users),
+        reads=Reads(catalog.online, catalog.index.at, catalog.users),
         rankers=Rankers(lambda key: champions.slots[key].models, settings.experiment),
         records=Records(recorders.decisions, recorders.shadow),
         clock=clock,
@@ -227,7 +228,6 @@ def _service(
     )
     of_catalog: tuple[Callable[[], None], ...] = (
         catalog.online.refresh,
-        catalog.terms.refresh,
         catalog.index.refresh,
         catalog.presence.check,
         usage.feed.refresh,

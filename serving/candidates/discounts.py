@@ -25,7 +25,9 @@ class Discounts:
 
     ``kind`` is a position in DISCOUNT_TYPES or UNSTATED. ``value`` is whole percent for PERCENT,
     else minor units. Without a statement, ``min_spend`` is 0 and ``max_discount`` is NO_LIMIT.
-    ``scope`` has the covered products; a coupon of ``whole_cart`` covers every product.
+    ``scope`` has the covered products; a coupon of ``whole_cart`` covers every product. Where
+    ``min_of_covered``, the covered lines must reach ``min_spend``, else the whole cart; None if
+    it is the whole cart for all coupons.
     """
 
     kind: np.ndarray
@@ -34,6 +36,7 @@ class Discounts:
     max_discount: np.ndarray
     whole_cart: np.ndarray
     scope: Scope
+    min_of_covered: np.ndarray | None = None
 
     @cached_property
     def max_per_use(self) -> np.ndarray:
@@ -82,6 +85,13 @@ class Coverage:
         """
         sums = self.covered_sums(self.cart.amounts)
         return np.maximum(sums, 0) if self.cart.has_deductions else sums
+
+    def spend(self, rows: np.ndarray) -> np.ndarray | int:
+        """The amount that must reach the minimum of each row, or one amount for all rows."""
+        of_covered = self.discounts.min_of_covered
+        if of_covered is None:
+            return self.cart.total
+        return np.where(of_covered[rows], self.amounts[rows], self.cart.total)
 
     def covered_sums(self, amounts: np.ndarray) -> np.ndarray:
         """Sums an amount of each line over the lines a coupon covers: int64, one value a coupon.
@@ -133,7 +143,7 @@ def discount_amounts(cover: Coverage, rows: np.ndarray) -> np.ndarray:
     """Computes the value of the coupons in ``rows`` on a cart, in minor units: int64, one a row.
 
     At most ``max_discount``, the covered amount and the cart's total; none of them bounds a gift. 0
-    if the cart's total is below the minimum spend, or if the coupon covers nothing in it.
+    if the cart or its covered lines are below the minimum spend, or if the coupon covers nothing.
     """
     discounts, covered_amount = cover.discounts, cover.amounts[rows]
     kind, value = discounts.kind[rows], discounts.value[rows]
@@ -144,5 +154,5 @@ def discount_amounts(cover: Coverage, rows: np.ndarray) -> np.ndarray:
     if is_gift.any():
         covers |= is_gift & cover.has_covered_line[rows]
     capped = np.where(is_gift, value, np.minimum(money, discounts.max_discount[rows]))
-    applies = (cover.cart.total >= discounts.min_spend[rows]) & covers & (kind != UNSTATED)
+    applies = (cover.spend(rows) >= discounts.min_spend[rows]) & covers & (kind != UNSTATED)
     return np.where(applies, capped, 0)

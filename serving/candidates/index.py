@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -14,11 +14,15 @@ from feature_repo.names import COUPON
 from feature_repo.transforms.request.cart import Attributes
 from feature_repo.transforms.request.ranker_inputs import Coupons, coupons_from_columns
 from feature_repo.transforms.tie_break import tie_break
+from serving.candidates.refused import RefusedRedemption, with_refused
 from serving.candidates.terms import NO_TERMS, TermColumns, Terms, terms_from_columns
 
 log = logging.getLogger(__name__)
 
 Columns = Mapping[str, Sequence[Any]]
+
+END_OF_TIME = 2**62
+"""An instant after all others, in microseconds."""
 
 _NO_ROWS = np.empty(0, dtype=np.int64)
 _NEEDED = ("campaign_id", "valid_from_timestamp", "valid_to_timestamp")
@@ -31,7 +35,9 @@ class CandidateIndex:
     ``valid_from`` and ``valid_to`` are int64 microseconds since the epoch, UTC. ``ties`` orders
     equal scores. ``closed_rows`` has, by campaign, the rows for users exposed to that campaign.
     ``open_rows`` are the rows for all users. ``products`` has the category and the brand of every
-    product, None if they were not read.
+    product, None if they were not read. The plans in it are in force within ``[since, until)``.
+    ``ever_limited`` maps the coupons with a limit before, in or after that time to their campaign.
+    ``stored_coupon`` is one that the online store has, unless it lost its data.
     """
 
     coupons: Coupons
@@ -45,6 +51,10 @@ class CandidateIndex:
     closed_rows: Mapping[str, np.ndarray]
     open_rows: np.ndarray
     products: Attributes | None = None
+    since: int = -END_OF_TIME
+    until: int = END_OF_TIME
+    ever_limited: Mapping[str, str] = field(default_factory=dict)
+    stored_coupon: str | None = None
 
     def __len__(self) -> int:
         return len(self.campaign_id)
@@ -81,30 +91,34 @@ def index_from_columns(
     columns: Columns,
     terms: TermColumns = NO_TERMS,
     products: Attributes | None = None,
+    refused: Sequence[RefusedRedemption] = (),
 ) -> CandidateIndex:
     """Builds the index from coupon features as Feast returned them, one entry a coupon.
 
     ``terms`` are those of coupons and products. ``products`` has the category and the brand of
-    all products, for the inputs from a cart and the detection of unknown ones. A coupon without a
-    campaign or validity is not in the online store yet, and is left out. Raises KeyError if a
-    column of the feature service is missing.
+    all products, for the inputs from a cart and the detection of unknown ones. ``refused`` are the
+    redemptions in quarantine. A coupon without a campaign or validity is not in the online store
+    yet, and is left out. Raises KeyError if a column of the feature service is missing.
     """
     columns = _complete(columns)
     is_open = np.asarray(columns["audience"], dtype=object) == "open"
     coupons = coupons_from_columns(columns)
     campaign_id = np.asarray(columns["campaign_id"], dtype=object)
+    row_of = {coupon_id: row for row, coupon_id in enumerate(coupons.coupon_id)}
+    stated = terms_from_columns(columns, coupons.products, terms)
     return CandidateIndex(
         coupons=coupons,
         coupon_code=np.asarray(columns["coupon_code"], dtype=object),
         campaign_id=campaign_id,
         valid_from=np.asarray(columns["valid_from_timestamp"], dtype=np.int64),
         valid_to=np.asarray(columns["valid_to_timestamp"], dtype=np.int64),
-        terms=terms_from_columns(columns, coupons.products, terms),
+        terms=with_refused(stated, row_of, campaign_id, refused),
         ties=tie_break(coupons.coupon_id.tolist()),
-        row_of={coupon_id: row for row, coupon_id in enumerate(coupons.coupon_id)},
+        row_of=row_of,
         closed_rows=_rows_by_campaign(campaign_id, np.flatnonzero(~is_open)),
         open_rows=np.flatnonzero(is_open),
         products=products,
+        stored_coupon=next(iter(row_of), None),
     )
 
 
@@ -128,40 +142,87 @@ def _rows_by_campaign(campaign_id: np.ndarray, among: np.ndarray) -> dict[str, n
     return {campaign: np.array(members, dtype=np.int64) for campaign, members in rows.items()}
 
 
-class IndexSlot:
-    """The current index, rebuilt after each materialization of the online store.
+BuildIndex = Callable[[int], CandidateIndex]
+"""Builds the index as of an instant, in microseconds."""
 
-    ``read_mark`` returns a value that changes with each materialization, None before the first.
-    The watermark alone is not enough: late records come online without moving it.
+_AHEAD = 300_000_000
+"""Microseconds before a change of the plans at which the next index is built."""
+
+_MOST_OTHERS = 4
+
+
+class IndexSlot:
+    """The index as of any instant, loaded again after each change of the features.
+
+    ``load`` reads all that is known, also of the future, and returns the function that builds an
+    index from it. ``read_mark`` returns a value that changes with the features, None before the
+    first. ``now`` returns the instant of the clock. The index of the current instant is at hand,
+    and that of the next change is built before it: no request waits for one. An index of another
+    instant, such as a replay asks for, is built when it is first needed.
     """
 
     def __init__(
         self,
-        read_columns: Callable[[], Columns],
+        load: Callable[[], BuildIndex],
         read_mark: Callable[[], Hashable | None],
-        read_terms: Callable[[], TermColumns] = lambda: NO_TERMS,
-        read_products: Callable[[], Attributes | None] = lambda: None,
+        now: Callable[[], int] = lambda: 0,
     ) -> None:
-        self._read_columns = read_columns
-        self._read_terms = read_terms
-        self._read_products = read_products
+        self._load = load
         self._read_mark = read_mark
-        self._built_at: Hashable | None = None
+        self._now = now
+        self._loaded_at: Hashable | None = None
+        self._build: BuildIndex | None = None
         self._index: CandidateIndex | None = None
-        self._refreshing = threading.Lock()
+        self._others: tuple[CandidateIndex, ...] = ()
+        self._refreshing, self._building = threading.Lock(), threading.Lock()
 
     @property
     def current(self) -> CandidateIndex | None:
-        """The index, or None before the first materialization."""
+        """The index of the last refresh, or None before the first materialization."""
         return self._index
 
+    def at(self, instant: int) -> CandidateIndex | None:
+        """Returns the index as of an instant, in microseconds; None if nothing is loaded."""
+        index = self._index
+        if index is None or index.since <= instant < index.until:
+            return index
+        return self._other(instant)
+
     def refresh(self) -> None:
-        """Rebuilds the index after a materialization, and replaces the old one in one step."""
+        """Loads again after a change of the features, and follows the plans to the current instant.
+
+        An old index is replaced in one step.
+        """
         with self._refreshing:
             mark = self._read_mark()
-            if mark is None or mark == self._built_at:
+            if mark is None:
                 return
-            columns, terms = self._read_columns(), self._read_terms()
-            index = index_from_columns(columns, terms, self._read_products())
-            self._index, self._built_at = index, mark
-            log.info("candidate index: %d coupons", len(index))
+            if mark != self._loaded_at:
+                self._replace(self._load())
+                self._loaded_at = mark
+            self._follow(self._now())
+
+    def _replace(self, build: BuildIndex) -> None:
+        index = build(self._now())
+        with self._building:
+            self._build, self._index, self._others = build, index, ()
+        log.info("candidate index: %d coupons", len(index))
+
+    def _follow(self, now: int) -> None:
+        """Replaces the index once a plan has taken effect; builds the next one shortly before."""
+        index = self.at(now)
+        if index is not None:
+            self._index = index
+            if index.until - now <= _AHEAD:
+                self._other(index.until)
+
+    def _other(self, instant: int) -> CandidateIndex | None:
+        with self._building:
+            for one in self._others:
+                if one.since <= instant < one.until:
+                    return one
+            if self._build is None:
+                return None
+            index = self._build(instant)
+            self._others = (index, *self._others)[:_MOST_OTHERS]
+            return index

@@ -18,9 +18,9 @@ class Quote:
 
     ``amount_off`` comes off the cart at once, ``cashback`` is paid back later, and ``gift_value``
     is the value of the gift. ``applies_to`` has the cart's products that the coupon covers, and
-    ``covered_amount`` is their amount. ``missing_spend`` is the amount that the cart lacks to the
-    coupon's minimum. With ``missing_product``, the cart lacks a covered product. Without a cart,
-    both state what the coupon would need.
+    ``covered_amount`` is their amount. ``missing_spend`` is the amount that the cart, or its
+    covered lines, lack to the coupon's minimum. With ``missing_product``, the cart lacks a covered
+    product. Without a cart, both state what the coupon would need.
     """
 
     type: str
@@ -52,11 +52,11 @@ def quotes(rows: np.ndarray, cover: Coverage) -> list[Quote | None]:
     """
     if (cover.discounts.kind[rows] == UNSTATED).all():
         return [None] * len(rows)
-    discounts, total = cover.discounts, cover.cart.total
+    discounts = cover.discounts
     amount = cover.amounts[rows]
     values = discount_amounts(cover, rows).tolist()
     products = cover.covered_products(rows)
-    missing = np.maximum(discounts.min_spend[rows] - total, 0).tolist()
+    missing = np.maximum(discounts.min_spend[rows] - cover.spend(rows), 0).tolist()
     kinds, stated = discounts.kind[rows].tolist(), discounts.value[rows].tolist()
     return [
         None

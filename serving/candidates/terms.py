@@ -6,7 +6,7 @@ names the terms that any coupon has, so that a rule without terms costs nothing.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,9 @@ class Terms:
     ``placements`` has a bit for each of PLACEMENTS. Periods are in microseconds. ``group`` numbers
     exclusivity groups, UNSTATED for none. ``min_margin`` is whole percent, UNSTATED for none.
     ``sold_out`` is true if no covered product is in stock, or not the gift. ``unit_cost`` has minor
-    units by product.
+    units by product. A coupon is held back where ``coupon_unknown``, ``scope_unknown`` or
+    ``terms_unknown``: its plan has a row in quarantine, or not yet in force. ``refused_rows`` has,
+    by user, the coupons of which the user has a redemption in quarantine.
     """
 
     discounts: Discounts
@@ -57,18 +59,24 @@ class Terms:
     impression_period: np.ndarray
     min_margin: np.ndarray
     sold_out: np.ndarray
+    coupon_unknown: np.ndarray
+    scope_unknown: np.ndarray
+    terms_unknown: np.ndarray
     unit_cost: Mapping[str, int]
     stated: frozenset[str]
+    refused_rows: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def terms_from_columns(coupons: Columns, scope: Scope, given: TermColumns = NO_TERMS) -> Terms:
     """Arranges the terms of the coupons in ``coupons``, ``n`` entries a column of coupon_details.
 
     ``given`` has terms of some coupons and products, in any order. A discount that contradicts
-    itself is logged and gets no quote.
+    itself is logged and gets no quote. A coupon without products covers the whole cart if its
+    column ``covers_whole_cart`` is true, else nothing: its scope is unknown.
     """
     column = _aligned(coupons[COUPON], given.coupons)
-    discounts = _discounts(coupons, scope, column("max_discount"))
+    discounts = _discounts(coupons, scope, column)
+    has_no_products = np.bincount(scope.coupons, minlength=len(discounts.kind)) == 0
     found = {
         "placements": _placement_bits(column("placements")),
         "per_user_limit": _integers(coupons["per_user_limit"]),
@@ -80,6 +88,10 @@ def terms_from_columns(coupons: Columns, scope: Scope, given: TermColumns = NO_T
         "impression_limit": _integers(column("impression_limit")),
         "min_margin": _integers(column("min_margin"), UNSTATED),
         "sold_out": _sold_out(discounts, column("gift_product_id"), given.products),
+        "coupon_unknown": _flags(coupons, "coupon_unknown"),
+        "scope_unknown": _flags(coupons, "scope_unknown")
+        | (has_no_products & ~discounts.whole_cart),
+        "terms_unknown": _flags(coupons, "terms_unknown"),
     }
     return Terms(
         discounts=discounts,
@@ -97,6 +109,9 @@ _DEFAULTS = {
     "group": UNSTATED,
     "min_margin": UNSTATED,
     "sold_out": False,
+    "coupon_unknown": False,
+    "scope_unknown": False,
+    "terms_unknown": False,
 }
 """Values of arrays without a statement; NO_LIMIT for all others."""
 
@@ -104,6 +119,7 @@ _DEFAULTS = {
 def _stated_names(found: Mapping[str, np.ndarray], discounts: Discounts) -> frozenset[str]:
     names = {name for name, a in found.items() if (a != _DEFAULTS.get(name, NO_LIMIT)).any()}
     names |= {"min_spend"} if (discounts.min_spend > 0).any() else set()
+    names |= {"max_discount"} if (discounts.max_discount == 0).any() else set()
     return frozenset(names | ({"scope"} if not discounts.whole_cart.all() else set()))
 
 
@@ -127,7 +143,12 @@ def _periods(days: Sequence[int | None]) -> np.ndarray:
     return _integers(days, 0) * DAY
 
 
-def _discounts(coupons: Columns, scope: Scope, max_discount: Sequence[int | None]) -> Discounts:
+def _flags(coupons: Columns, name: str) -> np.ndarray:
+    """Returns a column of true and false; a missing value or column is false."""
+    return np.array([bool(one) for one in coupons.get(name) or [None] * len(coupons[COUPON])], bool)
+
+
+def _discounts(coupons: Columns, scope: Scope, of_terms: Callable[[str], list[Any]]) -> Discounts:
     kinds = {name: position for position, name in enumerate(DISCOUNT_TYPES)}
     kind = np.array([kinds.get(one, UNSTATED) for one in coupons["discount_type"]], np.int64)
     value = _integers(coupons["discount_value"], UNSTATED)
@@ -140,13 +161,15 @@ def _discounts(coupons: Columns, scope: Scope, max_discount: Sequence[int | None
             value[row],
         )
     covers = np.bincount(scope.coupons, minlength=len(kind))
+    of_covered = np.array([one == "covered" for one in of_terms("min_spend_basis")], dtype=bool)
     return Discounts(
         kind=np.where(wrong | (value < 0), UNSTATED, kind),
         value=np.maximum(value, 0),
         min_spend=_integers(coupons["min_spend"], 0),
-        max_discount=_integers(max_discount),
-        whole_cart=covers == 0,
+        max_discount=_integers(of_terms("max_discount")),
+        whole_cart=_flags(coupons, "covers_whole_cart") & (covers == 0),
         scope=scope,
+        min_of_covered=of_covered if of_covered.any() else None,
     )
 
 

@@ -7,12 +7,13 @@ from itertools import islice
 
 import numpy as np
 
+from feature_repo.contract import LARGEST
 from serving.candidates.index import CandidateIndex
 from serving.candidates.unstated import NO_LIMIT
 from serving.errors import StorageFailed
 from serving.ledger.ledger import Ledger, Redemption, holder_of
 from serving.rules.settings import BUDGET, NOTHING, USE_AND_BUDGET
-from serving.rules.usage import LEDGER_LIMITS
+from serving.rules.usage import REDEMPTION_LIMITS
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ class RedemptionFeed:
         if not coupons:
             return
         identity = self._ledger.identity()
-        mark = (self._lake_mark(), coupons, identity)
+        mark = (self._lake_mark(), coupons, index.since, identity)
         if mark == self._fed:
             return
         arrived = [one for one in self._inbox_redemptions() if one.coupon_id in coupons]
@@ -163,17 +164,26 @@ class RedemptionFeed:
 
 
 def limited_coupons(index: CandidateIndex) -> frozenset[str]:
-    """Returns the ids of the coupons with a limit that redemptions count against."""
-    limits = [getattr(index.terms, name) for name in (*LEDGER_LIMITS, "per_user_limit")]
-    return frozenset(index.coupon_id[np.min(limits, axis=0) < NO_LIMIT])
+    """Returns the ids of the coupons with a limit that redemptions count against.
+
+    Also of those with a limit that is yet to take effect: it must be right at its first instant.
+    """
+    limits = [getattr(index.terms, name) for name in REDEMPTION_LIMITS]
+    limited = index.coupon_id[np.min(limits, axis=0) < NO_LIMIT]
+    return frozenset(index.ever_limited).union(limited)
 
 
 def _redemption(index: CandidateIndex, one: RedemptionSeen) -> Redemption:
-    """Adds campaign and amount to a redemption; without a row in the index, "" and 0."""
+    """Adds the campaign and, if it is unknown, the amount to a redemption.
+
+    The amount is the coupon's highest value. That of a coupon that is not announced yet uses up
+    every budget.
+    """
     row = index.row_of.get(one.coupon_id)
-    campaign, amount = "" if row is None else index.campaign_id[row], one.amount
+    campaign = index.ever_limited.get(one.coupon_id, "") if row is None else index.campaign_id[row]
+    amount = one.amount
     if amount is None:
-        amount = 0 if row is None else _highest(index, row)
+        amount = LARGEST if row is None else _highest(index, row)
     holder = holder_of(one.user_id, one.visitor_id)
     return Redemption(
         one.redemption_id, one.user_id, one.coupon_id, campaign, one.at, amount, holder

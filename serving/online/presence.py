@@ -29,9 +29,9 @@ class Presence:
     def check(self) -> None:
         """Reads a coupon of the index. Raises the errors of the store's client."""
         index = self._index()
-        if index is None or not len(index):
+        if index is None or index.stored_coupon is None:
             return
-        found = self._coupons([index.coupon_id[0]])
+        found = self._coupons([index.stored_coupon])
         was_lost, self.is_lost = self.is_lost, found["valid_to_timestamp"][0] is None
         if self.is_lost and not was_lost:
             log.warning("the online store lost what was materialized")

@@ -63,7 +63,7 @@ class CandidateBuilder:
     def __init__(
         self,
         freshness: Freshness,
-        index: Callable[[], CandidateIndex | None],
+        index: Callable[[int], CandidateIndex | None],
         clock: Clock,
         ledger: Ledger,
         rules: RuleSettings,
@@ -87,9 +87,9 @@ class CandidateBuilder:
         """The instant to decide for: ``as_of`` in replay, else now. Raises AsOfRefused."""
         return self._clock.instant(as_of, self._freshness.watermark())
 
-    def index(self) -> CandidateIndex:
-        """The candidate index in use. Raises NotReady before there is one."""
-        index = self._index()
+    def index(self, instant: int) -> CandidateIndex:
+        """The index as of an instant in microseconds. Raises NotReady before there is one."""
+        index = self._index(instant)
         if index is None:
             raise NotReady(
                 "There are no coupons to choose from: nothing is in the online store yet (run "
@@ -102,11 +102,13 @@ class CandidateBuilder:
 
         Raises AsOfRefused and NotReady.
         """
-        instant, index = self.instant(request.as_of), self.index()
+        instant = self.instant(request.as_of)
+        as_of = microseconds(instant)
+        index = self.index(as_of)
         reachable = index.candidates(user["campaign_ids"])
         context = RuleContext(
             index,
-            microseconds(instant),
+            as_of,
             redemption_counts(user),
             coverage(index.terms.discounts, cart_of(request.lines, request.deductions)),
             request.user_id,

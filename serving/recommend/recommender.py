@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
+from feature_repo.instants import microseconds
 from feature_repo.names import PLACEMENTS, ranker_for
 from feature_repo.online.format.entity import Entity
 from serving.candidates.index import CandidateIndex
@@ -51,13 +52,13 @@ class Users(Protocol):
 
 @dataclass(frozen=True)
 class Reads:
-    """Sources of a request's data. ``index`` is None until the first index is built.
+    """Sources of a request's data. ``index`` takes an instant; it is None until one is loaded.
 
     Without ``users`` a recommender decides only on users that it is handed.
     """
 
     freshness: Freshness
-    index: Callable[[], CandidateIndex | None]
+    index: Callable[[int], CandidateIndex | None]
     users: Users | None = None
     cache: PurchaseCache = field(default_factory=PurchaseCache)
 
@@ -139,8 +140,8 @@ class Recommender:
         deadline = self._deadline()
         with deadline.time_limit():
             timer, users = self._timer(), self._users()
-            self._candidates.instant(request.as_of)
-            index = self._candidates.index()
+            instant = self._candidates.instant(request.as_of)
+            index = self._candidates.index(microseconds(instant))
             reading = StartedCoroutine(users.read(request.user_id))
             is_quick = is_decided_in_loop(index) and not request.explain
             cached = users.cached(request.user_id) if is_quick else None
@@ -201,7 +202,8 @@ class Recommender:
         """
         user = await self._users().prefetch(user_id)
         # Users in another form are not cached.
-        if isinstance(user, Entity) and is_decided_in_loop(self._candidates.index()):
+        index = self._candidates.index(microseconds(self._candidates.instant(None)))
+        if isinstance(user, Entity) and is_decided_in_loop(index):
             request = RecommendationRequest(user_id=user_id, placement=PLACEMENTS[0])
             self._candidates.build(request, user, NoTimer())
         return user is not None and not self._candidates.is_cache_full

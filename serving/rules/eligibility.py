@@ -5,6 +5,7 @@ Each rule is a predicate: it returns one bool a candidate row, true where the co
 
 import numpy as np
 
+from serving.candidates.discounts import GIFT
 from serving.candidates.terms import placement_bit
 from serving.candidates.unstated import NO_LIMIT, UNSTATED
 from serving.rules.context import RuleContext
@@ -53,6 +54,33 @@ def redeemed(context: RuleContext, rows: np.ndarray) -> np.ndarray:
     return np.isin(rows, used) & (context.index.terms.per_user_limit[rows] == NO_LIMIT)
 
 
+def coupon_unknown(context: RuleContext, rows: np.ndarray) -> np.ndarray:
+    """True where a newer row of the coupon is in quarantine."""
+    return context.index.terms.coupon_unknown[rows]
+
+
+def scope_unknown(context: RuleContext, rows: np.ndarray) -> np.ndarray:
+    """True where no product of the coupon is in force, and no statement covers the whole cart."""
+    return context.index.terms.scope_unknown[rows]
+
+
+def terms_unknown(context: RuleContext, rows: np.ndarray) -> np.ndarray:
+    """True where the coupon's terms are in quarantine or not yet in force."""
+    return context.index.terms.terms_unknown[rows]
+
+
+def redemption_unknown(context: RuleContext, rows: np.ndarray) -> np.ndarray:
+    """True where a redemption of the coupon by this user is in quarantine."""
+    refused = context.index.terms.refused_rows.get(context.user_id)
+    return np.zeros(len(rows), dtype=bool) if refused is None else np.isin(rows, refused)
+
+
+def max_discount(context: RuleContext, rows: np.ndarray) -> np.ndarray:
+    """True where the terms allow no discount at all; the cap does not apply to gifts."""
+    discounts = context.index.terms.discounts
+    return (discounts.max_discount[rows] == 0) & (discounts.kind[rows] != GIFT)
+
+
 def placement(context: RuleContext, rows: np.ndarray) -> np.ndarray:
     """True where the coupon's terms do not allow this placement.
 
@@ -72,8 +100,8 @@ def stock(context: RuleContext, rows: np.ndarray) -> np.ndarray:
 
 
 def min_spend(context: RuleContext, rows: np.ndarray) -> np.ndarray:
-    """True where a cart about to be paid does not reach the coupon's minimum spend."""
-    short = context.index.terms.discounts.min_spend[rows] > context.cart.total
+    """True where a cart about to be paid, or its covered lines, do not reach the minimum spend."""
+    short = context.index.terms.discounts.min_spend[rows] > context.coverage.spend(rows)
     return short & context.is_binding
 
 
@@ -87,7 +115,7 @@ def product_scope(context: RuleContext, rows: np.ndarray) -> np.ndarray:
 def min_margin(context: RuleContext, rows: np.ndarray) -> np.ndarray:
     """True where the coupon would leave less than its minimum margin on this cart."""
     terms = context.index.terms
-    if not len(context.cart) or not terms.unit_cost:
+    if not len(context.cart):
         return np.zeros(len(rows), dtype=bool)
     least = terms.min_margin[rows]
     below = is_below_margin(rows, context.coverage, terms.unit_cost, least)

@@ -16,15 +16,20 @@ from serving.errors import StorageFailed
 from serving.ledger.ledger import CAMPAIGN, FREQUENCY, TOTAL, USER_BUDGET, Ledger, Usage
 from serving.rules.context import RuleContext
 from serving.rules.eligibility import (
+    coupon_unknown,
     expired,
     in_holdout,
+    max_discount,
     min_margin,
     min_spend,
     not_yet_valid,
     placement,
     product_scope,
     redeemed,
+    redemption_unknown,
+    scope_unknown,
     stock,
+    terms_unknown,
 )
 from serving.rules.usage import (
     LEDGER_LIMITS,
@@ -57,7 +62,12 @@ RULES: Mapping[str, Rule] = {
     HOLDOUT: Rule(in_holdout),
     "expired": Rule(expired),
     "not_yet_valid": Rule(not_yet_valid),
+    "coupon_unknown": Rule(coupon_unknown, "coupon_unknown"),
+    "scope_unknown": Rule(scope_unknown, "scope_unknown"),
+    "terms_unknown": Rule(terms_unknown, "terms_unknown"),
+    "redemption_unknown": Rule(redemption_unknown, "refused_rows"),
     "redeemed": Rule(redeemed),
+    "max_discount": Rule(max_discount, "max_discount"),
     "placement": Rule(placement, "placements"),
     "stock": Rule(stock, "sold_out"),
     "min_spend": Rule(min_spend, "min_spend"),

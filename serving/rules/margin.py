@@ -35,14 +35,13 @@ def is_below_margin(
     """True where a coupon would leave a margin below ``least``, in whole percent of what is paid.
 
     The shopper pays the covered lines less the discount. The margin is that less their unit costs.
-    False where the coupon covers nothing in the cart, or where the cost of a covered line is
-    unknown.
+    False where the coupon covers nothing in the cart. True where the cost of a covered line is
+    unknown: a margin that cannot be computed is not kept.
     """
     costs, known = line_costs(cover.cart, unit_costs)
     amount = cover.amounts[rows]
-    is_comparable = amount > 0
-    if not known.all():
-        is_comparable &= cover.covered_sums((~known).astype(np.int64))[rows] == 0
     paid = amount - discount_amounts(cover, rows)
-    margin = paid - cover.covered_sums(costs)[rows]
-    return is_comparable & (100 * margin < least * paid)
+    is_below = 100 * (paid - cover.covered_sums(costs)[rows]) < least * paid
+    if not known.all():
+        is_below |= cover.covered_sums((~known).astype(np.int64))[rows] > 0
+    return (amount > 0) & is_below

@@ -20,6 +20,9 @@ LEDGER_LIMITS = (
 )
 """Terms that only the ledger can check."""
 
+REDEMPTION_LIMITS = (*LEDGER_LIMITS, "per_user_limit")
+"""Limits for which the ledger holds the redemptions of a coupon."""
+
 
 def usage_cap(context: RuleContext, rows: np.ndarray) -> np.ndarray:
     """True where the user has redeemed the coupon as often as one user may.

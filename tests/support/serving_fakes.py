@@ -76,6 +76,7 @@ def coupon(coupon_id: str, campaign_id: str, products: tuple[str, ...] = (), **f
         "per_user_limit": None,
         "discount_type": None,
         "scope_product_ids": list(products),
+        "covers_whole_cart": True,
         "valid_from_timestamp": microseconds(WATERMARK - timedelta(days=10)),
         "valid_to_timestamp": microseconds(WATERMARK + timedelta(days=10)),
         **fields,

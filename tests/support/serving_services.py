@@ -8,7 +8,7 @@ import httpx
 from serving.access.api_keys import Key, KeyRing
 from serving.api.app import create_app
 from serving.api.service import Service
-from serving.candidates.index import IndexSlot
+from serving.candidates.index import IndexSlot, index_from_columns
 from serving.errors import StorageFailed
 from serving.http.limits import Limits
 from serving.models.experiment import Experiment
@@ -73,13 +73,13 @@ def service(
     online = online or FakeOnline({"900": user(campaign_ids=["1"])}, stale=())
     decisions, clock = FakeLog(), clock or Clock(lambda: WATERMARK, replay=True)
     columns = columns_of(coupon("milk", "1"), coupon("old", "1", valid_to_timestamp=0))
-    index = IndexSlot(lambda: columns, online.watermark)
+    index = IndexSlot(lambda: lambda at: index_from_columns(columns), online.watermark)
     experiment = experiment or Experiment()
     registries = {"home": registry or FakeRegistry(), "checkout": checkout or FakeRegistry()}
     slots = model_slots(registries, experiment.has_challenger)
     return Service(
         recommender=Recommender(
-            reads=Reads(online, lambda: index.current, None if broken else online),
+            reads=Reads(online, index.at, None if broken else online),
             rankers=Rankers(lambda key: slots[key].models),
             records=Records(decisions),
             clock=clock,

@@ -105,7 +105,10 @@ ROOMS: Mapping[str, str] = {
         "feature_repo.contract feature_repo.instants"
     ),
     "serving.http": "serving.errors serving.runtime serving.telemetry",
-    "serving.lake_queries": ("serving.candidates serving.events serving.online feature_repo.lake"),
+    "serving.lake_queries": (
+        "serving.candidates serving.errors serving.events serving.online serving.planned_index "
+        "feature_repo.lake feature_repo.publication"
+    ),
     "serving.ledger": "serving.errors serving.runtime",
     "serving.main": (
         "serving.access serving.api serving.errors serving.http serving.online "
@@ -119,6 +122,10 @@ ROOMS: Mapping[str, str] = {
         "serving.candidates serving.errors serving.runtime serving.schemas "
         "feature_repo.feast_registry feature_repo.names feature_repo.online "
         "feature_repo.online.format"
+    ),
+    "serving.planned_index": (
+        "serving.candidates serving.rules feature_repo.names feature_repo.publication "
+        "feature_repo.transforms.request"
     ),
     "serving.policy": (
         "serving.candidates serving.errors serving.runtime feature_repo.contract "
@@ -152,8 +159,8 @@ ROOMS: Mapping[str, str] = {
         "feature_repo.instants feature_repo.lake feature_repo.names "
         "feature_repo.online.materialize feature_repo.publication feature_repo.sources "
         "feature_repo.views serving.candidates serving.decisions serving.errors "
-        "serving.models serving.online serving.recommend serving.rules serving.runtime "
-        "serving.schemas training.data training.evaluation training.models "
+        "serving.models serving.online serving.planned_index serving.recommend serving.rules "
+        "serving.runtime serving.schemas training.data training.evaluation training.models "
         "training.registry training.report training.studies validation"
     ),
     "flows.cli": (

@@ -47,7 +47,8 @@ class RawTables:
     """Exposures, coupons and redemptions in their current versions, in the contract's columns.
 
     ``coupons`` is ordered by coupon_id. Its further column ``announced_timestamp`` is the instant
-    after which the first version of the coupon is known.
+    after which the first version of the coupon is known, and what it covers. A coupon that covers
+    nothing is left out: it cannot be shown.
     """
 
     exposures: "pa.Table"
@@ -57,12 +58,16 @@ class RawTables:
 
 def raw_tables(lake: Lake, state: State) -> RawTables:
     """Reads the tables that labels are made from, in one state of the lake."""
+    announced, covered = (
+        "SELECT coupon_id, min(greatest(event_timestamp, created_timestamp)) AS since "
+        f"FROM ({lake.scan(name, state)}) GROUP BY coupon_id"
+        for name in ("coupons", "coupon_products")
+    )
     coupons = query(
-        "SELECT k.*, announced_timestamp "
-        f"FROM ({lake.known_sql('coupons', state)}) k JOIN (SELECT coupon_id, "
-        "min(greatest(event_timestamp, created_timestamp)) AS announced_timestamp "
-        f"FROM ({lake.scan('coupons', state)}) GROUP BY coupon_id) USING (coupon_id) "
-        "ORDER BY coupon_id"
+        f"SELECT k.*, greatest(a.since, c.since) AS announced_timestamp "
+        f"FROM ({lake.known_sql('coupons', state)}) k JOIN ({announced}) a USING (coupon_id) "
+        f"LEFT JOIN ({covered}) c USING (coupon_id) "
+        "WHERE c.since IS NOT NULL OR k.covers_whole_cart ORDER BY coupon_id"
     )
     return RawTables(lake.known("exposures", state), coupons, lake.known("redemptions", state))
 

@@ -71,6 +71,13 @@ def test_minimum_spend_is_of_the_whole_cart_and_the_discount_of_the_covered_line
     assert quoted(discount("percent", 50, 2_300), *CART).missing_spend == 300
 
 
+def test_minimum_spend_can_be_of_the_covered_lines():
+    one = replace(discount("amount_off", 1_500, 2_000), min_of_covered=np.array([True]))
+    quote = quoted(one, ("p1", 1, 1_000), ("p2", 1, 2_000))
+    assert (quote.amount_off, quote.covered_amount, quote.missing_spend) == (0, 1_000, 1_000)
+    assert quoted(one, ("p1", 2, 1_000)).amount_off == 1_500
+
+
 def test_quote_without_a_cart_states_what_the_coupon_would_need():
     quote = quoted(discount("amount_off_over_threshold", 150, 2_000))
     assert (quote.amount_off, quote.missing_spend, quote.missing_product) == (0, 2_000, True)
@@ -89,7 +96,7 @@ def test_gift_comes_with_a_covered_product_that_costs_nothing():
     assert quoted(discount("gift", 80, scope=())).gift_value == 0
 
 
-def test_coupon_without_a_scope_covers_the_whole_cart():
+def test_coupon_of_the_whole_cart_covers_every_product():
     quote = quoted(discount("percent", 10, scope=()), *CART)
     assert (quote.amount_off, quote.applies_to) == (200, ("p1", "p2"))
 

@@ -22,7 +22,7 @@ DEPOSIT = {"product_id": "deposit-return", "quantity": 6, "unit_price": -0.25}
 def answer(*cart: dict, coupons=(TEN, WHOLE), log=None, **ask) -> RecommendationAnswer:
     index = index_of(*coupons)
     decides = Recommender(
-        reads=Reads(FakeOnline(), lambda: index),
+        reads=Reads(FakeOnline(), lambda at: index),
         rankers=Rankers(lambda key: Models(RuleRanker(RULES[key]))),
         records=Records(log or FakeLog()),
         clock=Clock(lambda: WATERMARK),

@@ -50,7 +50,7 @@ REQUEST = RecommendationRequest(user_id="900", placement="home")
 def recommender(ledger, log, timer, seconds: float, ranker=None) -> Recommender:
     online = FakeOnline({"900": user(campaign_ids=["1"])})
     return Recommender(
-        reads=Reads(online, lambda: LIMITED, online),
+        reads=Reads(online, lambda at: LIMITED, online),
         rankers=Rankers(lambda key: Models(ranker or RuleRanker(RULES[key]))),
         records=Records(log),
         clock=Clock(lambda: WATERMARK),

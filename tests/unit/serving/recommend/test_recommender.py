@@ -92,7 +92,7 @@ def recommender(
     **more,
 ) -> Waiting:
     decides = Recommender(
-        reads=Reads(online, lambda: index, online, cache or PurchaseCache()),
+        reads=Reads(online, lambda at: index, online, cache or PurchaseCache()),
         rankers=Rankers(
             lambda key: models or Models(ranker or RuleRanker(RULES[key])),
             experiment or Experiment(),
@@ -373,7 +373,7 @@ def test_one_request_uses_one_ranker_even_if_it_is_swapped_meanwhile():
     rankers = [FakeRanker("7"), FakeRanker("8")]
     online, log = FakeOnline({"900": user(campaign_ids=["1"])}), FakeLog()
     decides = Recommender(
-        reads=Reads(online, lambda: INDEX, online),
+        reads=Reads(online, lambda at: INDEX, online),
         rankers=Rankers(lambda _: Models(rankers.pop(0))),
         records=Records(log),
         clock=Clock(lambda: WATERMARK),

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from feature_repo.contract import DISCOUNT_TYPES
+from feature_repo.contract import DISCOUNT_TYPES, MIN_SPEND_BASES
 from feature_repo.instants import DAY, microseconds
 from feature_repo.names import PLACEMENTS
 from feature_repo.transforms.request.cart import CartLine
@@ -25,6 +25,7 @@ PRODUCTS, CAMPAIGNS = ("p1", "p2", "p3"), ("1", "2")
 NOTHING = st.none()
 instants = st.sampled_from((NOW, NOW - 1, NOW - DAY, NOW - DAY + 1, NOW - 2 * DAY, NOW - 3 * DAY))
 small = st.integers(0, 3)
+UNKNOWN = ("coupon_unknown", "scope_unknown", "terms_unknown")
 coupons = st.fixed_dictionaries(
     {
         "campaign_id": st.sampled_from(CAMPAIGNS),
@@ -32,7 +33,9 @@ coupons = st.fixed_dictionaries(
         "discount_type": NOTHING | st.sampled_from(DISCOUNT_TYPES),
         "discount_value": NOTHING | st.integers(0, 100),
         "min_spend": NOTHING | st.integers(0, 3_000),
-        "per_user_limit": NOTHING | st.integers(1, 2),
+        "per_user_limit": NOTHING | small,
+        "covers_whole_cart": NOTHING | st.booleans(),
+        **dict.fromkeys(UNKNOWN, st.sampled_from((None, False, False, False, True))),
         "valid_from_timestamp": st.sampled_from((NOW - DAY, NOW, NOW + 1)),
         "valid_to_timestamp": st.sampled_from((NOW, NOW + 1, NOW + DAY)),
     }
@@ -42,15 +45,16 @@ terms_of_coupon = st.fixed_dictionaries(
     {
         "placements": NOTHING | st.sampled_from(("home", "home cart", "checkout")),
         "total_limit": NOTHING | small,
-        "period_limit": NOTHING | st.integers(1, 3),
+        "period_limit": NOTHING | small,
         "period_days": st.integers(1, 3),
         "campaign_budget": budgets,
         "user_budget": budgets,
         "max_discount": NOTHING | st.integers(0, 100),
-        "impression_limit": NOTHING | st.integers(1, 3),
+        "impression_limit": NOTHING | small,
         "impression_days": st.integers(1, 3),
         "min_margin": NOTHING | st.integers(0, 100),
         "gift_product_id": NOTHING | st.sampled_from(PRODUCTS),
+        "min_spend_basis": NOTHING | st.sampled_from(MIN_SPEND_BASES),
     }
 )
 terms_of_product = st.fixed_dictionaries(
@@ -105,11 +109,13 @@ class Oracle:
         self.one, self.id, self.mine = one, one["coupon_id"], self.terms[one["coupon_id"]]
         lines = [(name, q, rounded(Fraction(q) * price)) for name, q, price in cart]
         scope = one["scope_product_ids"]
-        self.covered = [line for line in lines if not scope or line[0] in scope]
+        self.whole_cart = not scope and bool(one["covers_whole_cart"])
+        self.covered = [line for line in lines if self.whole_cart or line[0] in scope]
         self.total = sum(amount for *_, amount in lines)
         self.amount = sum(amount for *_, amount in self.covered)
         self.is_binding = bool(cart) and self.place in ("cart", "checkout")
-        self.missing = max((one["min_spend"] or 0) - self.total, 0)
+        spend = self.amount if self.mine["min_spend_basis"] == "covered" else self.total
+        self.missing = max((one["min_spend"] or 0) - spend, 0)
         self.kind, self.value = one["discount_type"], one["discount_value"]
         self.is_stated = self.kind is not None and self.value is not None
 
@@ -141,13 +147,15 @@ class Oracle:
 
     def is_out_of_stock(self) -> bool:
         scope, gift = self.one["scope_product_ids"], self.mine["gift_product_id"]
-        gone = bool(scope) and all(self.is_missing(one) for one in scope)
+        gone = not self.whole_cart and all(self.is_missing(one) for one in scope)
         return gone or (gift is not None and self.is_missing(gift))
 
     def is_below_margin(self) -> bool:
         costs = [self.products.get(name, {}).get("unit_cost") for name, *_ in self.covered]
-        if self.mine["min_margin"] is None or not self.amount or None in costs:
+        if self.mine["min_margin"] is None or not self.amount:
             return False
+        if None in costs:
+            return True
         spent = sum(
             rounded(Fraction(line[1]) * cost)
             for line, cost in zip(self.covered, costs, strict=True)
@@ -176,6 +184,7 @@ class Oracle:
     def removed_by(self) -> str | None:
         """The first rule that removes the coupon, in the order of the rules."""
         one, mine, usage = self.one, self.mine, self.usage
+        has_scope = self.whole_cart or one["scope_product_ids"]
         used = max(self.happened(usage.redeemed), self.online.get(self.id, 0))
         in_period = self.happened(usage.redeemed, mine["period_days"])
         seen = self.happened(usage.seen, mine["impression_days"])
@@ -183,7 +192,11 @@ class Oracle:
         rules = {
             "expired": one["valid_to_timestamp"] <= NOW,
             "not_yet_valid": one["valid_from_timestamp"] > NOW,
+            "coupon_unknown": one["coupon_unknown"],
+            "scope_unknown": one["scope_unknown"] or not has_scope,
+            "terms_unknown": one["terms_unknown"],
             "redeemed": one["per_user_limit"] is None and self.online.get(self.id, 0) > 0,
+            "max_discount": mine["max_discount"] == 0 and self.kind != "gift",
             "placement": self.place not in (mine["placements"] or " ".join(PLACEMENTS)).split(),
             "stock": self.is_out_of_stock(),
             "min_spend": self.is_binding and self.missing > 0,

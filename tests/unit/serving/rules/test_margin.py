@@ -27,12 +27,20 @@ def test_margin_is_the_paid_amount_less_unit_costs(least, unit_cost, is_below):
     assert found.tolist() == [is_below]
 
 
-def test_margin_is_not_checked_with_an_unknown_cost_or_without_a_covered_line():
+def test_margin_of_a_covered_line_with_an_unknown_cost_is_not_kept():
     products, zero = ("p1", "p2"), np.array([0])
-    cover = covered("amount_off", 1_000, products, ("p1", 2, 500), ("p2", 1, 1_000))
-    assert not is_below_margin(FIRST, cover, {"p1": 10**6}, zero).any()
-    cover = covered("amount_off", 1_000, products, ("p3", 1, 500))
-    assert not is_below_margin(FIRST, cover, {"p3": 10**6}, zero).any()
+    lines = (("p1", 2, 500), ("p2", 1, 1_000))
+    cover = covered("amount_off", 1, products, *lines)
+    assert is_below_margin(FIRST, cover, {"p1": 0}, zero).all()
+    assert is_below_margin(FIRST, cover, {}, zero).all()
+    assert not is_below_margin(
+        FIRST, covered("amount_off", 1, ("p1",), *lines), {"p1": 0}, zero
+    ).any()
+
+
+def test_margin_is_not_checked_without_a_covered_line():
+    cover = covered("amount_off", 1_000, ("p1", "p2"), ("p3", 1, 500))
+    assert not is_below_margin(FIRST, cover, {"p3": 10**6}, np.array([0])).any()
 
 
 def test_deduction_without_a_cost_lowers_the_margin_of_the_whole_cart():
