@@ -25,27 +25,28 @@ def planned_index(
     ``stored`` has the coupon features of the online store, one entry for each coupon of ``plans``.
     Plans replace those in it. A coupon that is not in the store yet has the published statistics.
     """
-    names = [name for name in stored if name != COUPON]
-    row_of = {one: row for row, one in enumerate(stored[COUPON])}
-    is_stored = [one is not None for one in stored["valid_to_timestamp"]]
+    row_of = {
+        coupon_id: row
+        for row, coupon_id in enumerate(stored[COUPON])
+        if stored["valid_to_timestamp"][row] is not None
+    }
+    # The plans in the store would only take memory.
+    stored = {name: values for name, values in stored.items() if name not in plans.planned}
+    published_as_of = plans.statistics([one for one in plans.coupon_ids if one not in row_of])
     refused = [RefusedRedemption(**one) for one in plans.refused_redemptions]
     limited = plans.ever_limited(REDEMPTION_LIMITS)
 
     def build(instant: int) -> CandidateIndex:
         plan = plans.as_of(instant)
         ids = plan.coupons[COUPON]
-        absent = [one for one in ids if one not in row_of or not is_stored[row_of[one]]]
-        published = plans.statistics(absent, instant)
+        published = published_as_of(instant)
 
         def value(coupon_id: str, name: str) -> Any:
             if coupon_id in published:
                 return published[coupon_id].get(name)
             return stored[name][row_of[coupon_id]]
 
-        columns = {
-            name: plan.coupons[name] if name in plan.coupons else [value(one, name) for one in ids]
-            for name in names
-        }
+        columns = {name: [value(one, name) for one in ids] for name in stored}
         index = index_from_columns(
             {**columns, **plan.coupons},
             TermColumns(plan.terms, plan.products),

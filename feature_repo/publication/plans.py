@@ -6,9 +6,10 @@ version whose content is unknown. What is unknown closes: the coupon is held bac
 as out of stock, and a redemption counts against every limit.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,10 +56,11 @@ class Plans:
 
     ``tables`` are Arrow tables with an instant ``starts`` (microseconds). Those of the contract
     also have ``created`` and ``is_known``, false for a row in quarantine. The others are published
-    views.
+    views, from ``folder``.
     """
 
     tables: "Mapping[str, pa.Table]"
+    folder: Path
 
     @cached_property
     def coupon_ids(self) -> list[str]:
@@ -77,23 +79,27 @@ class Plans:
         since, until = self._instants[place - 1 : place + 1].tolist()
         return PlansAsOf(coupons, terms, products, since, until)
 
-    def statistics(self, coupon_ids: Collection[str], instant: int) -> dict[str, dict[str, Any]]:
-        """Returns the statistics of some coupons as of an instant, by coupon id."""
-        import pyarrow as pa
+    @property
+    def planned(self) -> frozenset[str]:
+        """The coupon features that are plans: those of coupon_details and coupon_scope."""
+        return frozenset(one for name in _DETAILS for one in self.tables[name].column_names)
 
-        wanted = pa.table({"coupon_id": pa.array(sorted(coupon_ids), pa.string())})
-        found: dict[str, dict[str, Any]] = {one: {} for one in coupon_ids}
-        for name in _STATISTICS if coupon_ids else ():
-            rows = query(
-                f"SELECT * EXCLUDE (starts) FROM ({_newest(name)}) "
-                "SEMI JOIN wanted USING (coupon_id)",
-                {"instant": instant},
-                wanted=wanted,
-                **{name: self.tables[name]},
-            )
-            for row in rows.to_pylist():
-                found[row["coupon_id"]] |= row
-        return found
+    def statistics(self, coupon_ids: Collection[str]) -> Callable[[int], dict[str, dict[str, Any]]]:
+        """Reads the statistics of some coupons; returns a function of the instant.
+
+        Its result has the features of each coupon as of that instant, by coupon id.
+        """
+        tables = {one: _changes(self.folder, one, coupon_ids) for one in _STATISTICS if coupon_ids}
+
+        def as_of(instant: int) -> dict[str, dict[str, Any]]:
+            found: dict[str, dict[str, Any]] = {one: {} for one in coupon_ids}
+            for name, table in tables.items():
+                sql = f"SELECT * EXCLUDE (starts) FROM ({_newest(name)})"
+                for row in query(sql, {"instant": instant}, **{name: table}).to_pylist():
+                    found[row["coupon_id"]] |= row
+            return found
+
+        return as_of
 
     @property
     def refused_redemptions(self) -> list[dict[str, Any]]:
@@ -157,18 +163,26 @@ def newest_published(lake: Lake) -> State | None:
 def read_plans(lake: Lake, state: State) -> Plans:
     """Reads all versions of the plans in a state, whose features are published if missing."""
     folder = published(lake, state)
-    views = {
-        name: query(
-            "SELECT * EXCLUDE (event_timestamp, created_timestamp), "
-            f"epoch_us(event_timestamp) AS starts FROM {parquet([str(folder / f'{name}.parquet')])}"
-        )
-        for name in (*_DETAILS, *_STATISTICS)
-    }
+    views = {name: _changes(folder, name) for name in _DETAILS}
     held = lake.quarantine(state)
     rows = {name: _versions(lake, state, name, held) for name in _WITH_VERSIONS}
     pairs = query(_pairs(lake, state, held), **_registered(held))
     refused = query(_refused(held), **_registered(held))
-    return Plans({**views, **rows, "pairs": pairs, "refused": refused})
+    return Plans({**views, **rows, "pairs": pairs, "refused": refused}, folder)
+
+
+def _changes(folder: Path, view: str, coupon_ids: Collection[str] | None = None) -> "pa.Table":
+    """Reads the published rows of a view of coupons, of all coupons or some."""
+    import pyarrow as pa
+
+    wanted = pa.table({"coupon_id": pa.array(sorted(coupon_ids or ()), pa.string())})
+    some = "" if coupon_ids is None else "SEMI JOIN wanted USING (coupon_id)"
+    return query(
+        "SELECT * EXCLUDE (event_timestamp, created_timestamp), "
+        f"epoch_us(event_timestamp) AS starts "
+        f"FROM {parquet([str(folder / f'{view}.parquet')])} {some}",
+        wanted=wanted,
+    )
 
 
 _WITH_VERSIONS = ("coupons", "coupon_terms", "product_terms")
