@@ -10,6 +10,7 @@ from feature_repo.contract import TABLES, Parent, Table, arrow_schema
 from validation import quarantine
 from validation.batch_shape import check_shape, empty_rows
 from validation.findings import ROW, ParentIds, known_ids, with_findings, without_copies
+from validation.hints import zero_limits
 from validation.suite_runner import Failure, SuiteResult, ephemeral_context, run_suite
 from validation.suites import suite
 
@@ -178,11 +179,12 @@ def _checked(
         for name, part in parts.items()
         if part.suite_result.stale_since is not None
     )
+    passed = {name: part.passed for name, part in parts.items()}
     return Checked(
-        passed={name: part.passed for name, part in parts.items()},
+        passed=passed,
         quarantined=pa.concat_tables([quarantine.quarantine_schema().empty_table(), *held]),
         repeated={name: part.repeated for name, part in parts.items()},
         rows_in={name: part.rows_in for name, part in parts.items()},
         results={name: part.suite_result.result for name, part in parts.items()},
-        warnings=tuple(warnings),
+        warnings=(*warnings, *zero_limits(passed)),
     )

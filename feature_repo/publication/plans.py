@@ -49,6 +49,18 @@ class PlansAsOf:
     since: int
     until: int
 
+    def held_back(self, instant: int) -> dict[str, str]:
+        """Returns the first reason of UNKNOWN of each coupon held back, without ended coupons."""
+        ends = self.coupons["valid_to_timestamp"]
+        found: dict[str, str] = {}
+        for reason in UNKNOWN:
+            for coupon_id, end, held in zip(
+                self.coupons["coupon_id"], ends, self.coupons[reason], strict=True
+            ):
+                if held and end > instant:
+                    found.setdefault(coupon_id, reason)
+        return found
+
 
 @dataclass(frozen=True)
 class Plans:
@@ -306,8 +318,10 @@ _COUPONS = f"""
     SELECT d.* EXCLUDE (starts), s.* EXCLUDE (starts, coupon_id),
         coalesce(c.covers_whole_cart, false) AND p.coupon_id IS NULL AS covers_whole_cart,
         NOT coalesce(c.is_known, false) AS coupon_unknown,
-        t.min_margin IS NOT NULL
-            AND coalesce(p.products, 0) > coalesce(s.scope_product_count, 0) AS scope_unknown,
+        coalesce(s.scope_product_count, 0) = 0
+                AND NOT (coalesce(c.covers_whole_cart, false) AND p.coupon_id IS NULL)
+            OR t.min_margin IS NOT NULL
+                AND coalesce(p.products, 0) > coalesce(s.scope_product_count, 0) AS scope_unknown,
         u.coupon_id IS NOT NULL OR (coalesce(c.has_terms, false) AND t.coupon_id IS NULL)
             OR d.campaign_id IN (FROM closed) AS terms_unknown
     FROM details d LEFT JOIN scope s USING (coupon_id) LEFT JOIN coupon c USING (coupon_id)

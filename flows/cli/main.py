@@ -64,9 +64,11 @@ def ingest(
     Rows that the lake has already are skipped. --as-of states the instant up
     to which the rows are complete; by default it is the last row.
     """
+    from feature_repo.lake.reader import Lake
+    from flows.cli.held_back import held_back
     from flows.cli.output import lake, terminal
     from flows.ingest import ingest
-    from flows.runtime import run_flow
+    from flows.runtime import prepare_environment, run_flow
 
     with terminal.progress("Ingest"):
         result = run_flow(
@@ -77,6 +79,7 @@ def ingest(
             max_failure_share=max_failure_share,
         )
     lake.ingested(result)
+    lake.held_back(held_back(Lake(prepare_environment())))
 
 
 @app.command()

@@ -9,6 +9,7 @@ from typing import Any
 from feature_repo.contract import TABLES
 from feature_repo.lake.reader import Lake
 from feature_repo.lake.state import LakeError
+from flows.cli.held_back import effect, held_back
 from flows.runtime import prepare_environment
 
 
@@ -19,6 +20,7 @@ class ExportError(Exception):
 def quarantined_rows(table: str | None = None) -> list[dict[str, Any]]:
     """Returns the rows in quarantine, of one table or of all, ordered by table and row id.
 
+    ``effect`` of a row says what is held back because of it.
     Raises LakeError for a table that is not in the contract.
     """
     if table not in (None, *TABLES):
@@ -26,8 +28,18 @@ def quarantined_rows(table: str | None = None) -> list[dict[str, Any]]:
     lake = Lake(prepare_environment())
     found = lake.quarantine(lake.state())
     rows = [] if found is None else found.to_pylist()
-    chosen = [row for row in rows if table in (None, row["table"])]
+    held = held_back(lake) if rows else {}
+    chosen = [
+        row | {"effect": effect(row["table"], _content(row["payload"]), held)}
+        for row in rows
+        if table in (None, row["table"])
+    ]
     return sorted(chosen, key=lambda row: (row["table"], row["row_id"]))
+
+
+def _content(payload: str) -> Mapping[str, Any]:
+    content = json.loads(payload)
+    return content if isinstance(content, dict) else {}
 
 
 def discard_row(start: str) -> None:

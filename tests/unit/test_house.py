@@ -164,9 +164,9 @@ ROOMS: Mapping[str, str] = {
         "training.registry training.report training.studies validation"
     ),
     "flows.cli": (
-        "flows flows.cli.output flows.compare feature_repo.contract feature_repo.lake "
-        "feature_repo.names feature_repo.sources serving.access serving.errors serving.main "
-        "serving.telemetry training.registry validation"
+        "flows flows.cli.output flows.compare feature_repo.contract feature_repo.instants "
+        "feature_repo.lake feature_repo.names feature_repo.publication feature_repo.sources "
+        "serving.access serving.errors serving.main serving.telemetry training.registry validation"
     ),
     "flows.cli.output": (
         "flows flows.compare feature_repo.lake serving.models training.registry validation"

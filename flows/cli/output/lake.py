@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from validation.ingestion import Ingested
 
 
+_MOST_NAMED = 10
+
+
 def ingested(result: "Ingested") -> None:
     """Prints the counts of an ingest for each table, and its warnings."""
     rows = [
@@ -30,6 +33,18 @@ def ingested(result: "Ingested") -> None:
         )
     for warning in result.checked.warnings:
         console.print(f"[yellow]Warning:[/] {warning}")
+
+
+def held_back(found: Mapping[str, str]) -> None:
+    """Prints the coupons that are held back, each with its reason; nothing if there are none."""
+    if found:
+        named = [f"{one} ({reason})" for one, reason in list(found.items())[:_MOST_NAMED]]
+        more = f", and {len(found) - len(named):,} more" * (len(found) > len(named))
+        console.print(
+            f"[yellow]Held back:[/] {len(found):,} coupon{'s' * (len(found) > 1)} not shown: "
+            f"{escape(', '.join(named))}{more}.",
+            soft_wrap=True,
+        )
 
 
 def lake_state(state: "State") -> None:
@@ -52,10 +67,11 @@ def _days(first: datetime | None, last: datetime | None) -> str:
 
 
 def quarantined(rows: Sequence[Mapping[str, Any]], total: int) -> None:
-    """Prints quarantined rows, each on one line: start of its id, rule and reason."""
+    """Prints quarantined rows, each on one line: start of its id, rule, reason and effect."""
     console.print(f"[bold]{total:,} rows in quarantine[/]")
     for row in rows:
         title = f"{row['quarantine_id'][:8]} [yellow]{row['rule']}[/]"
-        console.print(f"{title} {escape(row['reason'])}", highlight=False, soft_wrap=True)
+        text = " ".join(filter(None, (row["reason"], row.get("effect"))))
+        console.print(f"{title} {escape(text)}", highlight=False, soft_wrap=True)
     if total > len(rows):
         console.print(f"... and {total - len(rows):,} more; --limit or --export shows them.")
