@@ -7,17 +7,14 @@ from feature_repo.views.coupon import (
     coupon_popularity_stats,
     coupon_redemption_stats,
     coupon_scope,
-    coupon_terms,
 )
 from feature_repo.views.product import (
     product,
     product_details,
     product_sales_stats,
-    product_terms,
 )
 from feature_repo.views.services import (
     checkout_ranker_v1,
-    coupon_terms_v1,
     home_ranker_v1,
 )
 from feature_repo.views.user import (
@@ -39,13 +36,10 @@ __all__ = [
     "coupon_popularity_stats",
     "coupon_redemption_stats",
     "coupon_scope",
-    "coupon_terms",
-    "coupon_terms_v1",
     "home_ranker_v1",
     "product",
     "product_details",
     "product_sales_stats",
-    "product_terms",
     "user",
     "user_campaign_stats",
     "user_demographics",

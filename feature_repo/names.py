@@ -68,8 +68,6 @@ def ranker_for(placement: str) -> RankerNames:
     return _BY_PLACEMENT[placement]
 
 
-TERMS_SERVICE = "coupon_terms_v1"
-
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 

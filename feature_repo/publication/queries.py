@@ -154,7 +154,6 @@ def _product_views(script: _Script, raw: Mapping[str, "ibis.Table"], by_user: "i
     script.views(
         {
             "product_details": lambda: product.details(raw["products"]),
-            "product_terms": lambda: product.terms(raw["product_terms"]),
             "product_sales_stats": lambda: product.sales_stats(
                 by_user, raw["products"], script.stage
             ),
@@ -175,7 +174,6 @@ def _coupon_views(
     script.views(
         {
             "coupon_details": lambda: coupon.details(raw["coupons"]),
-            "coupon_terms": lambda: coupon.terms(raw["coupon_terms"]),
             "coupon_scope": lambda: coupon.scope(covered, raw["coupons"], stage),
             "coupon_popularity_stats": lambda: coupon.popularity_stats(
                 by_user, covered, raw["coupons"], stage

@@ -161,32 +161,6 @@ coupon_campaign_stats = lake_view(
     },
 )
 
-_TERMS = "of the version of the coupon's coupon_terms, learned last, that counts at t"
-
-coupon_terms = lake_view(
-    coupon,
-    "coupon_terms",
-    "The limits on the use of the coupon; published at each change.",
-    {
-        name: (String, f"{name} {_TERMS}.")
-        for name in ("placements", "exclusivity_group", "gift_product_id")
-    }
-    | {
-        name: (Int64, f"{name} {_TERMS}.")
-        for name in (
-            "total_limit",
-            "period_limit",
-            "period_days",
-            "campaign_budget",
-            "user_budget",
-            "max_discount",
-            "impression_limit",
-            "impression_days",
-            "min_margin",
-        )
-    },
-)
-
 VIEWS = [
     coupon_details,
     coupon_scope,

@@ -75,16 +75,4 @@ product_sales_stats = lake_view(
     },
 )
 
-_TERMS = "of the version of the product's product_terms, learned last, that counts at t"
-
-product_terms = lake_view(
-    product,
-    "product_terms",
-    "The limits that a coupon for the product must respect; published at each change.",
-    {
-        "stock": (Int64, f"stock {_TERMS}."),
-        "unit_cost": (Int64, f"unit_cost {_TERMS}, in minor units."),
-    },
-)
-
 VIEWS = [product_details, product_sales_stats]

@@ -2,9 +2,9 @@
 
 from feast import FeatureService
 
-from feature_repo.names import CHECKOUT, HOME, TERMS_SERVICE
+from feature_repo.names import CHECKOUT, HOME
 from feature_repo.transforms.request.ranker_inputs import DERIVED, RANKER_INPUTS
-from feature_repo.views import coupon, product, user
+from feature_repo.views import coupon, user
 
 home_ranker_v1 = FeatureService(
     name=HOME.service,
@@ -18,12 +18,6 @@ checkout_ranker_v1 = FeatureService(
     features=[*user.VIEWS, *coupon.VIEWS],
     description="The features that ranker_inputs (feature_repo/transforms/request) reads. The "
     "checkout ranker uses all of its inputs, with those of the cart.",
-)
-
-coupon_terms_v1 = FeatureService(
-    name=TERMS_SERVICE,
-    features=[coupon.coupon_terms, product.product_terms],
-    description="The terms that the rules of the service (serving/rules) check for a coupon.",
 )
 
 DERIVED_VIEW = "at request time"

@@ -1,6 +1,6 @@
 """Coupon terms as arrays: limits, budgets, placements, periods, stock, and the cap on a discount.
 
-Read from the feature view `coupon_terms_v1`. Most retailers state few of them. `Terms.stated`
+Read from the plans in the lake, as of an instant. Most retailers state few of them. `Terms.stated`
 names the terms that any coupon has, so that a rule without terms costs nothing.
 """
 
@@ -25,7 +25,7 @@ Columns = Mapping[str, Sequence[Any]]
 
 @dataclass(frozen=True)
 class TermColumns:
-    """Columns of ``coupon_terms_v1`` and the terms of products, as Feast returned them."""
+    """Columns of the tables coupon_terms and product_terms, as of one instant."""
 
     coupons: Columns
     products: Columns

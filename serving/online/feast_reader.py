@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from feature_repo.names import COUPON, PRODUCT, RANKERS, USER
+from feature_repo.names import COUPON, RANKERS, USER
 from serving.errors import NotReady
 
 ALLOWANCE_TAG = "freshness_allowance_hours"
@@ -128,10 +128,6 @@ class FeastOnline:
     def coupons(self, coupon_ids: Sequence[str]) -> dict[str, list[Any]]:
         """Returns the coupon features as columns, in the order of ``coupon_ids``."""
         return self._read_all(COUPON, coupon_ids)
-
-    def products(self, product_ids: Sequence[str]) -> dict[str, list[Any]]:
-        """Returns the product features as columns, in the order of ``product_ids``."""
-        return self._read_all(PRODUCT, product_ids)
 
     def _read_all(self, join_key: str, ids: Sequence[str]) -> dict[str, list[Any]]:
         columns: dict[str, list[Any]] = {join_key: []}

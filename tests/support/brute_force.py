@@ -163,32 +163,6 @@ def coupon_details(raw: Raw, coupon: str, t: int) -> Fields | None:
     return _plain(row, names) | {"duration_days": (row["valid_to"] - row["valid_from"]) / DAY}
 
 
-COUPON_TERMS = (
-    "placements",
-    "total_limit",
-    "period_limit",
-    "period_days",
-    "campaign_budget",
-    "user_budget",
-    "max_discount",
-    "exclusivity_group",
-    "impression_limit",
-    "impression_days",
-    "min_margin",
-    "gift_product_id",
-)
-
-
-def coupon_terms(raw: Raw, coupon: str, t: int) -> Fields | None:
-    row = raw.described("coupon_terms", coupon, t)
-    return row and _plain(row, {n: n for n in COUPON_TERMS})
-
-
-def product_terms(raw: Raw, product: str, t: int) -> Fields | None:
-    row = raw.described("product_terms", product, t)
-    return row and _plain(row, {n: n for n in ("stock", "unit_cost")})
-
-
 def covered(raw: Raw, coupon: str, t: int) -> set[str]:
     pairs = raw.counting("coupon_products", t)
     return {row["product_id"] for row in pairs if row["coupon_id"] == coupon}
@@ -330,10 +304,8 @@ VIEWS: Mapping[str, tuple[str, Callable[[Raw, str, int], Fields | None]]] = {
     "user_purchase_history": ("user_id", user_purchase_history),
     "user_recent_purchases": ("user_id", user_recent_purchases),
     "product_details": ("product_id", product_details),
-    "product_terms": ("product_id", product_terms),
     "product_sales_stats": ("product_id", product_sales_stats),
     "coupon_details": ("coupon_id", coupon_details),
-    "coupon_terms": ("coupon_id", coupon_terms),
     "coupon_scope": ("coupon_id", coupon_scope),
     "coupon_popularity_stats": ("coupon_id", coupon_popularity_stats),
     "coupon_redemption_stats": ("coupon_id", coupon_redemption_stats),

@@ -45,12 +45,6 @@ def details(coupons: ibis.Table) -> ibis.Table:
     )
 
 
-def terms(coupon_terms: ibis.Table) -> ibis.Table:
-    """Builds the view ``coupon_terms``: the limits on the use of the coupon."""
-    newest = newest_description(coupon_terms, "coupon_id")
-    return newest.drop("event_us", "created_us", "min_spend_basis")
-
-
 def pairs(coupon_products: ibis.Table, attributes: ibis.Table) -> ibis.Table:
     """Lists each coupon's products from ``enters`` on, with the first description of the product.
 

@@ -37,12 +37,6 @@ def details(products: ibis.Table) -> ibis.Table:
     return newest.select("product_id", "at", "department", "category", "brand", **named)
 
 
-def terms(product_terms: ibis.Table) -> ibis.Table:
-    """Builds the view ``product_terms``: the limits that a coupon for the product must respect."""
-    newest = newest_description(product_terms, "product_id")
-    return newest.drop("event_us", "created_us")
-
-
 def attributes(products: ibis.Table) -> ibis.Table:
     """Returns department, category and brand by the first description, and when it is ``known``."""
     return first_description(products, "product_id").select(
