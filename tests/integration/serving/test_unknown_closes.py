@@ -197,9 +197,10 @@ def _corrects(rows: Rows, name: str, row: dict) -> bool:
 def _can_be_missed(rows: Rows, name: str, row: dict) -> bool:
     """True if another row of the shop tells that this one is to come.
 
-    Nothing tells of a correction, of a use, of a stock of 0, and of a budget that one coupon states
-    for its campaign. A margin is that of the products known to be covered. A coupon that states the
-    whole cart covers it until another row says otherwise.
+    Nothing tells of a correction, of a use, of a stock of 0, of a budget that one coupon states for
+    its campaign, and of the campaign whose budget a redemption of an unknown coupon took. A margin
+    is that of the products known to be covered. A coupon that states the whole cart covers it until
+    another row says otherwise.
     """
     (key, *_) = TABLES[name].key
     of_coupon = [one for one in rows["coupon_terms"] if one["coupon_id"] == row.get("coupon_id")]
@@ -211,7 +212,8 @@ def _can_be_missed(rows: Rows, name: str, row: dict) -> bool:
         return not whole and all(one["min_margin"] is None for one in of_coupon)
     if name in ("coupons", "coupon_terms", "product_terms"):
         versions = [one for one in rows[name] if one[key] == row[key]]
-        budgets = (one[b] for one in of_coupon for b in ("campaign_budget", "user_budget"))
+        terms = rows["coupon_terms"] if name == "coupons" else of_coupon
+        budgets = (one[b] for one in terms for b in ("campaign_budget", "user_budget"))
         return len(versions) == 1 and all(one is None for one in budgets)
     return True
 
