@@ -9,11 +9,15 @@ from 2016-11-01. Campaigns were targeted, not randomized.
 
 from collections.abc import Callable
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
 from feature_repo.contract import TABLES, arrow_schema
 from feature_repo.lake.duckdb_files import connect, parquet
 from feature_repo.lake.state import instant
 from feature_repo.sources import Batch, SourceError, numbered
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 ZONE = "America/New_York"
 KNOWN_FROM = "TIMESTAMPTZ '2016-11-01 00:00:00+00'"
@@ -142,7 +146,7 @@ def read(progress: Callable[[str], None] = lambda name: None) -> Batch:
     tables = {}
     for name, query in _QUERIES.items():
         rows = connection.sql(query).to_arrow_table()
-        tables[name] = numbered(rows.cast(arrow_schema(TABLES[name])))
+        tables[name] = numbered(_completed(rows, arrow_schema(TABLES[name])))
         progress(name)
     return Batch(
         "complete_journey",
@@ -150,3 +154,13 @@ def read(progress: Callable[[str], None] = lambda name: None) -> Batch:
         watermark=instant("2018-01-01T00:00:00-05:00"),
         learned={name: "stated" if name == "redemptions" else "assumed" for name in tables},
     )
+
+
+def _completed(rows: "pa.Table", schema: "pa.Schema") -> "pa.Table":
+    """Casts rows to a table's schema; a column that the data do not have is null."""
+    import pyarrow as pa
+
+    for field in schema:
+        if field.name not in rows.column_names:
+            rows = rows.append_column(field, pa.nulls(len(rows), field.type))
+    return rows.select(schema.names).cast(schema)
