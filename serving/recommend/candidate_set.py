@@ -19,7 +19,7 @@ from serving.online.feast_reader import Freshness
 from serving.online.resilient_users import User
 from serving.recommend.features import candidate_inputs
 from serving.recommend.purchase_cache import PurchaseCache
-from serving.rules.context import RuleContext
+from serving.rules.context import BINDING_PLACEMENTS, RuleContext
 from serving.rules.filter import filter_candidates
 from serving.rules.settings import RuleSettings
 from serving.runtime.clock import Clock
@@ -129,10 +129,13 @@ class CandidateBuilder:
     def _holder(self, request: RecommendationRequest, user: User) -> str | None:
         """The holder of the request's reservations: a visitor, or None for the user.
 
-        An unknown user without a visitor_id may be any guest, so each request is a visitor.
+        An unknown user without a visitor_id may be any guest. So where a cart is about to be paid,
+        each request is a visitor. Elsewhere it is the user: page views of guests would use up a
+        budget that only a few of them come to redeem.
         """
         visitor = request.visitor_id
-        if visitor is None and is_unknown(user):
+        is_paying = request.placement in BINDING_PLACEMENTS
+        if visitor is None and is_paying and is_unknown(user):
             visitor = self._new_id()
         return holder_of(request.user_id, visitor)
 

@@ -9,7 +9,7 @@ from serving.candidates.index import CandidateIndex
 from serving.ledger.ledger import Usage
 from serving.rules.settings import RuleSettings
 
-_BINDING = ("cart", "checkout")
+BINDING_PLACEMENTS = ("cart", "checkout")
 """Placements where the shopper is about to pay: a coupon must apply to the cart."""
 
 
@@ -42,4 +42,4 @@ class RuleContext:
     @property
     def is_binding(self) -> bool:
         """True if there is a cart and the shopper is about to pay it."""
-        return len(self.cart) > 0 and self.placement in _BINDING
+        return len(self.cart) > 0 and self.placement in BINDING_PLACEMENTS

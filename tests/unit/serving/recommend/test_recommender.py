@@ -632,10 +632,11 @@ def test_visitors_who_share_a_user_do_not_hold_each_others_reservation(tmp_path,
     assert [seen(one) for one in ("s1", "s2", "s1", None)] == [["last"], [], ["last"], []]
 
 
-def test_unknown_user_without_a_visitor_is_another_guest_in_every_request(tmp_path):
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_unknown_user_without_a_visitor_is_another_guest_at_every_payment(tmp_path, placement):
     service = guests(tmp_path)
-    found = [shown(service.recommend(ask(user_id="guest"))) for _ in range(2)]
-    assert found == [["last"], []]
+    found = [shown(service.recommend(ask("guest", placement))) for _ in range(2)]
+    assert found == [["last"], [] if placement in ("cart", "checkout") else ["last"]]
 
 
 def test_known_user_keeps_the_reservation(tmp_path):
