@@ -10,7 +10,8 @@ class RankerNames:
     """The names of one ranker, and the placements that it answers.
 
     ``model`` is its registered model, ``service`` its feature service. ``rule`` ranks while there
-    is no champion, and its trees start from the margin of that rule.
+    is no champion. ``base_margin`` names the margin that its trees start from, the value of
+    BASE_MARGIN_TAG: trees on another margin would rank wrongly.
     """
 
     key: str
@@ -18,16 +19,8 @@ class RankerNames:
     service: str
     rule: str
     rule_version: str
+    base_margin: str
     placements: tuple[str, ...]
-
-    @property
-    def base_margin(self) -> str:
-        """The value of BASE_MARGIN_TAG. Trees on another margin would rank wrongly.
-
-        >>> HOME.base_margin
-        'spend_percov rule-1'
-        """
-        return f"{self.rule} {self.rule_version}"
 
 
 HOME = RankerNames(
@@ -36,6 +29,7 @@ HOME = RankerNames(
     "home_ranker_v1",
     "spend_percov",
     "rule-1",
+    "spend_percov rule-1",
     ("home", "member", "campaign"),
 )
 CHECKOUT = RankerNames(
@@ -44,6 +38,7 @@ CHECKOUT = RankerNames(
     "checkout_ranker_v1",
     "cart_percov",
     "rule-1",
+    "cart_percov margin-2",
     ("checkout", "cart"),
 )
 
@@ -71,7 +66,7 @@ def ranker_for(placement: str) -> RankerNames:
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 
-# The rule whose margin a version's trees add to: RankerNames.base_margin.
+# The margin that a version's trees add to: RankerNames.base_margin.
 BASE_MARGIN_TAG = "base_margin"
 
 # The two results of the gate, and the artifact of a run that holds the evidence.
@@ -87,6 +82,9 @@ SCORE = "score"
 
 # The attribute of a model file that holds the calibration of its probabilities, as JSON.
 CALIBRATION_ATTRIBUTE = "calibration"
+
+# The attribute of a model file that holds the linear part of its base margin, as JSON.
+LINEAR_ATTRIBUTE = "linear_part"
 SERVICE_TAG = "feast.feature_service"
 
 # The reason of a promotion, and the file that permits a version that failed the gate.

@@ -10,8 +10,9 @@ from feature_repo.names import CALIBRATION_ATTRIBUTE, RankerNames
 from feature_repo.transforms.request.ranker_inputs import INPUTS_OF
 from feature_repo.transforms.request.reasons import Effects
 from serving.models.xgboost_scorer import XGBoostScorer
+from serving.policy.base_margin import BaseMargin
 from serving.policy.probability import Calibration
-from serving.policy.scores import RULES, UNKNOWN_ROW, PlainRule, base_score, boosted_scores
+from serving.policy.scores import UNKNOWN_ROW, PlainRule, base_score, boosted_scores
 
 if TYPE_CHECKING:
     from xgboost import Booster
@@ -65,7 +66,7 @@ class RuleRanker:
 
 @dataclass(frozen=True)
 class ChampionRanker:
-    """A boosted ranker: the margin of its rule plus the trees. Also used for challengers.
+    """A boosted ranker: its base margin plus the trees. Also used for challengers.
 
     The trees read the first columns of the inputs: those of ``INPUTS_OF`` for this ranker.
     """
@@ -85,8 +86,8 @@ class ChampionRanker:
         return None if text is None else Calibration.from_json(text)
 
     @cached_property
-    def _rule(self) -> PlainRule:
-        return RULES[self.names.key]
+    def _base_margin(self) -> BaseMargin:
+        return BaseMargin.of_model(self.booster, self.names.key)
 
     @cached_property
     def _inputs(self) -> tuple[str, ...]:
@@ -108,7 +109,7 @@ class ChampionRanker:
         # First: reading the base score also makes XGBoost check the number of inputs.
         base = self._base_score
         trees = self._trees(inputs[:, : self._width])
-        return boosted_scores(trees, base, self._rule.margin(inputs))
+        return boosted_scores(trees, base, self._base_margin(inputs))
 
     def explain(self, inputs: np.ndarray) -> Effects:
         """Returns SHAP values of the trees (Lundberg et al. 2020) plus the terms of the margin.
@@ -118,10 +119,10 @@ class ChampionRanker:
         import xgboost
 
         data = xgboost.DMatrix(inputs[:, : self._width], feature_names=list(self._inputs))
-        margin = self._rule.margin(inputs)
+        margin = self._base_margin(inputs)
         data.set_base_margin(margin)
         # The last column is the bias: the mean prediction of the trees, plus the margin.
         found = self.booster.predict(data, pred_contribs=True).astype(np.float64)
-        effects = self._rule.margin_effects(inputs)
+        effects = self._base_margin.effects(inputs)
         effects[:, : self._width] += found[:, :-1]
-        return Effects(effects, found[:, -1] - margin + self._rule.margin(UNKNOWN_ROW))
+        return Effects(effects, found[:, -1] - margin + self._base_margin(UNKNOWN_ROW))

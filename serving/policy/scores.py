@@ -1,4 +1,4 @@
-"""Scores of the plain rules, and the base margins that the rankers' trees start from.
+"""Scores of the plain rules, and their margins, to which the rankers' trees add.
 
 Pure functions on arrays. Training evaluates with them exactly the policy that serves. Each ranker
 has a rule in ``RULES``. ``own_purchases_scores`` and ``own_spend_scores`` are simpler rules that
@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from feature_repo.contract import MINOR_UNITS
-from feature_repo.names import CHECKOUT, HOME
+from feature_repo.names import CHECKOUT, HOME, RankerNames
 from feature_repo.transforms.request.campaign import PRIOR_BASKETS, PRIOR_REDEMPTIONS
 from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
 
@@ -64,11 +64,11 @@ Formula = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class PlainRule:
-    """The rule of one ranker: it ranks without a champion, and the trees start from its margin.
+    """The rule of one ranker: it ranks without a champion, and the trees add to its margin.
 
     ``key`` is the key of the ranker. Every method takes the whole matrix of inputs, of shape
     ``(n, len(RANKER_INPUTS))``, in which NaN is unknown. ``reads`` are the columns that the
-    formula uses, in order of priority. The margin is the score less
+    formulas use, in order of priority. The margin is that of ``margin_formula`` less
     ``scope_weight`` x log(1 + scope_product_count): among equal scores, a coupon for few products
     is redeemed more often.
     """
@@ -78,6 +78,7 @@ class PlainRule:
     version: str
     reads: tuple[int, ...]
     formula: Formula
+    margin_formula: Formula
     scope_weight: float = 0.0
 
     def scores(self, inputs: np.ndarray) -> np.ndarray:
@@ -85,9 +86,9 @@ class PlainRule:
         return self.formula(inputs)
 
     def margin(self, inputs: np.ndarray) -> np.ndarray:
-        """Computes the base margin of the ranker's trees: float32, one value a row."""
+        """Computes the rule's part of the trees' base margin: float32, one value a row."""
         scope = np.log1p(np.maximum(_known(inputs, _SCOPE, 0.0), 0.0))
-        return (self.formula(inputs) - self.scope_weight * scope).astype(np.float32)
+        return (self.margin_formula(inputs) - self.scope_weight * scope).astype(np.float32)
 
     def effects(self, inputs: np.ndarray) -> np.ndarray:
         """Splits the scores into the effect of each input: float64 of shape ``inputs.shape``.
@@ -134,6 +135,12 @@ def home_scores(inputs: np.ndarray) -> np.ndarray:
 COVERED_FIRST = 25.0
 """Added to the score of a coupon that covers a line of the cart, so that it ranks before others."""
 
+COVERED_MARGIN = 8.0
+"""The same in the margin, from which trees and linear part can still move a coupon behind others.
+
+With 8 such a coupon is about as far ahead as its odds of redemption are (EXPERIMENTS.md).
+"""
+
 
 def checkout_scores(inputs: np.ndarray) -> np.ndarray:
     """Scores coupons that cover a line of the cart first, the others by ``home_scores``.
@@ -148,8 +155,17 @@ def checkout_scores(inputs: np.ndarray) -> np.ndarray:
     >>> checkout_scores(inputs).round(2).tolist()
     [21.49, -3.0]
     """
+    return _covered_first(inputs, COVERED_FIRST)
+
+
+def checkout_margin(inputs: np.ndarray) -> np.ndarray:
+    """Returns ``checkout_scores`` with COVERED_MARGIN in place of COVERED_FIRST."""
+    return _covered_first(inputs, COVERED_MARGIN)
+
+
+def _covered_first(inputs: np.ndarray, ahead: float) -> np.ndarray:
     amount = np.maximum(_known(inputs, _CART_AMOUNT, 0.0), 0.0) / MINOR_UNITS
-    covered = COVERED_FIRST + np.log(amount + 0.01) + _log_percov(inputs)
+    covered = ahead + np.log(amount + 0.01) + _log_percov(inputs)
     return np.where(_known(inputs, _CART_LINES, 0.0) > 0, covered, home_scores(inputs))
 
 
@@ -168,12 +184,15 @@ def _known(inputs: np.ndarray, column: int, unknown: float) -> np.ndarray:
     return values
 
 
+def _rule(names: RankerNames, *of_rule: Any) -> PlainRule:
+    return PlainRule(names.key, names.rule, names.rule_version, *of_rule)
+
+
+_READ_AT_CHECKOUT = (_CART_LINES, _CART_AMOUNT, _OWN_SPEND, _PERCOV)
+
 RULES: Mapping[str, PlainRule] = {
-    one.key: PlainRule(one.key, one.rule, one.rule_version, reads, formula, scope_weight)
-    for one, reads, formula, scope_weight in (
-        (HOME, (_OWN_SPEND, _PERCOV), home_scores, 0.15),
-        (CHECKOUT, (_CART_LINES, _CART_AMOUNT, _OWN_SPEND, _PERCOV), checkout_scores, 0.2),
-    )
+    "home": _rule(HOME, (_OWN_SPEND, _PERCOV), home_scores, home_scores, 0.15),
+    "checkout": _rule(CHECKOUT, _READ_AT_CHECKOUT, checkout_scores, checkout_margin, 0.2),
 }
 """The rule of each ranker, by the ranker's key."""
 

@@ -309,6 +309,7 @@ def test_training_reads_the_policy_that_serves_and_nothing_else():
         if name.startswith("training") and target.startswith("serving")
     }
     assert of_serving == {
+        "serving.policy.base_margin",
         "serving.policy.scores",
         "serving.policy.order",
         "serving.policy.probability",

@@ -102,9 +102,13 @@ def _signed_log(values: np.ndarray) -> np.ndarray:
 
 
 def fitted_classifier(
-    model: "Pipeline", known: Sequence[RankingFrame], ranker: str, seed: int
+    model: "Pipeline",
+    known: Sequence[RankingFrame],
+    ranker: str,
+    seed: int,
+    pairs: int = MOST_PAIRS,
 ) -> "Pipeline":
-    """Fits a classifier on at most ``MOST_PAIRS`` pairs, and returns it.
+    """Fits a classifier on at most ``pairs`` pairs, and returns it.
 
     It reads the inputs of the ranker with this key, so none of the cart at home.
     Its probabilities are those of the sample. Sampling the unredeemed pairs multiplies all odds by
@@ -114,7 +118,7 @@ def fitted_classifier(
 
     label = np.concatenate([part.label for part in known])
     redeemed, other = np.flatnonzero(label), np.flatnonzero(label == 0)
-    wanted = min(len(other), max(MOST_PAIRS - len(redeemed), len(redeemed)))
+    wanted = min(len(other), max(pairs - len(redeemed), len(redeemed)))
     other = np.random.default_rng(seed).choice(other, wanted, replace=False)
     rows = np.sort(np.concatenate([redeemed, other]))
     with warnings.catch_warnings():

@@ -170,6 +170,9 @@ _RECENCY = (
 )
 _RATE = "code_redemption_rate_all"
 
+INPUTS_OF_USER: frozenset[str] = frozenset((*USER_NUMBERS, *_RECENCY, "cart_amount"))
+"""The inputs that are the same for all candidates of a request."""
+
 _COUPON_COLUMNS = (*COUPON_NUMBERS, *_CAMPAIGN_TYPES, _RATE)
 _ADJACENT = len(_COUPON_COLUMNS) - 1
 """Number of a coupon's own inputs that are contiguous in this order; the last one is apart."""

@@ -22,9 +22,9 @@ from training.studies.backtest import MONTHLY, WEEK_LATE, backtest, planned
 from training.studies.backtest_summary import json_ready, summarize_visits
 from training.studies.contenders import contenders
 
-DAYS, SIZE = 90, 8
-FIRST, UNTIL = MAY + 40 * DAY, MAY + DAYS * DAY
-FRAMES = {"home": visits(2_500, DAYS, SIZE, seed=1), "checkout": visits(2_500, DAYS, SIZE, seed=2)}
+DAYS, SIZE = 120, 8
+FIRST, UNTIL = MAY + 70 * DAY, MAY + DAYS * DAY
+FRAMES = {"home": visits(3_300, DAYS, SIZE, seed=1), "checkout": visits(3_300, DAYS, SIZE, seed=2)}
 MODELS = {key: {RANKER, WEEK_LATE, MONTHLY, *plain_rules(key)} for key in FRAMES}
 
 

@@ -186,7 +186,7 @@ def test_rankers_share_the_experiment_and_have_versions_of_their_own(store):
     runs = [client.get_run(one.run_id).info for one in both]
     assert runs[0].run_id != runs[1].run_id and runs[0].experiment_id == runs[1].experiment_id
     margins = [one.tags["base_margin"] for one in both]
-    assert margins == ["spend_percov rule-1", "cart_percov rule-1"]
+    assert margins == ["spend_percov rule-1", "cart_percov margin-2"]
     with pytest.raises(TrackingError, match="checkout_ranker has no version 3: it has 1"):
         require_version(checkout, "3")
 

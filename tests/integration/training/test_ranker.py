@@ -1,21 +1,35 @@
 """The ranker on small data with a planted signal, and the files that it writes."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from feature_repo.transforms.request.ranker_inputs import INPUTS_OF, RANKER_INPUTS
+from feature_repo.transforms.request.ranker_inputs import (
+    INPUTS_OF,
+    INPUTS_OF_USER,
+    RANKER_INPUTS,
+)
+from serving.policy.base_margin import BaseMargin
 from serving.policy.probability import Calibration
-from serving.policy.scores import RULES
 from tests.support.signal_frames import SIZE, frame
 from training.data.frame import NEVER, concatenated, groups, take
 from training.evaluation import group_metrics
 from training.evaluation.compare import evaluate
 from training.evaluation.predictions import predictions_table
 from training.models.baselines import rule_scores
+from training.models.linear import fit_linear
 from training.models.probability import fit_calibration, fit_with_probabilities
-from training.models.ranker import RankerConfig, RankerError, fit, importance, informative, predict
+from training.models.ranker import (
+    RATE_VISITS,
+    RankerConfig,
+    RankerError,
+    fit,
+    importance,
+    informative,
+    predict,
+)
 from training.registry.promotion_gate import Gate, Measurements, decide
 
 CONFIG = RankerConfig(
@@ -93,10 +107,25 @@ def test_score_of_a_row_does_not_depend_on_other_rows(model):
     assert whole.dtype == np.float32
 
 
-def test_more_own_purchases_never_lower_a_score(model):
+def test_more_own_purchases_never_lower_the_sum_of_the_trees(model):
     rows = np.repeat(TEST.inputs[:1], 50, axis=0)
     rows[:, RANKER_INPUTS.index("own_purchase_count")] = np.linspace(0, 3, 50)
-    assert (np.diff(predict(model, rows, "home")) >= 0).all()
+    trees = predict(model, rows, "home") - BaseMargin.of_model(model, "home")(rows)
+    assert (np.diff(trees) >= -1e-6).all()
+
+
+def test_learning_rate_follows_the_number_of_visits():
+    def rate(count):
+        part = take(TRAIN, np.isin(TRAIN.qid, np.unique(TRAIN.qid)[:count]))
+        settings = json.loads(fit([part], CONFIG).save_config())
+        booster = settings["learner"]["gradient_booster"]["tree_train_param"]
+        return float(booster["learning_rate"])
+
+    visits = len(groups(informative(TRAIN)))
+    assert visits < 3 * RATE_VISITS
+    expected = CONFIG.learning_rate * max(visits / RATE_VISITS, 1 / 3)
+    assert rate(len(groups(TRAIN))) == pytest.approx(expected)
+    assert rate(3) == pytest.approx(CONFIG.learning_rate / 3)
 
 
 def test_model_has_the_names_of_its_inputs_and_their_gain(model):
@@ -114,10 +143,35 @@ def test_groups_without_an_order_to_learn_are_left_out():
     assert kept.qid[0] == TRAIN.qid[2 * SIZE]
 
 
-def test_untrained_trees_rank_as_their_margin_does():
+def test_untrained_trees_rank_as_their_base_margin_does():
     none = fit([TRAIN], replace(CONFIG, n_estimators=0))
-    margin = RULES["home"].margin(TEST.inputs)
-    np.testing.assert_allclose(predict(none, TEST.inputs, "home"), margin, rtol=1e-6)
+    margin = BaseMargin.of_model(none, "home")
+    assert margin.linear is not None
+    np.testing.assert_allclose(predict(none, TEST.inputs, "home"), margin(TEST.inputs), rtol=1e-6)
+
+
+def test_linear_part_learns_the_signal_and_no_weight_of_the_user():
+    part = fit_linear([TRAIN, VALID], "home", 1_000_000, seed=1)
+    assert _ndcg(TEST, part.scores(TEST.inputs)) > 0.9
+    assert max(part.weights, key=part.weights.get) == "category_purchase_share"
+    assert not INPUTS_OF_USER & part.weights.keys()
+    both = np.concatenate([TRAIN.inputs, VALID.inputs])
+    # The regression learned from all pairs of these small frames, so its mean is theirs.
+    assert part.scores(both).mean() == pytest.approx(0.0, abs=1e-9)
+
+
+def test_linear_part_of_few_visits_has_less_weight_at_home():
+    few, many = (fit_linear([TRAIN], "home", visits, seed=1) for visits in (1_000, 10**9))
+    for name, weight in many.weights.items():
+        assert few.weights[name] == pytest.approx(weight / 2, rel=1e-5, abs=1e-12)
+    few, many = (fit_linear([TRAIN], "checkout", visits, seed=1) for visits in (10, 10**9))
+    assert few.weights == many.weights
+
+
+def test_linear_part_needs_both_labels():
+    none = replace(TRAIN, label=np.zeros_like(TRAIN.label))
+    every = replace(TRAIN, label=np.ones_like(TRAIN.label))
+    assert [fit_linear([one], "home", 1, seed=1) for one in (none, every)] == [None, None]
 
 
 def test_progress_is_called_for_every_tree():

@@ -14,7 +14,7 @@ from serving.models.registered_version import (
 )
 
 TAGS = {"gate": "passed", "base_margin": "spend_percov rule-1"}
-OF_CHECKOUT = TAGS | {"base_margin": "cart_percov rule-1"}
+OF_CHECKOUT = TAGS | {"base_margin": "cart_percov margin-2"}
 BARE = RegisteredVersion(HOME, "7", TAGS, b"trees", ())
 IDENTITY = {"model": "home_ranker", "version": "7", "sha256": BARE.sha256}
 SOUND = replace(BARE, gate=IDENTITY | {"gate": "passed"})
