@@ -52,6 +52,9 @@ def line_amount(quantity: float, unit_price: float) -> int:
     >>> line_amount(1_000, 3.49), line_amount(100, 101.5), line_amount(1, -0.5)
     (3490, 10150, -1)
     """
+    units, price = int(quantity), int(unit_price)
+    if units == quantity and price == unit_price:
+        return max(min(units * price, LARGEST), -LARGEST)
     units, parts = decimal_ratio(quantity)
     price, price_parts = decimal_ratio(unit_price)
     product, parts = units * price, parts * price_parts
@@ -85,6 +88,10 @@ def minor_units(amount: float, minor: int) -> float:
     >>> minor_units(1.015, 100), minor_units(0.29, 100), minor_units(0.0349, 100)
     (101.5, 29.0, 3.49)
     """
+    # Division of whole numbers is rounded correctly, so equality proves the decimal.
+    whole = round(amount * minor)
+    if whole / minor == amount and abs(whole) < _MOST_EXACT:
+        return float(whole)
     numerator, denominator = decimal_ratio(amount)
     return numerator * minor / denominator
 

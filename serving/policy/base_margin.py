@@ -20,13 +20,15 @@ _POSITIONS = {name: position for position, name in enumerate(RANKER_INPUTS)}
 
 
 def logarithms(values: np.ndarray) -> np.ndarray:
-    """Returns sign(x) x log(1 + |x|) of every value as float64; NaN, which is unknown, gives 0.
+    """Returns log(1 + x) of every value, in its type; an unknown (NaN) or negative one gives 0.
 
-    >>> logarithms(np.array([np.e - 1, 1 - np.e, np.nan])).tolist()
-    [1.0, -1.0, 0.0]
+    >>> logarithms(np.array([np.e - 1, -3.0, np.nan])).round(9).tolist()
+    [1.0, 0.0, 0.0]
     """
-    known = np.nan_to_num(values.astype(np.float64))
-    return np.copysign(np.log1p(np.abs(known)), known)
+    known = np.fmax(values, 0)
+    known += 1
+    # Faster than log1p by a multiple in float32, and inputs below 1e-6 do not matter here.
+    return np.asarray(np.log(known, out=known))
 
 
 @dataclass(frozen=True)
@@ -61,14 +63,13 @@ class LinearPart:
         return cls(weights, float(raw["constant"]))
 
     def scores(self, inputs: np.ndarray) -> np.ndarray:
-        """Returns the sum of each row: float64; ``inputs`` has shape ``(n, len(RANKER_INPUTS))``.
+        """Returns the sum of each row: float32; ``inputs`` has shape ``(n, len(RANKER_INPUTS))``.
 
         A row's sum does not depend on the other rows, down to its last bit.
         """
-        first, values = self._columns.start, self._values
         # einsum adds up each row alone; a matrix product may add in blocks of rows.
-        sums = np.einsum("ij,j->i", logarithms(inputs[:, first : self._columns.stop]), values)
-        return np.asarray(sums + self.constant)
+        sums = np.einsum("ij,j->i", logarithms(inputs[:, self._columns]), self._values)
+        return np.asarray(sums + np.float32(self.constant))
 
     def effects(self, inputs: np.ndarray) -> np.ndarray:
         """Splits the sums, less the constant, into the term of each input."""
@@ -85,7 +86,7 @@ class LinearPart:
     @cached_property
     def _values(self) -> np.ndarray:
         """The weights of the columns, 0 where there is none."""
-        values = np.zeros(len(RANKER_INPUTS))
+        values = np.zeros(len(RANKER_INPUTS), dtype=np.float32)
         for name, weight in self.weights.items():
             values[_POSITIONS[name]] = weight
         return values[self._columns]
@@ -119,7 +120,7 @@ class BaseMargin:
         margin = self.rule.margin(inputs)
         if self.linear is None:
             return margin
-        return (margin + self.linear.scores(inputs)).astype(np.float32)
+        return margin + self.linear.scores(inputs)
 
     def effects(self, inputs: np.ndarray) -> np.ndarray:
         """Splits the margin into the effect of each input: float64 of shape ``inputs.shape``.

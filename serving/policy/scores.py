@@ -87,7 +87,7 @@ class PlainRule:
 
     def margin(self, inputs: np.ndarray) -> np.ndarray:
         """Computes the rule's part of the trees' base margin: float32, one value a row."""
-        scope = np.log1p(np.maximum(_known(inputs, _SCOPE, 0.0), 0.0))
+        scope = np.log1p(_counted(inputs, _SCOPE))
         return (self.margin_formula(inputs) - self.scope_weight * scope).astype(np.float32)
 
     def effects(self, inputs: np.ndarray) -> np.ndarray:
@@ -128,8 +128,8 @@ def home_scores(inputs: np.ndarray) -> np.ndarray:
     >>> home_scores(inputs).round(2).tolist()
     [0.69, -1.39]
     """
-    spend = _known(inputs, _OWN_SPEND, 0.0) / MINOR_UNITS
-    return np.log(np.maximum(spend, 0.0) + 0.5) + 0.5 * _log_percov(inputs)
+    spend = _counted(inputs, _OWN_SPEND) / MINOR_UNITS
+    return np.log(spend + 0.5) + 0.5 * _log_percov(inputs)
 
 
 COVERED_FIRST = 25.0
@@ -164,13 +164,19 @@ def checkout_margin(inputs: np.ndarray) -> np.ndarray:
 
 
 def _covered_first(inputs: np.ndarray, ahead: float) -> np.ndarray:
-    amount = np.maximum(_known(inputs, _CART_AMOUNT, 0.0), 0.0) / MINOR_UNITS
-    covered = ahead + np.log(amount + 0.01) + _log_percov(inputs)
-    return np.where(_known(inputs, _CART_LINES, 0.0) > 0, covered, home_scores(inputs))
+    covered = inputs[..., _CART_LINES] > 0
+    scores = home_scores(inputs)
+    if covered.any():
+        rows = inputs[covered]
+        amount = _counted(rows, _CART_AMOUNT) / MINOR_UNITS
+        scores[covered] = ahead + np.log(amount + 0.01) + _log_percov(rows)
+    return scores
 
 
 def _log_percov(inputs: np.ndarray) -> np.ndarray:
-    return np.log(np.maximum(_known(inputs, _PERCOV, _PRIOR_RATE), _LEAST_PERCOV))
+    percov = inputs[..., _PERCOV].astype(np.float64)
+    percov[np.isnan(percov)] = _PRIOR_RATE
+    return np.log(np.maximum(percov, _LEAST_PERCOV))
 
 
 _PRIOR_RATE = PRIOR_REDEMPTIONS / PRIOR_BASKETS
@@ -178,10 +184,9 @@ _LEAST_PERCOV = 1e-6
 """Keeps the logarithm of a row of zeros finite. The mean rate of a campaign is never 0."""
 
 
-def _known(inputs: np.ndarray, column: int, unknown: float) -> np.ndarray:
-    values = inputs[..., column].astype(np.float64)
-    values[np.isnan(values)] = unknown
-    return values
+def _counted(inputs: np.ndarray, column: int) -> np.ndarray:
+    """Returns a column as float64; an unknown or negative value counts as 0."""
+    return np.fmax(inputs[..., column].astype(np.float64), 0.0)
 
 
 def _rule(names: RankerNames, *of_rule: Any) -> PlainRule:

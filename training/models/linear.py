@@ -41,7 +41,7 @@ def fit_linear(
     if not any(map(np.any, labels)) or all(map(np.all, labels)):
         return None
     regression = LogisticRegression(C=1 / PENALTY, solver="newton-cholesky", tol=1e-8)
-    model = make_pipeline(FunctionTransformer(logarithms), StandardScaler(), regression)
+    model = make_pipeline(FunctionTransformer(_logarithms), StandardScaler(), regression)
     fitted_classifier(model, parts, ranker, seed, PAIRS)
     scaler = model[1]
     share = visits / (visits + HALF_WEIGHT_VISITS[ranker])
@@ -52,3 +52,8 @@ def fit_linear(
     rows = list(kept.values())
     constant = -float(weights[rows] @ scaler.mean_[rows])
     return LinearPart({name: float(weights[place]) for name, place in kept.items()}, constant)
+
+
+def _logarithms(values: np.ndarray) -> np.ndarray:
+    """Returns the logarithms in double precision, which the fit needs."""
+    return logarithms(values.astype(np.float64))

@@ -1,7 +1,7 @@
 """Inputs from the cart of a request: what of it a coupon covers, or nearly covers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -33,9 +33,11 @@ INPUTS = tuple(DERIVED)
 _QUANTITY, _AMOUNT, _LINES, _CATEGORY, _BRAND, _TOTAL = range(len(INPUTS))
 
 
-@dataclass(frozen=True)
-class CartLine:
-    """A line of the cart: the quantity, and the price of one unit in minor units."""
+class CartLine(NamedTuple):
+    """A line of the cart: the quantity, and the price of one unit in minor units.
+
+    A named tuple, as each request makes one a line, and a frozen data class takes twice as long.
+    """
 
     product_id: str
     quantity: float
