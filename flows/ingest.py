@@ -9,12 +9,13 @@ from feature_repo.contract import TABLES
 from feature_repo.lake.reader import Lake
 from feature_repo.lake.state import instant
 from feature_repo.sources import Batch, SourceError, complete_journey, files
+from feature_repo.sources.sql import source as sql
 from flows.materialize import apply, publish_features
 from flows.runtime import StageCounter, as_task, now, prepare_environment, report_progress
 from validation.docs import write_docs
 from validation.ingestion import Ingested, ingest_batch
 
-SOURCES = ("complete_journey", "files")
+SOURCES = ("complete_journey", "files", "sql")
 
 FRESH_WITHIN = timedelta(days=2)
 """Events that are older than this at the end of the batch cause a warning."""
@@ -48,16 +49,17 @@ def ingest(
 def read(source: str, path: str | None) -> Batch:
     """Reads the batch of a named source.
 
-    Raises SourceError for an unknown source, or if ``files`` comes without a path.
+    Raises SourceError for an unknown source, or if one of a folder comes without a path.
     """
     count_table = StageCounter("read", lambda: len(TABLES))
     if source == "complete_journey":
         return complete_journey.read(count_table)
-    if source != "files":
+    if source not in SOURCES:
         raise SourceError(f"Expected a source of {', '.join(SOURCES)}, got {source!r}.")
     if path is None:
-        raise SourceError("The source files needs --path, the folder with the tables.")
-    return files.read(Path(path), count_table)
+        raise SourceError(f"The source {source} needs --path, the folder with the tables.")
+    read_folder = sql.read if source == "sql" else files.read
+    return read_folder(Path(path), count_table)
 
 
 def land(lake: Lake, batch: Batch, until: datetime | None, max_failure_share: float) -> Ingested:

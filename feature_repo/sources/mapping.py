@@ -30,10 +30,15 @@ def read_mapping(folder: Path) -> dict[str, Any]:
         mapping = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SourceError(f"{path} is not valid TOML: {error}.") from error
+    check_mapping(mapping, path)
+    return mapping
+
+
+def check_mapping(mapping: Mapping[str, Any], path: Path) -> None:
+    """Raises SourceError with the path if a mapping does not fit the contract."""
     wrong = next(chain(_unknown(mapping), _unfit(mapping)), None)
     if wrong:
         raise SourceError(f"{path}: {wrong}")
-    return mapping
 
 
 def _unknown(mapping: Mapping[str, Any]) -> Iterator[str]:

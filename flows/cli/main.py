@@ -31,6 +31,7 @@ class Source(StrEnum):
 
     complete_journey = "complete_journey"
     files = "files"
+    sql = "sql"
 
 
 OWN = ("feature_repo", "validation", "training", "serving", "flows")
@@ -53,7 +54,9 @@ def ingest(
     source: Annotated[Source, typer.Option(help="The source of the rows.")] = (
         Source.complete_journey
     ),
-    path: Annotated[Path | None, typer.Option(help="The folder of the source `files`.")] = None,
+    path: Annotated[
+        Path | None, typer.Option(help="The folder of the source `files` or `sql`.")
+    ] = None,
     as_of: AsOf = None,
     max_failure_share: Annotated[
         float, typer.Option(min=0, max=1, help="Stop if a table has a larger share of bad rows.")

@@ -1,0 +1,6 @@
+"""A folder with a ``contract.sql``: DuckDB SQL that turns any files into the contract's tables.
+
+`source` reads the folder. `statements` parses the file, `session` runs it without network and with
+no file outside the folder, `columns` checks each SELECT, and `draft` writes a first version.
+Imports the contract, the lake and the casts of the other sources.
+"""
