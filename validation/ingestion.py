@@ -47,13 +47,17 @@ class Counts:
 
 @dataclass(frozen=True)
 class Ingested:
-    """The result of an ingest; without a change ``state`` is the state before it."""
+    """The result of an ingest; without a change ``state`` is the state before it.
+
+    ``assumed`` are the sentences of the batch on what its source does not state.
+    """
 
     state: State
     changed: bool
     counts: Mapping[str, Counts]
     checked: Checked
     as_of: datetime
+    assumed: tuple[str, ...] = ()
 
 
 def ingest_batch(
@@ -96,7 +100,8 @@ def ingest_batch(
     waited = {name: one.num_rows for name, one in waiting.items()}
     changed = state is None or following.number != state.number
     log.info("lake version %d, %s", following.number, "new" if changed else "unchanged")
-    return Ingested(following, changed, _counts(checked, rows, waited), checked, as_of)
+    counts = _counts(checked, rows, waited)
+    return Ingested(following, changed, counts, checked, as_of, batch.assumed)
 
 
 def discard(lake: Lake, prefix: str) -> State:

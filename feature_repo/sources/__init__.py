@@ -1,8 +1,8 @@
 """Sources: adapters that read one origin and return a ``Batch`` of contract tables.
 
-Each adapter is a module; `files` also uses `casting` and `mapping`. The flows choose the adapter.
-`requests` derives requests for coupons from the lake and the decision log. Imports the contract,
-the lake and `names`.
+Each adapter is a module; `files` also uses `mapping`, `columns`, `casting` and the room
+`spellings`. The flows choose the adapter. `requests` derives requests for coupons from the lake and
+the decision log. Imports the contract, the lake and `names`.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,8 @@ class Batch:
     number of the row in its source. ``rejected`` holds, by table, the rows that do not fit these
     types (row_number, rule, reason, payload). The source is complete up to ``watermark``; None if
     it does not state one. ``learned`` is "stated" for a table with created_timestamp in the source,
-    and "assumed" for one that repeats event_timestamp.
+    and "assumed" for one that repeats event_timestamp. ``assumed`` are sentences on what the source
+    does not state and the adapter took for granted.
     """
 
     source: str
@@ -34,6 +35,7 @@ class Batch:
     watermark: datetime | None = None
     learned: Mapping[str, str] = field(default_factory=dict)
     rejected: Mapping[str, "pa.Table"] = field(default_factory=dict)
+    assumed: tuple[str, ...] = ()
 
 
 def numbered(table: "pa.Table") -> "pa.Table":

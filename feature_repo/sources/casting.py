@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from feature_repo.contract import Column, Table
 from feature_repo.lake.duckdb_files import literal
 from feature_repo.sources import SourceError
+from feature_repo.sources.spellings import nulls
 
 if TYPE_CHECKING:
     import duckdb
@@ -130,7 +131,8 @@ def _rejected(plan: ColumnPlan) -> str:
         raw = f"source.{name}"
         misfit = f"{raw} IS NOT NULL AND {name} IS NULL"
         wanted = literal(f"{name} should be {_expected(plan, column)}, got '")
-        sentences.append(f"CASE WHEN {misfit} THEN {wanted} || {raw} || '''' END")
+        hint = _hint(f"CAST({raw} AS VARCHAR)")
+        sentences.append(f"CASE WHEN {misfit} THEN {wanted} || {raw} || '''' || {hint} END")
         content.append(
             f"'{name}', CASE WHEN {misfit} THEN to_json({raw}) ELSE to_json({_shown(column)}) END"
         )
@@ -144,6 +146,15 @@ def _rejected(plan: ColumnPlan) -> str:
             CASE WHEN {" OR ".join(zoneless) or "false"} THEN 'time_zone' ELSE 'type' END AS rule,
             {title} || _row || ': ' || concat_ws('; ', {", ".join(sentences)}) || '.' AS reason,
             CAST(json_object({", ".join(content)}) AS VARCHAR) AS payload"""
+
+
+def _hint(text: str) -> str:
+    """Returns SQL for the line of mapping.toml that may settle a value that does not fit, or ''."""
+    words = ", ".join(map(literal, nulls.WORDS))
+    return (
+        f"CASE WHEN trim({text}) IN ({words}) THEN ' (if it means no value, set nulls = [\"' "
+        f"|| trim({text}) || '\"] in mapping.toml)' ELSE '' END"
+    )
 
 
 def _shown(column: Column) -> str:

@@ -17,10 +17,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from feature_repo.contract import TABLES, Table, arrow_schema
+from feature_repo.contract import TABLES, arrow_schema
 from feature_repo.lake.duckdb_files import connect
 from feature_repo.sources import Batch, SourceError
 from feature_repo.sources.casting import ColumnPlan, cast
+from feature_repo.sources.columns import plan_columns, respelled
 from feature_repo.sources.mapping import read_mapping
 
 if TYPE_CHECKING:
@@ -63,14 +64,17 @@ def read(
     """
     mapping = read_mapping(folder)
     found = _found(folder, mapping)
-    tables, rejected, learned = {}, {}, {}
+    tables, rejected, learned, assumed = {}, {}, {}, []
     for name, path in found.items():
         raw = _read_unchanged(path, reader)
-        plan = _plan(TABLES[name], path, raw, mapping)
-        tables[name], rejected[name] = _cast(plan, raw)
+        plan = plan_columns(TABLES[name], path, raw, mapping)
+        plan, rows, notes = respelled(plan, raw, mapping)
+        tables[name], rejected[name] = _cast(plan, rows)
+        assumed += [f"{path.name}: {note}." for note in notes]
         learned[name] = "assumed" if plan.assumes_learned else "stated"
         progress(name)
-    return Batch(f"files:{folder.resolve().name}", tables, learned=learned, rejected=rejected)
+    source = f"files:{folder.resolve().name}"
+    return Batch(source, tables, learned=learned, rejected=rejected, assumed=tuple(assumed))
 
 
 def _found(folder: Path, mapping: Mapping[str, Any]) -> dict[str, Path]:
@@ -171,35 +175,6 @@ def _read_csv(path: Path) -> "pa.Table":
             null_values=[""],
             quoted_strings_can_be_null=True,
         ),
-    )
-
-
-def _plan(table: Table, path: Path, raw: "pa.Table", mapping: Mapping[str, Any]) -> ColumnPlan:
-    """Chooses the origin of each contract column: a column of the file, a constant, or null."""
-    options = mapping.get(table.name, {})
-    constants, renamed = options.get("constants", {}), options.get("columns", {})
-    origin = {}
-    for column in table.columns:
-        if column.name in constants:
-            continue
-        name = renamed.get(column.name, column.name)
-        if raw.column_names.count(name) > 1:
-            raise SourceError(f"{path} has the column {name} more than once; keep one of them.")
-        if name in raw.column_names:
-            origin[column.name] = name
-        elif column.name in renamed:
-            raise _missing(table, path, f"{name} (mapped to {column.name})", raw)
-        elif not column.nullable and column.name != "created_timestamp":
-            raise _missing(table, path, column.name, raw)
-    return ColumnPlan(
-        table, origin, constants, mapping.get("timezone"), mapping.get("money") == "major"
-    )
-
-
-def _missing(table: Table, path: Path, column: str, raw: "pa.Table") -> SourceError:
-    return SourceError(
-        f"{path}: the table {table.name} needs the column {column}; the file has "
-        f"{', '.join(raw.column_names)}. Add it, or map it in mapping.toml."
     )
 
 

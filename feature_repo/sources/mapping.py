@@ -10,7 +10,8 @@ from zoneinfo import ZoneInfo
 from feature_repo.contract import TABLES
 from feature_repo.sources import SourceError
 
-_TABLE_KEYS = ("file", "columns", "constants")
+_KEYS = ("timezone", "money", "nulls")
+_TABLE_KEYS = ("file", "columns", "constants", "as_is")
 _SCALAR = "a text, a number, true, false or a time"
 
 
@@ -42,7 +43,7 @@ def check_mapping(mapping: Mapping[str, Any], path: Path) -> None:
 
 
 def _unknown(mapping: Mapping[str, Any]) -> Iterator[str]:
-    names = [name for name in mapping if name not in ("timezone", "money", *TABLES)]
+    names = [name for name in mapping if name not in (*_KEYS, *TABLES)]
     for name, table in TABLES.items():
         options = mapping.get(name, {})
         if not isinstance(options, dict):
@@ -57,8 +58,8 @@ def _unknown(mapping: Mapping[str, Any]) -> Iterator[str]:
             names += [f"{name}.{kind}.{key}" for key in given if key not in table.column_names]
     if names:
         yield (
-            f"{', '.join(names)} is not in the contract; expected timezone, money, or a table of "
-            f"{', '.join(TABLES)} with file, columns and constants of its columns."
+            f"{', '.join(names)} is not in the contract; expected {', '.join(_KEYS)}, or a table "
+            f"of {', '.join(TABLES)} with {', '.join(_TABLE_KEYS)}."
         )
 
 
@@ -67,8 +68,13 @@ def _unfit(mapping: Mapping[str, Any]) -> Iterator[str]:
         yield f"money should be minor or major, got {mapping['money']!r}."
     if not _is_zone(mapping.get("timezone", "UTC")):
         yield f"timezone should be a name like Europe/Paris, got {mapping['timezone']!r}."
-    for name in TABLES:
+    if not _is_texts(mapping.get("nulls", [])):
+        yield f'nulls should be a list of words, as in ["NA"], got {mapping["nulls"]!r}.'
+    for name, table in TABLES.items():
         options = mapping.get(name, {})
+        as_is = options.get("as_is", [])
+        if not _is_texts(as_is) or set(as_is) - set(table.column_names):
+            yield f"{name}.as_is should be a list of columns of {name}, got {as_is!r}."
         if not isinstance(options.get("file", ""), str):
             yield f"{name}.file should be the name of a file, got {options['file']!r}."
         columns, constants = options.get("columns", {}), options.get("constants", {})
@@ -80,6 +86,10 @@ def _unfit(mapping: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{name}.constants.{column} should be {_SCALAR}, got {value!r}."
             if column in columns:
                 yield f"{name}.{column} is both in columns and in constants; keep one."
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
 def _is_zone(name: object) -> bool:

@@ -56,7 +56,10 @@ ROOMS: Mapping[str, str] = {
         "feature_repo.contract feature_repo.files feature_repo.lake feature_repo.transforms.history"
     ),
     "feature_repo.registry": "feature_repo.feast_registry",
-    "feature_repo.sources": "feature_repo.contract feature_repo.lake feature_repo.names",
+    "feature_repo.sources": (
+        "feature_repo.contract feature_repo.lake feature_repo.names feature_repo.sources.spellings"
+    ),
+    "feature_repo.sources.spellings": "",
     "feature_repo.sources.sql": ("feature_repo.contract feature_repo.lake feature_repo.sources"),
     "feature_repo.transforms": "feature_repo.instants",
     "feature_repo.transforms.history": "feature_repo.instants feature_repo.transforms.request",

@@ -32,7 +32,16 @@ def ingested(result: "Ingested") -> None:
             "parent row."
         )
     for warning in result.checked.warnings:
-        console.print(f"[yellow]Warning:[/] {warning}")
+        console.print(f"[yellow]Warning:[/] {escape(warning)}")
+    assumed(result.assumed)
+
+
+def assumed(sentences: Sequence[str]) -> None:
+    """Prints what the source does not state and was taken for granted; nothing if it states all."""
+    if sentences:
+        console.print("Taken for granted:")
+    for sentence in sentences:
+        console.print(f"- {escape(sentence)}", highlight=False, soft_wrap=True)
 
 
 def held_back(found: Mapping[str, str]) -> None:
