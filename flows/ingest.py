@@ -10,6 +10,7 @@ from feature_repo.lake.reader import Lake
 from feature_repo.lake.state import instant
 from feature_repo.sources import Batch, SourceError, complete_journey, files
 from feature_repo.sources.sql import source as sql
+from feature_repo.sources.sql.draft import write_draft
 from flows.materialize import apply, publish_features
 from flows.runtime import StageCounter, as_task, now, prepare_environment, report_progress
 from validation.docs import write_docs
@@ -60,6 +61,16 @@ def read(source: str, path: str | None) -> Batch:
         raise SourceError(f"The source {source} needs --path, the folder with the tables.")
     read_folder = sql.read if source == "sql" else files.read
     return read_folder(Path(path), count_table)
+
+
+def draft(source: str, folder: Path) -> Path:
+    """Writes a draft of the source's description into a folder, from its files; returns its path.
+
+    Raises SourceError for a source that has none, and for a folder with nothing to describe.
+    """
+    if source != "sql":
+        raise SourceError(f"--init writes a draft for --source sql, got --source {source}.")
+    return write_draft(folder)
 
 
 def land(lake: Lake, batch: Batch, until: datetime | None, max_failure_share: float) -> Ingested:

@@ -57,6 +57,10 @@ def ingest(
     path: Annotated[
         Path | None, typer.Option(help="The folder of the source `files` or `sql`.")
     ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(help="Only write a draft of contract.sql into this folder, for `sql`."),
+    ] = None,
     as_of: AsOf = None,
     max_failure_share: Annotated[
         float, typer.Option(min=0, max=1, help="Stop if a table has a larger share of bad rows.")
@@ -70,9 +74,12 @@ def ingest(
     from feature_repo.lake.reader import Lake
     from flows.cli.held_back import held_back
     from flows.cli.output import lake, terminal
-    from flows.ingest import ingest
+    from flows.ingest import draft, ingest
     from flows.runtime import prepare_environment, run_flow
 
+    if init:
+        terminal.console.print(f"Wrote {draft(source.value, init)}.", soft_wrap=True)
+        return
     with terminal.progress("Ingest"):
         result = run_flow(
             ingest,
