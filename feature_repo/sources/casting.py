@@ -41,7 +41,8 @@ class ColumnPlan:
     """The origin of each contract column of a file, its time zone and its unit of money.
 
     ``origin`` maps contract columns to columns of the file, and ``constants`` other contract
-    columns to a value. ``timezone`` is the zone of times without one.
+    columns to a value. ``timezone`` is the zone of times without one. With
+    ``valid_to_is_last_day`` a local midnight in valid_to stands for the whole day that begins then.
     """
 
     table: Table
@@ -49,6 +50,7 @@ class ColumnPlan:
     constants: Mapping[str, object]
     timezone: str | None
     money_in_major_units: bool
+    valid_to_is_last_day: bool = False
 
     @property
     def assumes_learned(self) -> bool:
@@ -196,7 +198,9 @@ def _typed(plan: ColumnPlan, column: Column, raw: str, kind: str) -> str:
             f"in the file has the type {kind}; write it in another type."
         )
     if column.type == "timestamp":
-        return _instant(plan, column, raw, kind)
+        found = _instant(plan, column, raw, kind)
+        is_last = plan.valid_to_is_last_day and column.name == "valid_to"
+        return _day_after(plan.timezone or "UTC", found) if is_last else found
     if column.type == "int64":
         return _whole(plan, column, raw, kind)
     if column.type == "bool":
@@ -254,4 +258,16 @@ def _local(timezone: str, raw: str) -> str:
     """Returns SQL for the instant of a local time in a zone; null if the zone skips that time."""
     zone, local = literal(timezone), f"TRY_CAST({raw} AS TIMESTAMP)"
     instant = f"timezone({zone}, {local})"
-    return f"CASE WHEN timezone({zone}, {instant}) = {local} THEN {instant} END"
+    # A day without a midnight begins when its first hour does.
+    is_day = f"regexp_full_match(CAST({raw} AS VARCHAR), '{_DAY}\\s*')"
+    return f"CASE WHEN timezone({zone}, {instant}) = {local} OR {is_day} THEN {instant} END"
+
+
+def _day_after(timezone: str, instant: str) -> str:
+    """Returns SQL for the next local midnight after an instant that is one; others stay."""
+    zone = literal(timezone)
+    local = f"timezone({zone}, {instant})"
+    return (
+        f"CASE WHEN {local} = date_trunc('day', {local}) "
+        f"THEN timezone({zone}, {local} + INTERVAL 1 DAY) ELSE {instant} END"
+    )

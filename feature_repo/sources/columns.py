@@ -3,7 +3,8 @@
 Columns of the contract that a file lacks are null, if they may be.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from feature_repo.contract import Table
 from feature_repo.sources import SourceError
 from feature_repo.sources.casting import ColumnPlan
-from feature_repo.sources.spellings import nulls
+from feature_repo.sources.column_names import is_near, same
+from feature_repo.sources.spellings import ids, nulls
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,10 +24,13 @@ def plan_columns(
 ) -> ColumnPlan:
     """Chooses the origin of each contract column: a column of the file, a constant, or null.
 
-    Raises SourceError for a column that is missing, or is in the file more than once.
+    Raises SourceError for a column that is missing, or is in the file more than once. Also for one
+    that no column reads, though its name is near to one of the contract.
     """
     options = mapping.get(table.name, {})
     constants, renamed = options.get("constants", {}), options.get("columns", {})
+    ignored = options.get("ignore", ())
+    free = [one for one in raw.column_names if one not in (*renamed.values(), *ignored)]
     origin = {}
     for column in table.columns:
         if column.name in constants:
@@ -33,15 +38,54 @@ def plan_columns(
         name = renamed.get(column.name, column.name)
         if raw.column_names.count(name) > 1:
             raise SourceError(f"{path} has the column {name} more than once; keep one of them.")
-        if name in raw.column_names:
+        alike = same(name, free) if name not in raw.column_names else []
+        if name in raw.column_names and name not in ignored:
             origin[column.name] = name
+        elif column.name not in renamed and len(alike) == 1:
+            origin[column.name] = alike[0]
         elif column.name in renamed:
             raise _missing(table, path, f"{name} (mapped to {column.name})", raw)
         elif not column.nullable and column.name != "created_timestamp":
             raise _missing(table, path, column.name, raw)
+    unread = [one for one in free if one not in origin.values()]
+    _refuse_near(table, path, unread, {*origin, *constants})
     return ColumnPlan(
-        table, origin, constants, mapping.get("timezone"), mapping.get("money") == "major"
+        table,
+        origin,
+        constants,
+        mapping.get("timezone"),
+        mapping.get("money") == "major",
+        options.get("valid_to_is_last_day", False),
     )
+
+
+def unlike(plan: ColumnPlan, raw: "pa.Table", mapping: Mapping[str, Any]) -> list[str]:
+    """Returns a note for each column with another name that was not mapped, and one on the rest."""
+    options = mapping.get(plan.table.name, {})
+    renamed, ignored = options.get("columns", {}), options.get("ignore", ())
+    notes = [
+        f"the column {source!r} is {name}"
+        for name, source in plan.origin.items()
+        if source != name and name not in renamed
+    ]
+    read = {*plan.origin.values(), *ignored}
+    unread = [one for one in raw.column_names if one not in read]
+    return [*notes, f"columns not read: {', '.join(unread)}"] if unread else notes
+
+
+def _refuse_near(
+    table: Table, path: Path, unread: Collection[str], filled: Collection[str]
+) -> None:
+    """Raises SourceError if an unread column may be meant for a column that nothing fills."""
+    for column in table.columns:
+        for name in unread:
+            if column.name not in filled and is_near(name, column.name):
+                raise SourceError(
+                    f"{path}: the column {name!r} looks like {column.name}, which no column "
+                    f"fills. In mapping.toml, below [{table.name}], read it as "
+                    f"columns = {{ {column.name} = {json.dumps(name)} }} or leave it out by "
+                    f"ignore = [{json.dumps(name)}]."
+                )
 
 
 def _missing(table: Table, path: Path, column: str, raw: "pa.Table") -> SourceError:
@@ -57,7 +101,7 @@ def respelled(
     """Returns the columns of the plan under contract names, in the contract's spelling.
 
     The notes name the columns with other spellings. Columns that the mapping lists in ``as_is``
-    stay as they are.
+    stay as they are. Raises SourceError for ids that lost digits.
     """
     import pyarrow as pa
 
@@ -69,4 +113,12 @@ def respelled(
     words = mapping.get("nulls", nulls.WORDS)
     with_words = [one.name for one in free if "nulls" in mapping or one.type == "string"]
     rows, notes = nulls.without_words(rows, with_words, words)
+    for name in [one.name for one in free if one.name.endswith("_id")]:
+        try:
+            values, had_zero = ids.whole_ids(rows[name], f"{plan.table.name}.{name}")
+        except ValueError as error:
+            raise SourceError(str(error)) from error
+        if had_zero:
+            rows = rows.set_column(rows.schema.get_field_index(name), name, values)
+            notes.append(f"{name}: whole numbers read without their .0")
     return replace(plan, origin={name: name for name in plan.origin}), rows, notes

@@ -1,8 +1,8 @@
 """A folder of Parquet or CSV files in the contract, with an optional mapping.
 
-``users.csv``, ``users.parquet`` or a folder ``users`` with part files of one kind holds the table
-``users``; the other tables likewise. Tables may be missing. A file ``mapping.toml`` in the folder
-states the differences from the contract::
+``users.csv``, ``users.csv.gz``, ``users.parquet`` or a folder ``users`` with part files of one kind
+holds the table ``users``; the other tables likewise. Tables may be missing. Other data files in the
+folder are refused. A file ``mapping.toml`` in the folder states the differences from the contract::
 
     timezone = "Europe/Paris"          # zone of times without one
     money = "major"                    # amounts are 3.50 and not 350
@@ -21,19 +21,29 @@ from feature_repo.contract import TABLES, arrow_schema
 from feature_repo.lake.duckdb_files import connect
 from feature_repo.sources import Batch, SourceError
 from feature_repo.sources.casting import ColumnPlan, cast
-from feature_repo.sources.columns import plan_columns, respelled
+from feature_repo.sources.column_names import is_near, normalized
+from feature_repo.sources.columns import plan_columns, respelled, unlike
+from feature_repo.sources.csv_reader import CSV_SUFFIXES, delimiter_of, is_csv, read_csv
 from feature_repo.sources.mapping import read_mapping
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SUFFIXES = (".parquet", ".csv")
+SUFFIXES = (".parquet", *CSV_SUFFIXES)
+
+_OTHER_DATA = (
+    *(".tsv", ".tab", ".xlsx", ".xls", ".ods", ".jsonl", ".ndjson", ".feather", ".arrow", ".orc"),
+    *(".avro", ".gz", ".bz2", ".zst", ".xz", ".zip", ".7z"),
+)
+"""Suffixes of data that no table reads."""
+
+_NO_DATA = (".toml", ".md", ".py", ".sql")
 
 
 def read_file(path: Path) -> "pa.Table":
     """Reads one Parquet or CSV file into an Arrow table; CSV values are strings or null.
 
-    Raises SourceError for a file that is corrupt or not UTF-8.
+    Raises SourceError for a file that is corrupt, not UTF-8, or has a quote that is not closed.
     """
     import pyarrow as pa
     import pyarrow.parquet
@@ -42,7 +52,7 @@ def read_file(path: Path) -> "pa.Table":
         if path.suffix.lower() == ".parquet":
             with pa.parquet.ParquetFile(path) as file:
                 return file.read()
-        return _read_csv(path)
+        return read_csv(path)
     except (pa.ArrowException, OSError, UnicodeDecodeError, StopIteration) as error:
         kind = "Parquet" if path.suffix.lower() == ".parquet" else "UTF-8 CSV"
         detail = (str(error) or "it has no header").splitlines()[0].rstrip(".")
@@ -64,13 +74,15 @@ def read(
     """
     mapping = read_mapping(folder)
     found = _found(folder, mapping)
-    tables, rejected, learned, assumed = {}, {}, {}, []
+    tables, rejected, learned = {}, {}, {}
+    assumed = _left_out(folder, found)
     for name, path in found.items():
         raw = _read_unchanged(path, reader)
         plan = plan_columns(TABLES[name], path, raw, mapping)
-        plan, rows, notes = respelled(plan, raw, mapping)
+        notes = [*_delimiters(path), *unlike(plan, raw, mapping)]
+        plan, rows, spelled = respelled(plan, raw, mapping)
         tables[name], rejected[name] = _cast(plan, rows)
-        assumed += [f"{path.name}: {note}." for note in notes]
+        assumed += [f"{path.name}: {note}." for note in [*notes, *spelled]]
         learned[name] = "assumed" if plan.assumes_learned else "stated"
         progress(name)
     source = f"files:{folder.resolve().name}"
@@ -87,12 +99,17 @@ def _found(folder: Path, mapping: Mapping[str, Any]) -> dict[str, Path]:
                 f"mapping.toml describes {name}, but {folder} has no {name}.csv or "
                 f"{name}.parquet; add it, or set file = ... in mapping.toml."
             )
-    unexpected = [path.name for path in _data_files(folder) if path not in found.values()]
+    unexpected = [
+        path.name
+        for path in _visible(folder)
+        if path.is_file() and path not in found.values() and _is_data(path)
+    ]
     if unexpected or not found:
         raise SourceError(
             f"Expected files like events.csv or users.parquet in {folder}, found "
             f"{', '.join(unexpected) or 'none'}; the tables are {', '.join(TABLES)}. Rename the "
-            "files, name them in mapping.toml, or move them away."
+            "files, write them as CSV (also .csv.gz) or Parquet, name them in mapping.toml, or "
+            "move them away."
         )
     return found
 
@@ -100,23 +117,58 @@ def _found(folder: Path, mapping: Mapping[str, Any]) -> dict[str, Path]:
 def _path(folder: Path, name: str, options: Mapping[str, Any]) -> Path | None:
     if "file" in options:
         path = folder / options["file"]
-        if not path.exists() or (path.is_file() and path.suffix.lower() not in SUFFIXES):
+        if not path.exists() or (path.is_file() and not _is_table(path)):
             raise SourceError(
                 f"mapping.toml names {path} for {name}; expected a .csv or .parquet file there, "
                 "or a folder of them. Write it, or correct mapping.toml."
             )
         return path
-    names = (f"{name}.parquet", f"{name}.csv", name)
+    names = (*(f"{name}{suffix}" for suffix in SUFFIXES), name)
     found = [folder / one for one in names if (folder / one).exists()]
     if len(found) > 1:
         raise SourceError(f"Both {found[0].name} and {found[1].name} are in {folder}; keep one.")
     return found[0] if found else None
 
 
+def _visible(folder: Path) -> list[Path]:
+    """Lists the content of a folder by name; hidden files belong to other programs."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith((".", "_")))
+
+
 def _data_files(folder: Path) -> list[Path]:
-    """Lists the data files of a folder by name; hidden ones belong to other programs."""
-    files = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    return sorted(path for path in files if not path.name.startswith((".", "_")))
+    """Lists the files of a folder that a table can be read from, by name."""
+    return [path for path in _visible(folder) if _is_table(path)]
+
+
+def _is_table(path: Path) -> bool:
+    return path.name.lower().endswith(SUFFIXES)
+
+
+def _is_data(path: Path) -> bool:
+    """Returns whether a file holds data by its suffix, or may be meant for a table by its name."""
+    stem = normalized(path.name.split(".")[0])
+    return (
+        _is_table(path)
+        or path.suffix.lower() in _OTHER_DATA
+        or (path.suffix.lower() not in _NO_DATA and any(is_near(stem, one) for one in TABLES))
+    )
+
+
+def _left_out(folder: Path, found: Mapping[str, Path]) -> list[str]:
+    """Returns a sentence on the files and folders that are not read, if there are any."""
+    others = [
+        path.name
+        for path in _visible(folder)
+        if path not in found.values() and path.suffix.lower() not in _NO_DATA
+    ]
+    return [f"{folder.resolve().name}: not read: {', '.join(others)}."] if others else []
+
+
+def _delimiters(path: Path) -> list[str]:
+    """Returns a sentence for each delimiter other than a comma in a file or its parts."""
+    parts = _data_files(path) if path.is_dir() else [path]
+    found = {delimiter_of(part) for part in parts if is_csv(part)} - {","}
+    return [f"{one!r} separates the columns" for one in sorted(found)]
 
 
 def _read_unchanged(path: Path, reader: "Callable[[Path], pa.Table]") -> "pa.Table":
@@ -143,7 +195,7 @@ def _read_unchanged(path: Path, reader: "Callable[[Path], pa.Table]") -> "pa.Tab
 def _file_versions(path: Path) -> dict[Path, tuple[int, int, int]]:
     """Returns size, time of change and inode of the file, or of each part file of a folder."""
     parts = _data_files(path) if path.is_dir() else [path]
-    if len({part.suffix.lower() for part in parts}) != 1:
+    if len({is_csv(part) for part in parts}) != 1:
         raise SourceError(
             f"Expected .csv or .parquet files of one kind in the folder {path}; remove the others."
         )
@@ -154,28 +206,6 @@ def _file_versions(path: Path) -> dict[Path, tuple[int, int, int]]:
             f"{error.filename} was removed while {path} was read; ingest again when it is complete."
         ) from error
     return {part: (one.st_size, one.st_mtime_ns, one.st_ino) for part, one in stats.items()}
-
-
-def _read_csv(path: Path) -> "pa.Table":
-    import csv
-
-    import pyarrow as pa
-    import pyarrow.csv
-
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        names = next(csv.reader(file))
-    return pa.csv.read_csv(
-        path,
-        # With one thread a parse error names its row.
-        read_options=pa.csv.ReadOptions(use_threads=False),
-        parse_options=pa.csv.ParseOptions(newlines_in_values=True),
-        convert_options=pa.csv.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.string()),
-            strings_can_be_null=True,
-            null_values=[""],
-            quoted_strings_can_be_null=True,
-        ),
-    )
 
 
 def _cast(plan: ColumnPlan, raw: "pa.Table") -> "tuple[pa.Table, pa.Table]":

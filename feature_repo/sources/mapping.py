@@ -11,7 +11,8 @@ from feature_repo.contract import TABLES
 from feature_repo.sources import SourceError
 
 _KEYS = ("timezone", "money", "nulls")
-_TABLE_KEYS = ("file", "columns", "constants", "as_is")
+_TABLE_KEYS = ("file", "columns", "constants", "as_is", "ignore")
+_LAST_DAY = "valid_to_is_last_day"
 _SCALAR = "a text, a number, true, false or a time"
 
 
@@ -49,7 +50,8 @@ def _unknown(mapping: Mapping[str, Any]) -> Iterator[str]:
         if not isinstance(options, dict):
             yield f"{name} should be a table, as in [{name}], got {options!r}."
             return
-        names += [f"{name}.{key}" for key in options if key not in _TABLE_KEYS]
+        allowed = (*_TABLE_KEYS, _LAST_DAY) if name == "coupons" else _TABLE_KEYS
+        names += [f"{name}.{key}" for key in options if key not in allowed]
         for kind in ("columns", "constants"):
             given = options.get(kind, {})
             if not isinstance(given, dict):
@@ -59,7 +61,7 @@ def _unknown(mapping: Mapping[str, Any]) -> Iterator[str]:
     if names:
         yield (
             f"{', '.join(names)} is not in the contract; expected {', '.join(_KEYS)}, or a table "
-            f"of {', '.join(TABLES)} with {', '.join(_TABLE_KEYS)}."
+            f"of {', '.join(TABLES)} with {', '.join(_TABLE_KEYS)}, and {_LAST_DAY} for coupons."
         )
 
 
@@ -75,6 +77,11 @@ def _unfit(mapping: Mapping[str, Any]) -> Iterator[str]:
         as_is = options.get("as_is", [])
         if not _is_texts(as_is) or set(as_is) - set(table.column_names):
             yield f"{name}.as_is should be a list of columns of {name}, got {as_is!r}."
+        if not _is_texts(options.get("ignore", [])):
+            given = options["ignore"]
+            yield f'{name}.ignore should be a list of texts such as ["a"], got {given!r}.'
+        if not isinstance(options.get(_LAST_DAY, False), bool):
+            yield f"{name}.{_LAST_DAY} should be true or false, got {options[_LAST_DAY]!r}."
         if not isinstance(options.get("file", ""), str):
             yield f"{name}.file should be the name of a file, got {options['file']!r}."
         columns, constants = options.get("columns", {}), options.get("constants", {})
