@@ -65,6 +65,15 @@ def literal(value: object) -> str:
     return "'" + str(value).replace("'", "''") + "'"
 
 
+def quoted(name: str) -> str:
+    """Returns a SQL identifier in quotes.
+
+    >>> quoted('5" nails')
+    '"5"" nails"'
+    """
+    return '"' + name.replace('"', '""') + '"'
+
+
 def empty_query(table: Table) -> str:
     """Returns a DuckDB query with the columns of a raw table and no rows."""
     columns = ", ".join(f"{null(column)} AS {column.name}" for column in table.columns)

@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-from feast.infra.offline_stores.file_source import FileSource
 
 from feature_repo.instants import MICROSECOND
 from feature_repo.offline.entity_rows import EntityRows, refuse_unfit_ids
 from feature_repo.offline.errors import duckdb_errors
 from feature_repo.offline.join_plan import Plan
 from feature_repo.offline.lake_session import lake_state
-from feature_repo.offline.query import Query, instant_of, is_in_lake, learned_of, newest_of_ties
+from feature_repo.offline.query import Query, is_in_lake
 from feature_repo.offline.reorder import positions_of, reordered
+from feature_repo.offline.source_table import SourceTable, columns_of
 from feature_repo.publication.queries import ASSEMBLED
 
 if TYPE_CHECKING:
@@ -49,14 +49,15 @@ def join(
     the rows done since its last call, a fraction of the block at each step. ``block_rows`` limits
     the rows of a block; by default they fill a quarter of the memory.
     """
-    matches = [_prepare(query, plan, f"f{position}") for position, plan in enumerate(plans)]
+    keys = list(dict.fromkeys(key for plan in plans for key in plan.keys))
+    matches = [_prepare(query, plan, f"f{n}", keys) for n, plan in enumerate(plans)]
     lake_plans = [plan for plan in plans if is_in_lake(plan.source)]
     lake_keys = sorted({key for plan in lake_plans for key in plan.keys})
     watermark = lake_state(query.config)[1].watermark if lake_plans else None
     done = beyond = 0
     for block in rows.blocks(entities, block_rows or _rows_per_block(query, plans)):
         refuse_unfit_ids(block.schema, lake_keys)
-        rows.register(query.connection, block, done, query.strict)
+        rows.register(query.connection, block, keys, done, query.strict)
         done, beyond = done + block.num_rows, beyond + _count_after(query, watermark)
         for match in matches:
             with duckdb_errors(f"The source of {match.plan.name} by {', '.join(match.plan.keys)}"):
@@ -88,6 +89,8 @@ def _count_after(query: Query, watermark: datetime | None) -> int:
 class Match:
     """A plan and its tables; ``narrow`` is a relation with keys and instants of the source rows.
 
+    ``entity_keys`` are the plan's join keys among the columns of ``entities``.
+
     Tables for a block of entity rows: ``ids_<alias>`` numbers their keys (``_id``).
     ``matched_<alias>`` has the source row that each ``_row`` sees. ``found_<alias>`` has each of
     those source rows once, with a ``_place``. A source row is named by ``_id`` and ``instants``:
@@ -96,6 +99,8 @@ class Match:
 
     plan: Plan
     alias: str
+    entity_keys: tuple[str, ...]
+    source: SourceTable
     late: bool
     narrow: str
 
@@ -105,21 +110,23 @@ class Match:
         return "_event, _learned" if self.late else "_event"
 
 
-def _prepare(query: Query, plan: Plan, alias: str) -> Match:
+def _prepare(query: Query, plan: Plan, alias: str, keys: Sequence[str]) -> Match:
+    entity_keys = tuple(f"e{keys.index(key)}" for key in plan.keys)
     with duckdb_errors(f"The source of {plan.name}"):
-        late = _has_late_rows(query, plan.source)
-        narrow = _narrow(query, plan, late)
+        source = query.table(plan.source, plan.happened, plan.created, alias)
+        late = _has_late_rows(query, plan, source)
+        narrow = _narrow(plan, source, late)
         if late:
             # Finding the rows that can be visible sorts all of them, so do it once.
             query.connection.execute(f"CREATE TEMP TABLE narrow_{alias} AS {narrow}")
             narrow = f"SELECT * FROM narrow_{alias}"
-        return Match(plan, alias, late, narrow)
+        return Match(plan, alias, entity_keys, source, late, narrow)
 
 
 def _match(query: Query, match: Match) -> None:
     _number_keys(query, match)
     plan, alias = match.plan, match.alias
-    entity_keys = [f'e."{entity}" = i."{entity}"' for entity in plan.keys] or ["true"]
+    entity_keys = [f"e.{key} = i.{key}" for key in match.entity_keys] or ["true"]
     source_keys = [f"i.k{number} = f.k{number}" for number in range(len(plan.keys))] or ["true"]
     conditions = f"e._id = f._id AND e._at {'>' if query.strict else '>='} f._from"
     fresh = ""
@@ -145,7 +152,7 @@ def _number_keys(query: Query, match: Match) -> None:
 
     The join by these numbers leaves out source rows of other entities.
     """
-    names = [f'"{entity}"' for entity in match.plan.keys]
+    names = match.entity_keys
     kind = "CAST({} AS VARCHAR)" if is_in_lake(match.plan.source) else "{}"
     keys = [f"{kind.format(name)} AS k{number}" for number, name in enumerate(names)]
     distinct = f"(SELECT DISTINCT {', '.join(names)} FROM entities)" if names else "(SELECT 1)"
@@ -155,30 +162,27 @@ def _number_keys(query: Query, match: Match) -> None:
     )
 
 
-def _has_late_rows(query: Query, source: FileSource) -> bool:
+def _has_late_rows(query: Query, plan: Plan, source: SourceTable) -> bool:
     """True if a row was learned after it happened, and the query respects that."""
-    if is_in_lake(source) or not source.created_timestamp_column or not query.respect_created:
+    if is_in_lake(plan.source) or not plan.created or not query.respect_created:
         return False
     return query.has_rows(
-        f"SELECT 1 FROM {query.rows(source)} WHERE {instant_of(source.created_timestamp_column)} > "
-        f"{instant_of(source.timestamp_field)}"
+        f"SELECT 1 FROM {source.relation} f WHERE {source.learned} > {source.event}"
     )
 
 
-def _narrow(query: Query, plan: Plan, late: bool) -> str:
+def _narrow(plan: Plan, source: SourceTable, late: bool) -> str:
     """Returns SQL for keys and instants of a source: ``_event``, ``_from``, ``_learned`` if late.
 
     A row is visible from ``_from`` on.
     """
-    source = plan.source
-    event = instant_of(source.timestamp_field)
-    columns = [f'"{column}" AS k{n}' for n, column in enumerate(plan.keys.values())]
+    event, learned = source.event, source.learned
+    columns = [f"{source.column(key)} AS k{n}" for n, key in enumerate(plan.keys.values())]
     columns.append(f"{event} AS _event")
     if not late:
-        return f"SELECT {', '.join(columns)}, {event} AS _from FROM {query.rows(source)}"
-    learned = learned_of(source)
+        return f"SELECT {', '.join(columns)}, {event} AS _from FROM {source.relation} f"
     columns += [f"{learned} AS _learned", f"greatest({event}, {learned}) AS _from"]
-    return _visible(f"SELECT {', '.join(columns)} FROM {query.rows(source)}", len(plan.keys))
+    return _visible(f"SELECT {', '.join(columns)} FROM {source.relation} f", len(plan.keys))
 
 
 def _visible(rows: str, keys: int) -> str:
@@ -202,8 +206,8 @@ def _features(query: Query, match: Match, count: int) -> Iterator[tuple[str, pa.
     sources = positions_of(fetched.column(0))
     if fetched.num_rows > len(sources):
         # Several rows of a key share one instant: keep one of them.
-        plan = match.plan
-        fetched = _fetch(query, match, newest_of_ties("m._place", plan.source, plan.columns))
+        ties = match.source.newest_of_ties("m._place", match.plan.columns)
+        fetched = _fetch(query, match, ties)
         sources = positions_of(fetched.column(0))
     columns = fetched.columns[1:]
     del fetched
@@ -224,21 +228,21 @@ def _positions(query: Query, match: Match, sources: np.ndarray, count: int) -> n
 
 def _fetch(query: Query, match: Match, ties: str = "") -> pa.Table:
     """Fetches ``_place`` and the features of the matched source rows, in no order."""
-    plan = match.plan
+    plan, source = match.plan, match.source
     found = f"(SELECT * FROM found_{match.alias} JOIN ids_{match.alias} USING (_id))"
     name = query.view_name(plan.source)
     if name in ASSEMBLED:
         requested = f'SELECT k0 AS user_id, epoch_us(_event) AS "at" FROM {found}'
-        source = query.assemble(name, requested, match.alias)
-    else:
-        source = query.rows(plan.source)
-    columns = "".join(f', f."{column}"' for column in plan.features.values())
-    conditions = [f'f."{column}" = m.k{n}' for n, column in enumerate(plan.keys.values())]
-    conditions.append(f"{instant_of(plan.source.timestamp_field, 'f')} = m._event")
+        assembled = query.assemble(name, requested, match.alias)
+        columns = columns_of(query.connection, assembled)
+        source = replace(source, relation=assembled, columns=columns)
+    features = "".join(f", {source.column(column)}" for column in plan.features.values())
+    conditions = [f"{source.column(key)} = m.k{n}" for n, key in enumerate(plan.keys.values())]
+    conditions.append(f"{source.event} = m._event")
     if match.late:
-        conditions.append(f"{learned_of(plan.source, 'f')} = m._learned")
+        conditions.append(f"{source.learned} = m._learned")
     return query.connection.sql(
-        f"SELECT m._place{columns} FROM {source} f JOIN {found} m "
+        f"SELECT m._place{features} FROM {source.relation} f JOIN {found} m "
         f"ON {' AND '.join(conditions)}{ties}"
     ).to_arrow_table()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,8 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from feast.errors import EntityTimestampInferenceException
 from feast.infra.offline_stores.offline_utils import infer_event_timestamp_from_entity_df
 
+from feature_repo.lake.duckdb_files import quoted
 from feature_repo.offline.errors import PointInTimeError, duckdb_errors
 
 if TYPE_CHECKING:
@@ -53,12 +56,18 @@ class EntityRows:
         yield from map(self._timed, parts)
 
     def register(
-        self, connection: DuckDBPyConnection, block: pa.Table, before: int, strict: bool
+        self,
+        connection: DuckDBPyConnection,
+        block: pa.Table,
+        keys: Sequence[str],
+        before: int,
+        strict: bool,
     ) -> None:
-        """Registers a block as ``entities``: its columns, ``_row`` from 0 and ``_at``.
+        """Registers a block as ``entities``: its keys as e0, e1..., ``_row`` from 0 and ``_at``.
 
-        A ``_at`` between two microseconds is rounded so that it sees the same rows. ``before`` is
-        the number of rows in earlier blocks. Raises PointInTimeError if a row has no instant.
+        No other column enters DuckDB, so that none can have the name of one of these. A ``_at``
+        between two microseconds is rounded so that it sees the same rows. ``before`` is the number
+        of rows in earlier blocks. Raises PointInTimeError if a row has no instant.
         """
         moments = instants(block, self.time, strict)
         if moments.null_count:
@@ -67,8 +76,9 @@ class EntityRows:
                 f"Expected an instant in {self.time} of every entity row, but row {row} (from 0) "
                 "has none; add one or leave the row out."
             )
-        rows = block.append_column("_row", pa.array(np.arange(block.num_rows)))
-        connection.register("entities", rows.append_column("_at", moments))
+        rows = {f"e{number}": block[key] for number, key in enumerate(keys)}
+        numbers = pa.array(np.arange(block.num_rows))
+        connection.register("entities", pa.table(rows | {"_row": numbers, "_at": moments}))
 
     def span(self, connection: DuckDBPyConnection) -> tuple[datetime | None, datetime | None]:
         """Returns the earliest and the latest instant, UTC; None if there are no rows."""
@@ -76,7 +86,7 @@ class EntityRows:
             connection.register("spanned", pa.table({"at": instants(self.table, self.time, False)}))
             source, column = "spanned", '"at"'
         else:
-            source, column = f"({self.sql})", f'CAST("{self.time}" AS TIMESTAMPTZ)'
+            source, column = f"({self.sql}\n)", f"CAST({quoted(self.time)} AS TIMESTAMPTZ)"
         [ends] = connection.execute(f"SELECT min({column}), max({column}) FROM {source}").fetchall()
         return ends[0], ends[1]
 
@@ -105,10 +115,15 @@ def instants(block: pa.Table, time: str, strict: bool) -> pa.Array:
     """Returns a column's instants in UTC microseconds.
 
     Nanoseconds are rounded up if ``strict``, else down. Raises PointInTimeError for a value that
-    is no instant.
+    is no instant; a number is none, as it may be seconds, milliseconds or nanoseconds.
     """
     column = block[time]
-    is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    if not any(fits(column.type) for fits in _INSTANTS):
+        raise PointInTimeError(
+            f"Expected instants in the column {time} of the entity rows, got {column.type}; "
+            "convert them, as by pd.to_datetime(..., unit='s', utc=True) for seconds since 1970."
+        )
+    is_text = any(fits(column.type) for fits in _TEXTS)
     try:
         moments = pd.to_datetime(
             column.to_pandas(), utc=True, format="ISO8601" if is_text else None
@@ -133,8 +148,12 @@ def entity_rows(entity_df: pd.DataFrame | str | None, connection: DuckDBPyConnec
         )
     if isinstance(entity_df, str):
         with duckdb_errors("The SQL for the entity rows"):
-            sample = connection.sql(f"SELECT * FROM ({entity_df}) LIMIT 0").df()
-        return EntityRows(*_columns_and_time(sample), sql=entity_df)
+            sql = _one_query(connection, entity_df)
+            names = connection.sql(sql).columns
+            frame = connection.sql(f"SELECT * FROM ({sql}\n) LIMIT 0").df()
+        return EntityRows(tuple(names), _time_of(names, frame), sql=sql)
+    names = [str(name) for name in entity_df.columns]
+    time = _time_of(names, entity_df)
     try:
         table = pa.Table.from_pandas(entity_df, preserve_index=False)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
@@ -142,12 +161,47 @@ def entity_rows(entity_df: pd.DataFrame | str | None, connection: DuckDBPyConnec
             f"Expected one type in each column of the entity rows, but {'; '.join(error.args)}; "
             "convert that column first."
         ) from error
-    return EntityRows(*_columns_and_time(entity_df), table=table.replace_schema_metadata(None))
+    return EntityRows(tuple(names), time, table=table.replace_schema_metadata(None))
 
 
-def _columns_and_time(frame: pd.DataFrame) -> tuple[tuple[str, ...], str]:
-    schema = dict(zip(frame.columns, frame.dtypes, strict=True))
-    return tuple(frame.columns), infer_event_timestamp_from_entity_df(schema)
+def _one_query(connection: DuckDBPyConnection, sql: str) -> str:
+    """Returns SQL without the semicolons and comments at its end, so that it can be nested.
+
+    Raises PointInTimeError unless it is one query.
+    """
+    import duckdb
+
+    if len(connection.extract_statements(sql)) != 1:
+        raise PointInTimeError(
+            "Expected one SELECT for the entity rows, got "
+            f"{len(connection.extract_statements(sql))} statements; join them into one."
+        )
+    raw, end = sql.encode(), len(sql.encode())
+    for offset, kind in reversed(duckdb.tokenize(sql)):
+        if kind != duckdb.token_type.comment and raw[offset : offset + 1] != b";":
+            break
+        end = offset
+    return raw[:end].decode()
+
+
+def _time_of(names: Sequence[str], frame: pd.DataFrame) -> str:
+    """Returns the column of the instants: event_timestamp, else the only one of a time type.
+
+    Raises PointInTimeError if there is none, or if two columns have one name.
+    """
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice:
+        raise PointInTimeError(
+            "Expected entity rows with columns of different names, got "
+            f"{', '.join(twice)} more than once; rename or drop one."
+        )
+    try:
+        return infer_event_timestamp_from_entity_df(dict(zip(names, frame.dtypes, strict=True)))
+    except EntityTimestampInferenceException as error:
+        raise PointInTimeError(
+            "Expected a column event_timestamp in the entity rows, or one column alone of a time "
+            f"type, got {', '.join(names)}; add or rename it."
+        ) from error
 
 
 def refuse_unfit_ids(schema: pa.Schema, keys: Sequence[str]) -> None:
@@ -165,11 +219,11 @@ def refuse_unfit_ids(schema: pa.Schema, keys: Sequence[str]) -> None:
             )
 
 
+_TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+_INSTANTS = (*_TEXTS, pa.types.is_timestamp, pa.types.is_date, pa.types.is_null)
 _IDS = (
+    *_TEXTS,
     pa.types.is_integer,
-    pa.types.is_string,
-    pa.types.is_large_string,
-    pa.types.is_string_view,
     pa.types.is_dictionary,
     pa.types.is_null,
 )

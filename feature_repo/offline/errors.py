@@ -1,5 +1,6 @@
 """Errors of the offline store."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -24,7 +25,8 @@ def duckdb_errors(subject: str) -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
-        reason = str(error).splitlines()[0]
+        # DuckDB names its own columns here, and the subject has those of the user.
+        reason = re.sub(r" when casting from source column \S+$", "", str(error).splitlines()[0])
         if isinstance(error, duckdb.OutOfMemoryException):
             reason += "; raise memory_limit of the offline store in feature_store.yaml"
         raise PointInTimeError(f"{subject} cannot be read: {reason}") from error

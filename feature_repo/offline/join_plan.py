@@ -17,7 +17,8 @@ class Plan:
     """The join of one view: source, join keys (entity column to source column), features.
 
     ``features`` maps names in the result to source columns. ``columns`` are all feature columns of
-    the view; they decide between rows of one instant.
+    the view; they decide between rows of one instant. ``happened`` and ``created`` are the source
+    columns of the instants.
     """
 
     name: str
@@ -25,6 +26,8 @@ class Plan:
     keys: dict[str, str]
     features: dict[str, str]
     columns: tuple[str, ...]
+    happened: str
+    created: str | None
     ttl: timedelta | None
 
 
@@ -49,7 +52,17 @@ def plan_of(
     }
     _refuse_columns(reference, keys, features, rows.columns)
     columns = tuple(renamed.get(field.name, field.name) for field in view.features)
-    return Plan(reference, source, keys, features, columns, view.ttl)
+    happened, created = source.timestamp_field, source.created_timestamp_column or None
+    return Plan(
+        reference,
+        source,
+        keys,
+        features,
+        columns,
+        renamed.get(happened, happened),
+        renamed.get(created, created) if created else None,
+        view.ttl,
+    )
 
 
 def _refuse_columns(

@@ -27,6 +27,8 @@ def open_session(
     """
     connection = connect(spill)
     connection.execute(f"SET file_search_path = {literal(repository_of(config))}")
+    # Otherwise a table that SQL does not find may be a variable of this code.
+    connection.execute("SET python_enable_replacements = false")
     if sql:
         create_lake_views(connection, config)
     return connection

@@ -1,6 +1,7 @@
 """Pulls a source's rows: the newest of each entity, or all of them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -8,86 +9,92 @@ from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
 from feast.infra.offline_stores.file_source import FileSource
 from feast.repo_config import RepoConfig
 
+from feature_repo.lake.duckdb_files import literal
 from feature_repo.offline.errors import BeyondWatermark
 from feature_repo.offline.lake_session import lake_state
-from feature_repo.offline.query import Query, instant_of, is_in_lake, learned_of, newest_of_ties
+from feature_repo.offline.query import Query, is_in_lake
+from feature_repo.offline.source_table import SourceTable, columns_of
 from feature_repo.publication.queries import ASSEMBLED
 
 
 def pull(
     config: RepoConfig,
     source: FileSource,
-    columns: Sequence[str],
-    timestamp_field: str,
+    keys: Sequence[str],
+    features: Sequence[str],
+    happened: str,
+    created: str | None,
     start: datetime | None,
     end: datetime | None,
-    keys: Sequence[str],
     newest: bool,
 ) -> pa.Table:
     """Returns the rows of a source in ``[start, end)``, or the ``newest`` of each key, by key.
 
-    The table is in one chunk, because Feast's engine writes only the first chunk.
+    ``keys``, ``features``, ``happened`` and ``created`` are columns of the source. The table is in
+    one chunk, because Feast's engine writes only the first chunk.
     """
     with Query.open(config, [source]) as query:
-        where = f" WHERE {_within(query, source, timestamp_field, start, end)}"
-        happened = f'{instant_of(timestamp_field)} AS "{timestamp_field}"'
-        rows = f"SELECT * REPLACE ({happened}) FROM {query.rows(source)}{where}"
+        table = query.table(source, happened, created)
+        within = _within(query, source, table, start, end)
+        table = table.of(f"(SELECT f.* FROM {table.relation} f WHERE {within})")
         name = query.view_name(source)
         if newest:
-            rows = _newest(query, source, rows, timestamp_field, keys, columns)
+            table = table.of(_newest(query, table, keys, features))
         if name in ASSEMBLED:
-            requested = f'SELECT user_id, epoch_us(event_timestamp) AS "at" FROM ({rows})'
-            rows = f"SELECT * FROM {query.assemble(name, requested, 'pulled')}"
-        selected = ", ".join(f'"{column}"' for column in dict.fromkeys(columns))
+            user = table.column("user_id")
+            requested = f'SELECT {user} AS user_id, epoch_us({table.event}) AS "at" FROM '
+            assembled = query.assemble(name, f"{requested}{table.relation} f", "pulled")
+            table = replace(
+                table, relation=assembled, columns=columns_of(query.connection, assembled)
+            )
+        selected = {one: table.column(one) for one in (*keys, *features)}
+        selected |= {one: table.instant(one) for one in (happened, created) if one}
         if not keys:
-            selected += f", '{DUMMY_ENTITY_VAL}' AS \"{DUMMY_ENTITY_ID}\""
+            selected[DUMMY_ENTITY_ID] = literal(DUMMY_ENTITY_VAL)
         # Online stores write neighboring keys faster, SQLite above all.
-        order = ", ".join(f'"{key}"' for key in keys)
-        sql = f"SELECT {selected} FROM ({rows}){f' ORDER BY {order}' if order else ''}"
-        return query.connection.sql(sql).to_arrow_table().combine_chunks()
+        order = ", ".join(map(table.column, keys))
+        sql = (
+            f"SELECT {', '.join(selected.values())} FROM {table.relation} f"
+            f"{f' ORDER BY {order}' if order else ''}"
+        )
+        found = query.connection.sql(sql).to_arrow_table()
+        return found.rename_columns(list(selected)).combine_chunks()
 
 
-def _newest(
-    query: Query,
-    source: FileSource,
-    rows: str,
-    timestamp_field: str,
-    keys: Sequence[str],
-    columns: Sequence[str],
-) -> str:
-    """Returns SQL for the newest of ``rows`` of each key, found by keys and instants alone."""
-    instants = [timestamp_field, *filter(None, [source.created_timestamp_column])]
-    narrow = ", ".join(f'"{name}"' for name in (*keys, *instants))
-    by = ", ".join(f'"{key}"' for key in keys)
-    order = [instant_of(timestamp_field)]
-    order += [learned_of(source)] if source.created_timestamp_column else []
+def _newest(query: Query, table: SourceTable, keys: Sequence[str], features: Sequence[str]) -> str:
+    """Returns SQL for the newest row of each key, found by keys and instants alone."""
+    named = {f"k{number}": table.column(key) for number, key in enumerate(keys)}
+    narrow = named | {"_event": table.event, "_learned": table.learned}
+    by = f"PARTITION BY {', '.join(named.values())} " if keys else ""
     query.connection.execute(
-        f"CREATE TEMP TABLE newest AS SELECT {narrow} FROM ({rows}) QUALIFY row_number() OVER "
-        f"({f'PARTITION BY {by} ' if keys else ''}ORDER BY {' DESC, '.join(order)} DESC) = 1"
+        f"CREATE TEMP TABLE newest AS SELECT {', '.join(f'{c} AS {n}' for n, c in narrow.items())} "
+        f"FROM {table.relation} f QUALIFY row_number() OVER "
+        f"({by}ORDER BY {table.event} DESC, {table.learned} DESC) = 1"
     )
-    same = " AND ".join(f'f."{n}" IS NOT DISTINCT FROM m."{n}"' for n in (*keys, *instants))
-    found = f"SELECT f.* FROM ({rows}) f JOIN newest m ON {same}"
-    ties = f"SELECT 1 FROM ({found}) HAVING count(*) > (SELECT count(*) FROM newest)"
-    if not query.has_rows(ties):
-        return found
-    values = [name for name in columns if name not in (*keys, *instants)]
-    return found + newest_of_ties(", ".join(f'f."{k}"' for k in keys) or "1", source, values)
+    same = " AND ".join(f"{column} IS NOT DISTINCT FROM m.{n}" for n, column in narrow.items())
+    found = f"SELECT f.* FROM {table.relation} f JOIN newest m ON {same}"
+    if query.has_rows(f"SELECT 1 FROM ({found}) HAVING count(*) > (SELECT count(*) FROM newest)"):
+        found += table.newest_of_ties(", ".join(named.values()) or "1", features)
+    return f"({found})"
 
 
 def _within(
     query: Query,
     source: FileSource,
-    timestamp_field: str,
+    table: SourceTable,
     start: datetime | None,
     end: datetime | None,
 ) -> str:
     """Returns a SQL condition for ``[start, end)``; Feast's contract includes the end.
 
-    Without an end, rows of the lake end at its watermark.
+    Without an end, rows of the lake end at its watermark. A row's instant is the first one at which
+    it is read.
     """
     if is_in_lake(source) and end is None:
         end = lake_state(query.config)[1].watermark
-    since = _visible_since(query, source, timestamp_field)
+    since = table.event
+    if not is_in_lake(source) and query.respect_created:
+        since = f"greatest({table.event}, {table.learned})"
     bounds = [(">=", start), ("<" if query.strict else "<=", end)]
     limits = [
         f"{since} {sign} TIMESTAMPTZ '{_aware(at).isoformat()}'"
@@ -95,15 +102,6 @@ def _within(
         if at is not None
     ]
     return " AND ".join(limits) or "true"
-
-
-def _visible_since(query: Query, source: FileSource, timestamp_field: str) -> str:
-    """Returns SQL for the first instant at which a row is read; it decides the row's span."""
-    happened = instant_of(timestamp_field)
-    learned = source.created_timestamp_column
-    if is_in_lake(source) or not learned or not query.respect_created:
-        return happened
-    return f"greatest({happened}, {instant_of(learned)})"
 
 
 def _aware(moment: datetime) -> datetime:

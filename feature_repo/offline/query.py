@@ -17,12 +17,14 @@ from feast.repo_config import RepoConfig
 
 from feature_repo.lake.duckdb_files import file_list, literal, parquet
 from feature_repo.offline.lake_session import lake_state, open_session, spill_root
+from feature_repo.offline.source_table import SourceTable, columns_of
 from feature_repo.offline.spill import LIBRARY_BYTES, parse_size, spill_folder
 from feature_repo.publication.publish import published
 from feature_repo.publication.queries import assembling_query
 from feature_repo.views import LAKE
 
 if TYPE_CHECKING:
+    from deltalake import DeltaTable
     from duckdb import DuckDBPyConnection
 
 
@@ -34,32 +36,6 @@ def is_in_lake(source: DataSource | None) -> TypeGuard[FileSource]:
 def file_source(view: FeatureView) -> FileSource:
     """Returns the source of a view; Feast's DuckDB store lets no other kind pass."""
     return cast(FileSource, view.batch_source)
-
-
-def instant_of(column: str, relation: str = "") -> str:
-    """Returns SQL for a timestamp column as TIMESTAMPTZ.
-
-    pandas writes nanoseconds, which DuckDB does not compare with instants.
-    """
-    return f'CAST({relation}{"." if relation else ""}"{column}" AS TIMESTAMPTZ)'
-
-
-def learned_of(source: FileSource, relation: str = "") -> str:
-    """Returns SQL for the instant at which a row was learned; null there means the event's."""
-    happened = instant_of(source.timestamp_field, relation)
-    return f"coalesce({instant_of(source.created_timestamp_column, relation)}, {happened})"
-
-
-def newest_of_ties(key: str, source: FileSource, columns: Sequence[str]) -> str:
-    """Returns a clause that keeps one row ``f`` a key among those of one instant.
-
-    Keeps the row learned last. Then the values decide, greatest first in the order of the view's
-    columns, so that the result does not depend on the order in which rows were written.
-    """
-    learned = [learned_of(source, "f")] if source.created_timestamp_column else []
-    values = [f'f."{column}"' for column in columns]
-    order = ", ".join(f"{one} DESC NULLS LAST" for one in (*learned, *values))
-    return f" QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {order or key}) = 1"
 
 
 @dataclass(frozen=True)
@@ -97,20 +73,36 @@ class Query:
             respect = settings.respect_created if respect_created is None else respect_created
             yield cls(connection, config, folder, memory, threads, settings.strict, respect)
 
-    def rows(self, source: FileSource) -> str:
-        """Returns a DuckDB relation with the rows of a source."""
-        files = self._files(source)
-        # Only paths written by a user may have partition columns in their folder names.
-        return f"read_parquet({files}{', hive_partitioning = false' if files[0] == '[' else ''})"
+    def table(
+        self, source: FileSource, happened: str, created: str | None, alias: str = "pulled"
+    ) -> SourceTable:
+        """Opens a source with these columns of instants; ``alias`` is its name in the query."""
+        if isinstance(source.file_format, DeltaFormat):
+            # A file of a Delta table has neither its partition's values nor every later column.
+            relation, files = f"delta_{alias}", ""
+            self.connection.register(relation, self._delta(source).to_pyarrow_dataset())
+        else:
+            files = self._files(source)
+            # Only paths written by a user may have partition columns in their folder names.
+            in_lake = ", hive_partitioning = false" * is_in_lake(source)
+            relation = f"read_parquet({files}{in_lake})"
+        columns = columns_of(self.connection, relation, files)
+        return SourceTable(relation, columns, happened, created)
+
+    def _delta(self, source: FileSource) -> DeltaTable:
+        from deltalake import DeltaTable
+
+        return DeltaTable(self._uri(source))
+
+    def _uri(self, source: FileSource) -> str:
+        return FileSource.get_uri_for_file_path(self.config.repo_path, source.path)
 
     def _files(self, source: FileSource) -> str:
         if is_in_lake(source):
             return file_list([self._published(f"{self.view_name(source)}.parquet")])
-        uri = FileSource.get_uri_for_file_path(self.config.repo_path, source.path)
         if isinstance(source.file_format, DeltaFormat):
-            from deltalake import DeltaTable
-
-            return file_list(DeltaTable(uri).file_uris())
+            return file_list(self._delta(source).file_uris())
+        uri = self._uri(source)
         return literal(f"{uri}/**/*.parquet" if Path(uri).is_dir() else uri)
 
     def _published(self, name: str) -> str:

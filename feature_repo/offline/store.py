@@ -112,18 +112,17 @@ class PointInTimeOfflineStore(DuckDBOfflineStore):
 
         The start counts only for a source outside the lake.
         """
-        columns = [*join_key_columns, *feature_name_columns, timestamp_field]
-        columns += [created_timestamp_column] if created_timestamp_column else []
         # In the lake, rows learned late change rows from before the last materialization.
         start = None if is_in_lake(data_source) else start_date
         return _pull_job(
             config,
             data_source,
-            columns,
+            join_key_columns,
+            feature_name_columns,
             timestamp_field,
+            created_timestamp_column,
             start,
             end_date,
-            join_key_columns,
             newest=True,
         )
 
@@ -140,16 +139,15 @@ class PointInTimeOfflineStore(DuckDBOfflineStore):
         **kwargs: Any,
     ) -> RetrievalJob:
         """Pulls all rows in ``[start, end)``. Raises BeyondWatermark for a late end."""
-        columns = [*join_key_columns, *feature_name_columns, timestamp_field]
-        columns += [created_timestamp_column] if created_timestamp_column else []
         return _pull_job(
             config,
             data_source,
-            columns,
+            join_key_columns,
+            feature_name_columns,
             timestamp_field,
+            created_timestamp_column,
             start_date,
             end_date,
-            join_key_columns,
             newest=False,
         )
 
@@ -184,17 +182,18 @@ def _metadata(config: RepoConfig, feature_refs: list[str], rows: EntityRows) -> 
 def _pull_job(
     config: RepoConfig,
     data_source: DataSource,
-    columns: Sequence[str],
-    timestamp_field: str,
+    keys: Sequence[str],
+    features: Sequence[str],
+    happened: str,
+    created: str | None,
     start: datetime | None,
     end: datetime | None,
-    keys: Sequence[str],
     newest: bool,
 ) -> PointInTimeJob:
     """Returns a job that pulls a source's rows; refuses an end after the watermark at once."""
     source = cast(FileSource, data_source)
     refuse_beyond_watermark(config, source, end)
     return PointInTimeJob(
-        lambda: iter([pull(config, source, columns, timestamp_field, start, end, keys, newest)]),
+        lambda: iter([pull(config, source, keys, features, happened, created, start, end, newest)]),
         str(config.repo_path),
     )

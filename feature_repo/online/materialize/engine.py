@@ -175,9 +175,14 @@ def _running_total(report: Callable[[int, int], Any], rows: int) -> Callable[[in
 
 
 def _columns(registry: BaseRegistry, task: MaterializationTask) -> Columns:
-    view = task.feature_view
+    view, source = task.feature_view, file_source(task.feature_view)
     entities = [registry.get_entity(name, task.project) for name in view.entities]
     keys, features, event, created = column_names(view, entities)
-    renamed = file_source(view).field_mapping or {}
-    parts = (keys, features, [event, *([created] if created else [])])
-    return Columns(*({name: renamed.get(name, name) for name in part} for part in parts))
+    renamed = source.field_mapping or {}
+    # The stores look for the instants under the source's names for them.
+    instants = {event: source.timestamp_field}
+    instants |= {created: source.created_timestamp_column} if created else {}
+    by_key, by_feature = (
+        {name: renamed.get(name, name) for name in part} for part in (keys, features)
+    )
+    return Columns(by_key, by_feature, instants)

@@ -13,8 +13,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
 from feast import FeatureView
 from feast.repo_config import RepoConfig
 
@@ -30,7 +28,7 @@ from feature_repo.online.format.progress_mark import (
 )
 from feature_repo.online.format.rows import OnlineRows, keys_of_table
 from feature_repo.online.materialize.changed_rows import (
-    REMOVED,
+    Changed,
     Columns,
     batches,
     digest_of,
@@ -103,14 +101,12 @@ class LakeRun:
             report(len(rows) + len(removed))
         return written, mark
 
-    def _encode(self, batch: pa.RecordBatch) -> tuple[tuple[Any, ...], OnlineRows, Sequence[bytes]]:
+    def _encode(self, batch: Changed) -> tuple[tuple[Any, ...], OnlineRows, Sequence[bytes]]:
         """Returns a batch's last key, its rows in stored form, and the entity keys to remove."""
-        removed = batch.filter(batch.column(REMOVED))
-        present = batch.filter(pc.invert(batch.column(REMOVED)))
         return (
-            _last_key(batch, self.columns),
-            self.store.encode(self.config, self.view, present),
-            keys_of_table(self.config, self.view, removed) if removed.num_rows else (),
+            batch.last,
+            self.store.encode(self.config, self.view, batch.present),
+            keys_of_table(self.config, self.view, batch.removed) if batch.removed.num_rows else (),
         )
 
     def _staged_keys(self, query: Query) -> set[bytes]:
@@ -132,8 +128,3 @@ def _checks(lake: Lake) -> tuple[TargetCheck, TargetCheck]:
         lambda target: digest_of(lake, target.version) == target.digest,
         lambda target: published_folder(lake, target.version).is_dir(),
     )
-
-
-def _last_key(batch: pa.RecordBatch, columns: Columns) -> tuple[Any, ...]:
-    row = batch.slice(batch.num_rows - 1).select(list(columns.keys.values())).to_pylist()[0]
-    return tuple(row.values())

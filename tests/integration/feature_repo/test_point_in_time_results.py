@@ -126,7 +126,33 @@ def test_nanoseconds_count_between_microseconds(store):
     assert found["trips"].to_pylist() == [None, 0]
 
 
+AT = "TIMESTAMPTZ '2024-03-01 18:30:00Z' AS event_timestamp"
+
+
+@pytest.mark.parametrize("end", [";", " ; ;", " -- done", "; -- done; é\n", " /* é; */;"])
+def test_sql_may_end_with_semicolons_and_comments(store, end):
+    job = store.get_historical_features(f"SELECT 2 AS driver_id, 'é;' AS n, {AT}{end}", REFS[:1])
+    assert job.to_arrow().to_pydict() | {"event_timestamp": 0} == {
+        "driver_id": [2],
+        "n": ["é;"],
+        "event_timestamp": 0,
+        "trips": [6],
+    }
+    assert job.metadata.min_event_timestamp == T0 + 6.5 * HOUR
+
+
+TWICE = pd.DataFrame([[1, 2, T0]], columns=["driver_id", "driver_id", "event_timestamp"])
 BAD = {
+    "an instant that is a number": (
+        entity_frame([(1, 1_709_294_400)], "driver_id"),
+        "Expected instants in the column event_timestamp .* got int64; convert",
+    ),
+    "no instant": (pd.DataFrame({"driver_id": [1]}), "Expected a column event_timestamp"),
+    "a column twice": (TWICE, "driver_id more than once"),
+    "a column twice in SQL": (f"SELECT 1 AS driver_id, 1 AS n, 2 AS n, {AT}", "n more than once"),
+    "several statements": (f"SELECT 1; SELECT 1 AS driver_id, {AT}", "got 2 statements"),
+    "no statement": ("-- nothing", "got 0 statements"),
+    "a variable of the code": (f"SELECT 1 AS driver_id, {AT} FROM entity_df", "entity_df"),
     "an instant is missing": (
         entity_frame([(1, T0), (1, None)], "driver_id"),
         "row 1 .from 0. has none",
@@ -136,7 +162,10 @@ BAD = {
     "a column of two types": (entity_frame([(1, [1], T0), (1, "x", T0)], "driver_id odd"), "odd"),
     "an instant that is none": (entity_frame([(1, "yesterday")], "driver_id"), "yesterday"),
     "no rows": (None, "got none"),
-    "a key of another type": (entity_frame([("one", T0)], "driver_id"), "driver_stats.*driver_id"),
+    "a key of another type": (
+        entity_frame([("one", T0)], "driver_id"),
+        "driver_stats by driver_id cannot be read: .* 'one' to INT64$",
+    ),
     "SQL that does not run": ("SELECT * FROM nowhere", "nowhere"),
 }
 
