@@ -9,9 +9,10 @@ from zoneinfo import ZoneInfo
 
 from feature_repo.contract import TABLES
 from feature_repo.sources import SourceError
+from feature_repo.sources.csv_files import DELIMITERS
 
-_KEYS = ("timezone", "money", "nulls")
-_TABLE_KEYS = ("file", "columns", "constants", "as_is", "ignore")
+_KEYS = ("timezone", "money", "nulls", "encoding", "delimiter")
+_TABLE_KEYS = ("file", "columns", "constants", "as_is", "ignore", "encoding", "delimiter")
 _LAST_DAY = "valid_to_is_last_day"
 _SCALAR = "a text, a number, true, false or a time"
 
@@ -70,6 +71,7 @@ def _unfit(mapping: Mapping[str, Any]) -> Iterator[str]:
         yield f"money should be minor or major, got {mapping['money']!r}."
     if not _is_zone(mapping.get("timezone", "UTC")):
         yield f"timezone should be a name like Europe/Paris, got {mapping['timezone']!r}."
+    yield from _unfit_format(mapping, "")
     if not _is_texts(mapping.get("nulls", [])):
         yield f'nulls should be a list of words, as in ["NA"], got {mapping["nulls"]!r}.'
     for name, table in TABLES.items():
@@ -82,6 +84,7 @@ def _unfit(mapping: Mapping[str, Any]) -> Iterator[str]:
             yield f'{name}.ignore should be a list of texts such as ["a"], got {given!r}.'
         if not isinstance(options.get(_LAST_DAY, False), bool):
             yield f"{name}.{_LAST_DAY} should be true or false, got {options[_LAST_DAY]!r}."
+        yield from _unfit_format(options, f"{name}.")
         if not isinstance(options.get("file", ""), str):
             yield f"{name}.file should be the name of a file, got {options['file']!r}."
         columns, constants = options.get("columns", {}), options.get("constants", {})
@@ -93,6 +96,23 @@ def _unfit(mapping: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{name}.constants.{column} should be {_SCALAR}, got {value!r}."
             if column in columns:
                 yield f"{name}.{column} is both in columns and in constants; keep one."
+
+
+def _unfit_format(options: Mapping[str, Any], place: str) -> Iterator[str]:
+    """Yields the fault of an encoding or a delimiter, of the folder or of one table."""
+    encoding, delimiter = options.get("encoding", "utf-8"), options.get("delimiter", ",")
+    if not _is_encoding(encoding):
+        yield f"{place}encoding should be a name like utf-8 or cp1252, got {encoding!r}."
+    if delimiter not in DELIMITERS:
+        expected = ", ".join(map(repr, DELIMITERS))
+        yield f"{place}delimiter should be one of {expected}, got {delimiter!r}."
+
+
+def _is_encoding(name: object) -> bool:
+    try:
+        return isinstance(name, str) and "".encode(name) is not None
+    except LookupError:
+        return False
 
 
 def _is_texts(value: object) -> bool:

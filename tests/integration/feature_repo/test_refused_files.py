@@ -72,12 +72,13 @@ def test_parquet_file_whose_pages_are_damaged_is_refused(tmp_path):
 def test_csv_that_is_not_utf_8_is_refused(tmp_path, where):
     text = GOOD.replace("u1", "Zoë") if where == "value" else GOOD.replace("user", "usér")
     message = refusal(write(tmp_path, users__csv=text.encode("latin-1")))
-    assert "users.csv cannot be read as UTF-8 CSV" in message
+    line = 2 if where == "value" else 1
+    assert f"users.csv, line {line}: expected UTF-8, found the byte 0x" in message
 
 
 def test_error_for_a_csv_row_with_too_few_values_has_its_number(tmp_path):
     message = refusal(write(tmp_path, users__csv=f"{GOOD}u2\n"))
-    assert "users.csv cannot be read as UTF-8 CSV" in message and "Row #3" in message
+    assert "users.csv, line 3: expected 2 values as in the header, found 1" in message
 
 
 def test_repeated_column_is_refused(tmp_path):
@@ -105,8 +106,8 @@ def test_folder_without_tables_and_a_path_that_is_no_folder_are_refused(tmp_path
 def test_file_that_changes_while_it_is_read_is_refused(tmp_path):
     write(tmp_path, users__csv=GOOD)
 
-    def read_and_append(path):
-        rows = files.read_file(path)
+    def read_and_append(path, stated):
+        rows = files.read_file(path, stated)
         path.write_text(f"{GOOD}u2,2025-01-15T12:00:00Z\n")
         return rows
 
@@ -117,8 +118,8 @@ def test_file_that_changes_while_it_is_read_is_refused(tmp_path):
 def test_file_that_is_replaced_by_one_of_the_same_size_is_refused(tmp_path):
     write(tmp_path, users__csv=GOOD)
 
-    def read_and_replace(path):
-        rows = files.read_file(path)
+    def read_and_replace(path, stated):
+        rows = files.read_file(path, stated)
         write(tmp_path, new=GOOD.replace("u1", "u2"))
         (tmp_path / "new").rename(path)
         return rows
@@ -129,8 +130,8 @@ def test_file_that_is_replaced_by_one_of_the_same_size_is_refused(tmp_path):
 def test_file_that_is_removed_during_the_read_is_refused(tmp_path):
     write(tmp_path, users__csv=GOOD)
 
-    def read_and_remove(path):
-        rows = files.read_file(path)
+    def read_and_remove(path, stated):
+        rows = files.read_file(path, stated)
         path.unlink()
         return rows
 
@@ -141,9 +142,9 @@ def test_part_that_appears_while_the_folder_is_read_is_refused(tmp_path):
     (tmp_path / "users").mkdir()
     write(tmp_path / "users", one__csv=GOOD)
 
-    def read_and_add(path):
+    def read_and_add(path, stated):
         write(path.parent, two__csv=GOOD)
-        return files.read_file(path)
+        return files.read_file(path, stated)
 
     assert "changed while it was read" in refusal(tmp_path, reader=read_and_add)
 
@@ -220,3 +221,30 @@ def test_parquet_times_without_a_zone_are_refused_without_a_mapping(tmp_path):
 def test_wrong_mapping_is_refused(tmp_path, mapping, words):
     message = refusal(write(tmp_path, users__csv=GOOD, mapping__toml=mapping))
     assert words in message and "mapping.toml" in message
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "events__json",
+        "sales__xlsx",
+        "coupon_terms__csv__zip",
+        "Coupon-Terms__txt",
+        "event__csv__old",
+    ],
+)
+def test_files_that_may_hold_rows_of_a_table_are_refused(tmp_path, name):
+    message = refusal(write(tmp_path, users__csv=GOOD, **{name: "x"}))
+    assert f"found {name.replace('__', '.')}; the tables are" in message
+
+
+def test_files_that_hold_no_rows_are_named_as_not_read(tmp_path):
+    write(tmp_path, users__csv=GOOD, README__md="x", request__json="{}")
+    assert files.read(tmp_path).assumed == ("Files that no table reads: request.json.",)
+
+
+def test_folders_within_a_folder_of_parts_are_refused(tmp_path):
+    (tmp_path / "users" / "day=1").mkdir(parents=True)
+    write(tmp_path / "users", one__csv=GOOD)
+    write(tmp_path / "users" / "day=1", two__csv=GOOD)
+    assert "of one kind in the folder" in refusal(tmp_path)
