@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Any
 
 from feature_repo.contract import Column, Table
 from feature_repo.sources import SourceError
@@ -33,21 +33,14 @@ _FITTING = {
 }
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The variables of a ``contract.sql`` that hold for all tables; None if it does not set one."""
-
-    timezone: str | None = None
-    money: str | None = None
-
-
 def plan(
-    table: Table, kinds: Mapping[str, str], settings: Settings, place: str
+    table: Table, kinds: Mapping[str, str], settings: Mapping[str, Any], place: str
 ) -> tuple[ColumnPlan, str]:
     """Returns the origins of the table's columns, and the select list that reads them.
 
-    ``kinds`` are the SELECT's columns with DuckDB's types. Raises SourceError with ``place`` for a
-    column that is missing or not of the contract, and for a type that does not fit.
+    ``kinds`` are the SELECT's columns with DuckDB's types. ``settings`` are the variables of the
+    file that hold for all tables, in the words of a mapping. Raises SourceError with ``place`` for
+    a column that is missing or not of the contract, and for a type that does not fit.
     """
     unknown = [name for name in kinds if name not in table.column_names]
     missing = [
@@ -62,8 +55,8 @@ def plan(
         _check_type(column, kinds[column.name], settings, place)
     selected = ", ".join(_selected(column, kinds[column.name]) for column in wanted)
     origin = {column.name: column.name for column in wanted}
-    in_major = settings.money == "major"
-    return ColumnPlan(table, origin, {}, settings.timezone, in_major), selected
+    in_major = settings.get("money") == "major"
+    return ColumnPlan(table, origin, {}, settings.get("timezone"), in_major), selected
 
 
 def _misnamed(table: Table, unknown: list[str], missing: list[str]) -> str:
@@ -79,7 +72,7 @@ def _misnamed(table: Table, unknown: list[str], missing: list[str]) -> str:
     return f"{'; '.join(faults)}; {advice}. Name the columns with AS, and leave out the others."
 
 
-def _check_type(column: Column, kind: str, settings: Settings, place: str) -> None:
+def _check_type(column: Column, kind: str, settings: Mapping[str, Any], place: str) -> None:
     kind = kind.upper()
     if kind == '"NULL"':
         return
@@ -87,12 +80,12 @@ def _check_type(column: Column, kind: str, settings: Settings, place: str) -> No
     fitting, expected, advice = _FITTING["money" if is_money else column.type]
     if not re.fullmatch(fitting, kind):
         raise SourceError(f"{place} has {column.name} as {kind}, expected {expected}. {advice}.")
-    if is_money and settings.money is None and not re.fullmatch(_WHOLE, kind):
+    if is_money and "money" not in settings and not re.fullmatch(_WHOLE, kind):
         raise SourceError(
             f"{place} has {column.name} as {kind}, but the unit of money is not stated. Write "
             "SET VARIABLE money = 'major'; at the top for amounts such as 3.50, or 'minor' for 350."
         )
-    if column.type == "timestamp" and settings.timezone is None and re.fullmatch(_LOCAL, kind):
+    if column.type == "timestamp" and "timezone" not in settings and re.fullmatch(_LOCAL, kind):
         raise SourceError(
             f"{place} has {column.name} as {kind}, which names no zone. Write "
             "SET VARIABLE timezone = 'Europe/Paris'; at the top, or timezone('UTC', ...) here."

@@ -15,15 +15,17 @@ Other views are steps on the way. ``FROM 'sales.csv'`` reads every value as text
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from feature_repo.contract import TABLES, Table, arrow_schema
 from feature_repo.lake.duckdb_files import connect
 from feature_repo.sources import Batch, SourceError
 from feature_repo.sources.casting import cast
+from feature_repo.sources.columns import respelled
 from feature_repo.sources.mapping import check_mapping
-from feature_repo.sources.sql.columns import Settings, plan
+from feature_repo.sources.sql.columns import plan
 from feature_repo.sources.sql.messages import line_of, sentence
 from feature_repo.sources.sql.session import create_text_views, session
 from feature_repo.sources.sql.statements import FILE, Statement, parse, words
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-_SETTINGS = ("timezone", "money")
+_SETTINGS = ("timezone", "money", "nulls")
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class _Read:
     rows: "pa.Table"
     rejected: "pa.Table"
     learned: str
+    notes: list[str]
 
 
 def read(folder: Path, progress: Callable[[str], None] = lambda name: None) -> Batch:
@@ -70,6 +73,7 @@ def read(folder: Path, progress: Callable[[str], None] = lambda name: None) -> B
         {name: one.rows for name, one in read.items()},
         learned={name: one.learned for name, one in read.items()},
         rejected={name: one.rejected for name, one in read.items()},
+        assumed=(*(note for one in read.values() for note in one.notes), *_unread(folder, text)),
     )
 
 
@@ -138,12 +142,13 @@ def _refused(error: Exception, path: Path, one: Statement, first: int) -> Source
     return SourceError(f"{path}, line {line_of(error, first)}: {title}: {sentence(error)}")
 
 
-def _settings(connection: "duckdb.DuckDBPyConnection", path: Path) -> Settings:
+def _settings(connection: "duckdb.DuckDBPyConnection", path: Path) -> dict[str, Any]:
+    """Returns the variables that hold for all tables, checked as those of a mapping are."""
     names = ", ".join(f"getvariable('{name}')" for name in _SETTINGS)
     values = connection.execute(f"SELECT {names}").fetchall()[0]
     given = {name: one for name, one in zip(_SETTINGS, values, strict=True) if one is not None}
     check_mapping(given, path)
-    return Settings(**given)
+    return given
 
 
 def _read(
@@ -151,21 +156,50 @@ def _read(
     path: Path,
     table: Table,
     statement: Statement,
-    settings: Settings,
+    settings: Mapping[str, Any],
 ) -> _Read:
     import pyarrow as pa
 
     place = f"{path}, line {statement.line}: the SELECT of {table.name}"
-    columns = plan(table, _kinds(connection, statement), settings, place)
-    raw = _rows(connection, path, statement, columns[1])
+    planned, selected = plan(table, _kinds(connection, statement), settings, place)
+    raw = _rows(connection, path, statement, selected)
     if raw.num_rows == 0:
         raise SourceError(f"{place} returns no rows; correct it, or remove the table.")
-    good, bad = cast(connect(), columns[0], raw)
+    planned, raw, notes = respelled(planned, raw, settings)
+    good, bad = cast(connect(), planned, raw)
     schema = arrow_schema(table)
     # Only types are checked here; validation refuses nulls, row by row.
     values = [good[field.name].cast(field.type) for field in schema] + [good["_row"]]
-    learned = "assumed" if columns[0].assumes_learned else "stated"
-    return _Read(pa.table(values, names=[*schema.names, "_row"]), bad, learned)
+    return _Read(
+        pa.table(values, names=[*schema.names, "_row"]),
+        _with_advice(bad),
+        "assumed" if planned.assumes_learned else "stated",
+        [f"{table.name}.{note}." for note in notes],
+    )
+
+
+def _with_advice(rejected: "pa.Table") -> "pa.Table":
+    """Replaces the advice on mapping.toml in the reasons by the one on the SQL."""
+    import pyarrow.compute as pc
+
+    reasons = pc.replace_substring_regex(
+        rejected["reason"],
+        r'set nulls = \["([^"]*)"\] in mapping\.toml',
+        rf"write nullif(..., '\1') in {FILE}",
+    )
+    return rejected.set_column(rejected.schema.get_field_index("reason"), "reason", reasons)
+
+
+def _unread(folder: Path, text: str) -> list[str]:
+    """Returns a sentence with the files that no pattern or name in the SQL reads."""
+    named = [word.text for word in words(text) if word.kind in ("string_const", "identifier")]
+    files = sorted(one.relative_to(folder) for one in _file_versions(folder))
+    unread = [
+        str(one)
+        for one in files
+        if one.name != FILE and not any(fnmatch(str(one), pattern) for pattern in named)
+    ]
+    return [f"{FILE} reads nothing from {', '.join(unread)}."] if unread else []
 
 
 def _file_versions(folder: Path) -> Mapping[Path, tuple[int, int, int]]:

@@ -245,6 +245,28 @@ def test_file_outside_the_folder_is_not_read(folder, tmp_path):
         assert "Only files in the folder can be read" in message
 
 
+def test_words_for_null_and_files_that_no_select_reads_are_named(folder):
+    shop = folder(f"{EVENTS}{USERS};", sales=SALES.replace("p1", "NA"), causal="a\n1\n")
+    (shop / "sales").mkdir()
+    (shop / "sales" / "old.csv").write_text("a\n1\n")
+    batch = read(shop)
+    assert batch.tables["events"]["product_id"].to_pylist() == [None]
+    assert batch.assumed == (
+        "events.product_id: NA in 1 rows read as null.",
+        "contract.sql reads nothing from causal.csv, sales/old.csv.",
+    )
+    kept = folder(f"SET VARIABLE nulls = ['?'];{EVENTS}", sales=SALES.replace("p1", "NA"))
+    assert events(kept)[0]["product_id"] == "NA"
+
+
+def test_word_for_null_in_a_number_is_refused_with_the_sql_that_settles_it(folder):
+    sql = EVENTS.replace("CAST(n AS BIGINT) AS quantity", "'NA' AS quantity")
+    batch = read(folder(sql, sales=SALES))
+    assert (
+        "write nullif(..., 'NA') in contract.sql" in batch.rejected["events"]["reason"][0].as_py()
+    )
+
+
 def test_file_that_changes_during_the_read_stops_it(folder):
     shop = folder(f"{EVENTS}{USERS};", sales=SALES)
 
