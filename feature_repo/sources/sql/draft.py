@@ -16,7 +16,7 @@ from feature_repo.sources import SourceError
 from feature_repo.sources.sql.guesses import UNKNOWN, expression, match
 from feature_repo.sources.sql.messages import sentence
 from feature_repo.sources.sql.session import CSV, create_text_view, session
-from feature_repo.sources.sql.statements import FILE
+from feature_repo.sources.sql.statements import FILE, words
 
 if TYPE_CHECKING:
     import duckdb
@@ -197,6 +197,7 @@ def _value(column: Column, file: _File, matched: Mapping[str, str]) -> str:
 
 
 def _quoted(name: str) -> str:
-    if re.fullmatch(r"[a-z_][a-z0-9_]*", name):
+    """Returns a column or file as a name in SQL, in quotes unless it is a plain word."""
+    if re.fullmatch(r"[a-z_][a-z0-9_]*", name) and words(name)[0].kind == "identifier":
         return name
     return '"' + name.replace('"', '""') + '"'

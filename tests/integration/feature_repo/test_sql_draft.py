@@ -93,25 +93,29 @@ def read_only(folder, names: list[str]):
 @pytest.mark.parametrize(
     ("value", "sql"),
     [
-        ("1433221332117", "make_timestamptz(1000 * CAST(at AS BIGINT))"),
-        ("1433221332", "make_timestamptz(1000000 * CAST(at AS BIGINT))"),
-        ("20180131", "strptime(at, '%Y%m%d')"),
-        ("711", "TIMESTAMP '???-01-01' + to_days(CAST(at AS INTEGER))"),
-        ("12/1/2010 8:26", "strptime(at, '%d/%m/%Y %H:%M')"),
-        ("2018-12-01 07:12:45", "CAST(at AS TIMESTAMP)"),
-        ("2018-12-01 07:12:45 UTC", "CAST(at AS TIMESTAMPTZ)"),
+        ("1433221332117", "make_timestamptz(1000 * CAST(event_time AS BIGINT))"),
+        ("1433221332", "make_timestamptz(1000000 * CAST(event_time AS BIGINT))"),
+        ("20180131", "strptime(event_time, '%Y%m%d')"),
+        ("711", "TIMESTAMP '???-01-01' + to_days(CAST(event_time AS INTEGER))"),
+        ("12/1/2010 8:26", "strptime(event_time, '%d/%m/%Y %H:%M')"),
+        ("2018-12-01 07:12:45", "CAST(event_time AS TIMESTAMP)"),
+        ("2018-12-01 07:12:45 UTC", "CAST(event_time AS TIMESTAMPTZ)"),
     ],
 )
 def test_instants_are_guessed_from_their_first_values(tmp_path, value, sql):
-    (tmp_path / "sales.csv").write_text(f"customer_id,product_id,at\nc,p,{value}\n")
+    (tmp_path / "sales.csv").write_text(f"customer_id,product_id,event_time\nc,p,{value}\n")
     assert f"{sql} AS event_timestamp" in write_draft(tmp_path).read_text()
+
+
+def test_name_that_is_a_word_of_sql_is_quoted(tmp_path):
+    (tmp_path / "sales.csv").write_text("customer_id,product_id,at\nc,p,20180131\n")
+    assert "strptime(\"at\", '%Y%m%d')" in write_draft(tmp_path).read_text()
 
 
 def test_kinds_of_events_that_the_contract_does_not_have_are_left_open(tmp_path):
     (tmp_path / "events.csv").write_text("visitorid,itemid,event\n1,2,view\n1,2,addtocart\n")
-    assert (
-        "CASE event WHEN 'addtocart' THEN '???' ELSE event END" in write_draft(tmp_path).read_text()
-    )
+    draft = write_draft(tmp_path).read_text()
+    assert "CASE \"event\" WHEN 'addtocart' THEN '???' ELSE \"event\" END AS event_type" in draft
 
 
 def test_draft_never_replaces_a_file(tmp_path):
