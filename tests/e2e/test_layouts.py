@@ -42,3 +42,74 @@ def test_online_retail_counts_returns_and_ends_in_recommendations(shop):
     ]
     printed = output(home, "recommend", "--user", "19001")
     assert printed.index("frames") < printed.index("mugs"), "more was spent on frames"
+
+
+def test_dunnhumby_reads_days_discounts_and_targeted_campaigns(shop):
+    home = shop("dunnhumby")
+    bought = known(
+        home,
+        "events",
+        "event_id, quantity, amount, retail_discount, coupon_discount, coupon_match_discount, "
+        "strftime(timezone('America/New_York', event_timestamp), '%d %H:%M') AS bought_at",
+    )
+    assert [tuple(one.values()) for one in bought] == [
+        ("50000000001:800001", 1, 139, 60, 0, 0, "23 16:31"),
+        ("50000000001:800002", 2, 378, 0, 100, 50, "23 16:31"),
+        ("50000000002:6534178", 11842, 2499, 0, 0, 0, "31 00:40"),
+        ("50000000003:800003", 0, 0, 159, 0, 0, "31 07:45"),
+        ("50000000004:800001", 1, 139, 0, 0, 0, "03 23:59"),
+    ]
+    # Campaign 1 lasts until the end of day 30, and campaign 2 is day 10 alone.
+    on_day_10 = "2004-04-01T12:00:00-05:00"
+    printed = output(home, "recommend", "--user", "9001", "--as-of", on_day_10)
+    assert "1:51800009050" in printed and "1:10000089061" not in printed, "redeemed on day 9"
+    printed = output(home, "recommend", "--user", "9002", "--as-of", on_day_10)
+    assert "2:10000089061" in printed and "1:10000089061" not in printed
+
+
+def test_retailrocket_reads_clicks_once_and_ends_in_recommendations(shop):
+    home = shop("retailrocket")
+    clicks = known(home, "events", "event_type, count(*) AS rows, sum(quantity)::BIGINT AS units")
+    assert [tuple(one.values()) for one in clicks] == [
+        ("cart", 1, None),
+        ("purchase", 2, 2),
+        ("view", 1, None),
+    ]
+    products = known(home, "products", "product_id, department, category")
+    assert [tuple(one.values()) for one in products] == [
+        ("900001", "213", "1338"),
+        ("900002", "213", "213"),
+    ]
+    assert "d213" in output(home, "recommend", "--user", "700001")
+
+
+def test_x5_reads_compressed_files_and_ends_in_recommendations(shop):
+    home = shop("x5_retailhero")
+    spent = known(home, "events", "user_id, sum(quantity)::BIGINT, sum(amount)::BIGINT")
+    assert [tuple(one.values()) for one in spent] == [
+        ("00000a0001", 3, 14500),
+        ("00000a0002", 0, 0),
+    ]
+    ages = known(home, "users", "user_id, age_min")
+    assert [one["age_min"] for one in ages] == [45, None], "minus seven years is no age"
+    assert "sms" in output(home, "recommend", "--user", "00000a0002")
+    assert "sms" not in output(home, "recommend", "--user", "00000a0001"), "not treated"
+
+
+def test_instacart_dates_orders_by_their_distance_and_ends_in_recommendations(shop):
+    home = shop("instacart")
+    orders = known(
+        home,
+        "events",
+        "basket_id, strftime(timezone('America/New_York', event_timestamp), '%Y-%m-%d %H') AS at, "
+        "count(*) AS lines",
+    )
+    assert [tuple(one.values()) for one in orders] == [
+        ("5001", "2017-01-09 08", 2),
+        ("5002", "2017-01-24 07", 1),
+        ("5003", "2017-02-23 10", 2),
+        ("5004", "2017-01-13 23", 1),
+        ("5005", "2017-01-13 09", 2),
+    ]
+    printed = output(home, "recommend", "--user", "31")
+    assert printed.index("d4") < printed.index("d16"), "fruit was bought in each order"
