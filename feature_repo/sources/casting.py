@@ -7,6 +7,12 @@ from typing import TYPE_CHECKING
 from feature_repo.contract import Column, Table
 from feature_repo.lake.duckdb_files import literal
 from feature_repo.sources import SourceError
+from feature_repo.sources.local_times import (
+    create_macros,
+    end_of_day,
+    instant_of_day,
+    instant_of_time,
+)
 from feature_repo.sources.spellings import nulls
 
 if TYPE_CHECKING:
@@ -68,6 +74,7 @@ def cast(
     Instants are truncated to microseconds. A naive time that occurs twice when daylight saving
     ends is the later one. Raises SourceError for a column or constant whose type cannot be cast.
     """
+    create_macros(connection)
     _register(connection, plan, raw)
     kinds = {column: str(raw.schema.field(name).type) for column, name in plan.origin.items()}
     values = {c.name: _value(plan, c, kinds) for c in plan.table.columns}
@@ -200,7 +207,7 @@ def _typed(plan: ColumnPlan, column: Column, raw: str, kind: str) -> str:
     if column.type == "timestamp":
         found = _instant(plan, column, raw, kind)
         is_last = plan.valid_to_is_last_day and column.name == "valid_to"
-        return _day_after(plan.timezone or "UTC", found) if is_last else found
+        return end_of_day(plan.timezone or "UTC", found) if is_last else found
     if column.type == "int64":
         return _whole(plan, column, raw, kind)
     if column.type == "bool":
@@ -243,31 +250,15 @@ def _instant(plan: ColumnPlan, column: Column, raw: str, kind: str) -> str:
             f"{plan.table.name}.{column.name} has times without a zone ({kind}); state "
             'their zone in mapping.toml, as in timezone = "Europe/Paris".'
         )
-    naive = "NULL" if plan.timezone is None else _local(plan.timezone, raw)
+    time = f"TRY_CAST({raw} AS TIMESTAMP)"
+    naive = "NULL" if plan.timezone is None else instant_of_time(plan.timezone, time)
+    day = "NULL" if plan.timezone is None else instant_of_day(plan.timezone, time)
     if kind != "string":
-        return naive
+        return day if kind.startswith("date") else naive
     utc = f"regexp_replace(trim({raw}), '\\s?([Zz]|UTC|GMT)$', 'Z')"
     zoned = f"TRY_CAST(regexp_replace({utc}, '\\s([+-][\\d:]+)$', '\\1') AS TIMESTAMPTZ)"
     return (
         f"CASE WHEN regexp_full_match({raw}, '{_ZONED}') THEN {zoned} "
-        f"WHEN regexp_full_match({raw}, '{_NAIVE}') THEN {naive} END"
-    )
-
-
-def _local(timezone: str, raw: str) -> str:
-    """Returns SQL for the instant of a local time in a zone; null if the zone skips that time."""
-    zone, local = literal(timezone), f"TRY_CAST({raw} AS TIMESTAMP)"
-    instant = f"timezone({zone}, {local})"
-    # A day without a midnight begins when its first hour does.
-    is_day = f"regexp_full_match(CAST({raw} AS VARCHAR), '{_DAY}\\s*')"
-    return f"CASE WHEN timezone({zone}, {instant}) = {local} OR {is_day} THEN {instant} END"
-
-
-def _day_after(timezone: str, instant: str) -> str:
-    """Returns SQL for the next local midnight after an instant that is one; others stay."""
-    zone = literal(timezone)
-    local = f"timezone({zone}, {instant})"
-    return (
-        f"CASE WHEN {local} = date_trunc('day', {local}) "
-        f"THEN timezone({zone}, {local} + INTERVAL 1 DAY) ELSE {instant} END"
+        f"WHEN regexp_full_match({raw}, '{_DAY}{_CLOCK}\\s*') THEN {naive} "
+        f"WHEN regexp_full_match({raw}, '{_DAY}\\s*') THEN {day} END"
     )

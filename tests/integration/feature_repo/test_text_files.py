@@ -2,6 +2,8 @@
 
 import bz2
 import gzip
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -171,6 +173,13 @@ def test_last_day_counts_whole_if_the_mapping_says_so(folder, mapping, last, end
         ("America/Havana", "2025-03-09", "2025-03-09T05:00:00+00:00"),
         ("America/Sao_Paulo", "2018-11-04", "2018-11-04T03:00:00+00:00"),
         ("America/Sao_Paulo", "2017-10-15", "2017-10-15T03:00:00+00:00"),
+        ("America/Santiago", "2025-09-07 00:00:00", "2025-09-07T04:00:00+00:00"),
+        # Clocks go back from 1:00 to 0:00, so these midnights occur twice.
+        ("America/Havana", "2025-11-02", "2025-11-02T04:00:00+00:00"),
+        ("Atlantic/Azores", "2025-10-26", "2025-10-26T00:00:00+00:00"),
+        # Clocks go back from 24:00 to 23:00 of the day before.
+        ("America/Sao_Paulo", "2018-02-18", "2018-02-18T03:00:00+00:00"),
+        ("Asia/Beirut", "2025-10-26", "2025-10-25T22:00:00+00:00"),
     ],
 )
 def test_day_without_a_midnight_begins_with_its_first_hour(folder, zone, day, begins):
@@ -180,6 +189,31 @@ def test_day_without_a_midnight_begins_with_its_first_hour(folder, zone, day, be
     )
     assert batch.rejected["products"].to_pylist() == []
     assert batch.tables["products"]["event_timestamp"][0].as_py().isoformat() == begins
+
+
+@pytest.mark.parametrize(
+    "zone", ["America/Santiago", "America/Havana", "Europe/Paris", "Asia/Beirut"]
+)
+@pytest.mark.parametrize("year", [2018, 2025])
+def test_days_of_a_year_begin_where_the_day_before_ends(folder, zone, year):
+    days = [date(year, 1, 1) + timedelta(days=one) for one in range(365)]
+    rows = "".join(
+        f"c{number},2017-01-01,C{number},k1,flyer,open,{day},{day}\n"
+        for number, day in enumerate(days)
+    )
+    mapping = f'timezone = "{zone}"\n[coupons]\nvalid_to_is_last_day = true\n'
+    batch = files.read(folder({"coupons.csv": COUPONS + rows, "mapping.toml": mapping}))
+    begins = batch.tables["coupons"]["valid_from"].to_pylist()
+    ends = batch.tables["coupons"]["valid_to"].to_pylist()
+    assert ends[:-1] == begins[1:]
+    assert begins == [first(day, zone) for day in days]
+
+
+def first(day: date, zone: str) -> datetime:
+    """The first instant of a local day, minute by minute."""
+    start = datetime.combine(day, time(), UTC) - timedelta(hours=15)
+    minutes = (start + timedelta(minutes=15 * one) for one in range(120))
+    return next(one for one in minutes if one.astimezone(ZoneInfo(zone)).date() == day)
 
 
 @pytest.mark.parametrize(
