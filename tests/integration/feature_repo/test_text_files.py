@@ -45,7 +45,7 @@ PLAIN = PRODUCTS + product(1) + product(2, "bread", "own")
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("products.csv.gz", gzip.compress(PLAIN.encode())),
+        ("products.csv.gz", gzip.compress(PLAIN.encode(), mtime=0)),
         ("products.csv.bz2", bz2.compress(PLAIN.encode())),
         ("products.csv", PLAIN.encode("utf-16")),
         ("products.csv", b"\xef\xbb\xbf" + PLAIN.encode()),
@@ -55,6 +55,7 @@ PLAIN = PRODUCTS + product(1) + product(2, "bread", "own")
         ("products.csv", PLAIN.replace("product_id,", '"product_id",')),
         ("products.csv", PLAIN.replace("product_id", "Product ID").replace("brand", "BRAND")),
     ],
+    ids=range(9),
 )
 def test_same_products_are_read_from_each_way_to_write_them(folder, name, content, tmp_path):
     found, _ = read(folder, content, name)
