@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from feature_repo.instants import from_microseconds
+from feature_repo.instants import EPOCH, from_microseconds
 from feature_repo.lake.landing import (
     ClassifiedRows,
     Landing,
@@ -159,7 +159,8 @@ def _counts(
 def _just_after(passed: "Mapping[str, pa.Table]", state: State | None, as_of: datetime) -> datetime:
     """Returns the first instant after all events and learning of the batch, at most ``as_of``.
 
-    The effects of plans can be later. Without any row it is the watermark of the state.
+    The effects of plans can be later. Without any row it is the watermark of the state, and in an
+    empty lake 1970: a later instant would count as complete for ever.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -171,5 +172,5 @@ def _just_after(passed: "Mapping[str, pa.Table]", state: State | None, as_of: da
         if rows.num_rows
     ]
     if not latest:
-        return state.watermark if state else as_of
+        return state.watermark if state else EPOCH
     return min(as_of, from_microseconds(max(latest) + 1))

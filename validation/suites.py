@@ -43,8 +43,9 @@ RULES = (
 # event_timestamp can be in the future.
 EVENT_TABLES = ("exposures", "events", "redemptions")
 
-# Older rows are misread, since no shop has any. Python cannot represent later instants.
-_EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
+# Older rows are misread, since no shop has any: a 0 in place of a date, or another unit. Python
+# cannot represent later instants.
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
 
 # The contract's types as GX finds them in a pandas frame. In pandas an int64 column with a null

@@ -109,8 +109,8 @@ def released_ids(
 ) -> set[str]:
     """Returns the ids of quarantined rows that land now, or that a row of the same key replaces.
 
-    A row that waits for its parent has no fault, so a correction does not replace it. It leaves the
-    quarantine when the same version lands.
+    A row learned earlier replaces none. A row that waits for its parent has no fault, so a
+    correction does not replace it. It leaves the quarantine when the same version lands.
     """
     held = lake.quarantine(state) if state else None
     if held is None:
@@ -120,7 +120,8 @@ def released_ids(
         gone = query(
             f"SELECT quarantine_id FROM held WHERE \"table\" = '{name}' AND EXISTS "
             f"(FROM landing WHERE row_id = concat_ws(':', {', '.join(TABLES[name].key)}) "
-            f"AND (rule <> '{_RULE}' OR created_timestamp = {_LEARNED}))",
+            f"AND CASE WHEN rule = '{_RULE}' THEN created_timestamp = {_LEARNED} "
+            f"ELSE coalesce(created_timestamp >= {_LEARNED}, true) END)",
             held=held,
             landing=rows.new,
         )

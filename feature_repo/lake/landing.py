@@ -27,7 +27,7 @@ class ClassifiedRows:
     """Checked rows of one table, compared with the lake.
 
     ``new`` and ``conflicting`` are Arrow tables, ``present`` is the number of rows that the lake
-    or the batch already has.
+    already has.
     """
 
     new: "pa.Table"
@@ -88,43 +88,23 @@ def current_state(lake: Lake) -> State | None:
 def classify_rows(lake: Lake, state: State | None, name: str, rows: "pa.Table") -> ClassifiedRows:
     """Compares the rows of one table with the lake: new, present or conflicting.
 
-    A row is present if the version before it, in the lake or in the batch, has the same content.
-    It conflicts if a row in the lake has the same instant of learning and other content. Any other
-    row is new. So a correction is new, and so is a correction back to the content of an earlier
-    version.
+    A row is present if the lake has its version, of the same key and instant of learning, with the
+    same content; with other content it conflicts. Any other row is new. So is a version that
+    repeats the one before it: a version between the two may arrive later.
     """
     table = TABLES[name]
     if state is None or name not in state.tables or rows.num_rows == 0:
         return ClassifiedRows(rows, 0, rows.slice(0, 0))
-    # i: incoming rows; e: the version before in the lake; b: the version before in the batch.
+    same_version = " AND ".join(f"i.{c} = e.{c}" for c in (*table.key, "created_timestamp"))
+    same_content = " AND ".join(f"i.{c} IS NOT DISTINCT FROM e.{c}" for c in table.column_names)
+    # i: incoming rows; e: rows in the lake.
     classified = query(
-        f"SELECT i.*, CASE WHEN {_is_later('b', 'e')} THEN {_verdict(table, 'b', 'new')} "
-        f"WHEN i.created_timestamp = e.created_timestamp THEN {_verdict(table, 'e', 'conflict')} "
-        f"ELSE {_verdict(table, 'e', 'new')} END AS verdict FROM incoming i "
-        f"ASOF LEFT JOIN ({lake.scan(name, state)}) e "
-        f"ON {_same_key(table, 'e')} AND i.created_timestamp >= e.created_timestamp "
-        f"ASOF LEFT JOIN incoming b "
-        f"ON {_same_key(table, 'b')} AND i.created_timestamp > b.created_timestamp",
+        "SELECT i.*, CASE WHEN e.created_timestamp IS NULL THEN 'new' "
+        f"WHEN {same_content} THEN 'present' ELSE 'conflict' END AS verdict FROM incoming i "
+        f"LEFT JOIN ({lake.scan(name, state)}) e ON {same_version}",
         incoming=rows,
     )
     return _by_verdict(table, classified)
-
-
-def _same_key(table: Table, other: str) -> str:
-    return " AND ".join(f"i.{column} = {other}.{column}" for column in table.key)
-
-
-def _is_later(one: str, than: str) -> str:
-    one, than = f"{one}.created_timestamp", f"{than}.created_timestamp"
-    return f"coalesce({one} > {than}, {one} IS NOT NULL)"
-
-
-def _verdict(table: Table, other: str, otherwise: str) -> str:
-    """Returns SQL for 'present' if a row has the content of the other one, else ``otherwise``."""
-    content = [c for c in table.column_names if c not in (*table.key, "created_timestamp")]
-    same = " AND ".join(f"i.{column} IS NOT DISTINCT FROM {other}.{column}" for column in content)
-    there = f"{other}.created_timestamp IS NOT NULL"
-    return f"CASE WHEN {' AND '.join([there, same])} THEN 'present' ELSE '{otherwise}' END"
 
 
 def _by_verdict(table: Table, rows: "pa.Table") -> ClassifiedRows:

@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 
 from hypothesis import strategies as st
 
-from feature_repo.contract import TABLES
 from feature_repo.instants import DAY, microseconds
 
 START = microseconds(datetime(2024, 2, 27, tzinfo=UTC))
@@ -220,31 +219,13 @@ def logs(events: int = 40):
 
 @st.composite
 def deliveries(draw, log: Log, most: int = 3) -> list[Log]:
-    """Splits the log into batches in any order; repeated versions of a row stay together.
-
-    The lake does not keep a version with the content of the version before it. It would be missing
-    if the version between the two landed later.
-    """
+    """Splits the log into batches in any order."""
     batches: list[Log] = [{name: [] for name in log} for _ in range(draw(st.integers(1, most)))]
     place = st.integers(0, len(batches) - 1)
     for name, rows in log.items():
-        for same in _by_key(name, rows):
-            repeats = len({_content(row) for row in same}) < len(same)
-            together = draw(place)
-            for row in same:
-                batches[together if repeats else draw(place)][name].append(row)
+        for row in rows:
+            batches[draw(place)][name].append(row)
     return batches
-
-
-def _by_key(name: str, rows: list[dict]) -> list[list[dict]]:
-    groups: dict[tuple, list[dict]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row[column] for column in TABLES[name].key), []).append(row)
-    return list(groups.values())
-
-
-def _content(row: dict) -> tuple:
-    return tuple(row[name] for name in sorted(row) if name != "created_timestamp")
 
 
 def complete_until(log: Log) -> int:

@@ -28,9 +28,14 @@ Stage = Callable[[ibis.Table], ibis.Table]
 """A function that stores an intermediate result for several uses, as ``ibis.Table.cache`` does."""
 
 
+def last_midnight(instant: IntegerValue) -> IntegerValue:
+    """Returns the last UTC midnight that is not after an instant, also before 1970."""
+    return instant - (instant % DAY + DAY) % DAY
+
+
 def next_midnight(instant: IntegerValue) -> IntegerValue:
     """Returns the first UTC midnight strictly after an instant."""
-    return instant - instant % DAY + DAY
+    return last_midnight(instant) + DAY
 
 
 def versions(raw: ibis.Table, key: Sequence[str]) -> ibis.Table:
@@ -245,7 +250,7 @@ def add_superseded(
     added = {new: joined[new] + joined[f"more_{new}"].fill_null(0) for new in sums}
     either = {new: (joined[new], joined[f"more_{new}"]) for new in maxima}
     newest = {
-        new: ibis.greatest(*(one.fill_null(-1) for one in both)).nullif(-1)
+        new: ibis.greatest(*(one.fill_null(-FAR) for one in both)).nullif(-FAR)
         for new, both in either.items()
     }
     return joined.mutate(**added, **newest).select(points.columns)

@@ -11,7 +11,6 @@ import ibis
 from ibis import _
 from ibis.expr.types import NumericColumn
 
-from feature_repo.instants import DAY
 from feature_repo.transforms.history.changes import (
     ANCHOR,
     FAR,
@@ -19,6 +18,7 @@ from feature_repo.transforms.history.changes import (
     add_changes,
     add_superseded,
     growth,
+    last_midnight,
     next_midnight,
     running,
 )
@@ -76,7 +76,7 @@ def _merge_adjacent(slices: ibis.Table) -> ibis.Table:
 
 def _returning(runs: ibis.Table) -> ibis.Table:
     before = ibis.window(group_by=_CONTENT, order_by=runs.enters)
-    dated = runs.mutate(gone=runs.leaves.lag().over(before), day=runs.enters - runs.enters % DAY)
+    dated = runs.mutate(gone=runs.leaves.lag().over(before), day=last_midnight(runs.enters))
     of_day = ibis.window(group_by=[*_CONTENT, "day"], order_by=dated.enters)
     returns = (dated.gone.first().over(of_day) >= dated.day).fill_null(False)
     return dated.mutate(returns=returns)

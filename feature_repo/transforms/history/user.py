@@ -15,6 +15,7 @@ from feature_repo.transforms.history.changes import (
     distinct_changes,
     first_description,
     growth,
+    last_midnight,
     newest_description,
     running,
     standing,
@@ -86,7 +87,7 @@ def purchase_stats(bought: ibis.Table, users: ibis.Table, stage: Stage) -> ibis.
 def _slices(bought: ibis.Table) -> ibis.Table:
     """Sums purchases by basket and instant, and weighs the spend relative to ``ANCHOR``."""
     slices = (
-        bought.mutate(day=bought.event_us - bought.event_us % DAY)
+        bought.mutate(day=last_midnight(bought.event_us))
         .group_by(["user_id", "basket", "day", "event_us", "enters", "leaves"])
         .agg(**{measure: _[measure].sum() for measure in _SUMS})
     )

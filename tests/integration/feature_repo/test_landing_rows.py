@@ -4,6 +4,8 @@ from datetime import timedelta
 
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from feature_repo.lake import landing
 from feature_repo.lake.delta_tables import describe, write
@@ -98,10 +100,12 @@ def test_older_version_in_a_later_batch_lands_but_does_not_count(lake):
     assert ages(lake, state, known=False) == [("u1", 30), ("u1", 31)]
 
 
-def test_later_version_with_the_same_content_is_present(lake):
+def test_version_that_repeats_the_one_before_it_is_kept(lake):
     land(lake, {"users": rows("users", user(age=30))})
-    _, classified = land(lake, {"users": rows("users", user(age=30, created=5))})
-    assert classified["users"].present == 1
+    state, classified = land(lake, {"users": rows("users", user(age=30, created=9))})
+    assert classified["users"].new.num_rows == 1
+    state, _ = land(lake, {"users": rows("users", user(age=31, created=5))})
+    assert ages(lake, state) == [("u1", 30)]
 
 
 def test_correction_back_to_the_first_content_is_a_correction(lake):
@@ -121,10 +125,30 @@ def test_correction_and_its_reversal_in_one_batch_both_land(lake):
     assert classified["users"].present == 2
 
 
-def test_repeated_content_of_a_new_row_in_one_batch_is_present_once(lake):
+def test_repeated_content_in_one_batch_is_kept(lake):
     land(lake, {"users": rows("users", user("u0"))})
-    state, classified = land(lake, {"users": rows("users", user(), user(created=5))})
-    assert (classified["users"].new.num_rows, classified["users"].present) == (1, 1)
+    _, classified = land(lake, {"users": rows("users", user(), user(created=5))})
+    assert (classified["users"].new.num_rows, classified["users"].present) == (2, 0)
+
+
+CORRECTIONS = st.lists(st.tuples(st.sampled_from(["u1", "u2"]), st.integers(0, 5)), max_size=8)
+
+
+@settings(max_examples=12, deadline=None)
+@given(versions=st.lists(st.tuples(CORRECTIONS, st.integers(30, 31)), max_size=5), data=st.data())
+def test_lake_does_not_depend_on_the_order_of_arrival(tmp_path_factory, versions, data):
+    """Each version of a user lands in some batch, in any order, some of them more than once."""
+    ages = {which: age for group, age in versions for which in group}
+    people = [user(name, age, created) for (name, created), age in ages.items()]
+    whole = Lake(tmp_path_factory.mktemp("whole"))
+    expected, _ = land(whole, {"users": rows("users", *people)})
+    split = Lake(tmp_path_factory.mktemp("split"))
+    for one in data.draw(st.permutations(people)) + people[:2]:
+        state, _ = land(split, {"users": rows("users", one)})
+        assert state.tables["users"].rows <= len(people)
+    if people:
+        assert hashes(state) == hashes(expected)
+        assert content(split, state) == content(whole, expected)
 
 
 def test_rows_that_differ_in_one_of_two_key_columns_are_different(lake):

@@ -4,16 +4,21 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 
 from feature_repo.contract import TABLES, arrow_schema
 from feature_repo.lake.reader import Lake
 from feature_repo.lake.state import LakeError
 from feature_repo.sources import Batch, numbered
+from tests.support.landing_batches import hashes
 from tests.support.validation_batches import batch, good_rows
 from validation.ingestion import discard, ingest_batch
 
 NOW = datetime(2025, 6, 1, tzinfo=UTC)
 LEARNED = datetime(2025, 5, 1, tzinfo=UTC)
+AT = datetime(2025, 4, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
 
 
 def users(**columns) -> Batch:
@@ -88,3 +93,59 @@ def test_waiting_version_stays_when_only_its_correction_can_land(lake):
 
 def test_given_end_becomes_the_watermark(lake):
     assert ingest_batch(lake, users(), NOW, complete_until=NOW).state.watermark == NOW
+
+
+def terms(**columns) -> Batch:
+    row = good_rows(1)["coupon_terms"][0]
+    return Batch("test", batch({"coupon_terms": [row | columns]}))
+
+
+PLAN = {name: good_rows(1)[name] for name in ("products", "coupons")}
+
+
+@pytest.mark.parametrize(("learned", "left"), [(AT - HOUR, 1), (AT, 0), (AT + HOUR, 0)])
+def test_refused_row_is_replaced_only_by_one_that_was_not_learned_before_it(lake, learned, left):
+    ingest_batch(lake, Batch("test", batch(PLAN)), NOW)
+    ingest_batch(lake, terms(period_limit=-1, created_timestamp=AT), NOW, maximum_share=1.0)
+    after = ingest_batch(lake, terms(created_timestamp=learned), NOW)
+    held = lake.quarantine(after.state)
+    assert (0 if held is None else held.num_rows) == left
+
+
+ROWS = good_rows(1)
+VERSIONS = [
+    (name, row | {"created_timestamp": row["created_timestamp"] + n * HOUR} | changed)
+    for name, changed in (
+        ("products", {"name": "Tea"}),
+        ("coupons", {"min_spend": 5}),
+        ("coupon_terms", {"period_limit": 3}),
+    )
+    for row in ROWS[name]
+    for n, changed in enumerate(({}, changed, {}))
+]
+
+
+@settings(max_examples=4, deadline=None, phases=[Phase.explicit, Phase.generate])
+@given(order=st.permutations(VERSIONS), size=st.integers(1, len(VERSIONS) - 1), broken=st.data())
+def test_any_split_and_order_with_repairs_and_waiting_rows_gives_one_lake(
+    tmp_path_factory, order, size, broken
+):
+    """Some terms come broken before they are repaired, and some before their coupon."""
+    whole = Lake(tmp_path_factory.mktemp("whole"))
+    expected = ingest_batch(whole, Batch("test", batch(grouped(VERSIONS))), NOW).state
+    split = Lake(tmp_path_factory.mktemp("split"))
+    terms = [(name, row | {"period_limit": -1}) for name, row in VERSIONS if name == "coupon_terms"]
+    first = broken.draw(st.lists(st.sampled_from(terms), min_size=1, unique_by=repr))
+    for part in (first, order[:size], order[size:]):
+        ingest_batch(split, Batch("test", batch(grouped(part))), NOW, maximum_share=1.0)
+    state = split.state()
+    assert {n: t for n, t in hashes(state).items() if n != "quarantine"} == hashes(expected)
+    assert split.quarantine(state) is None
+    assert state.watermark == expected.watermark
+
+
+def grouped(rows) -> dict[str, list[dict]]:
+    found: dict[str, list[dict]] = {}
+    for name, row in rows:
+        found.setdefault(name, []).append(row)
+    return found

@@ -26,7 +26,7 @@ CASES = [
     ("coupons", {"discount_type": "free"}, "allowed_values", "but is free"),
     ("events", {"amount": -1}, "minimum", "amount must be at least 0, but is -1"),
     ("coupons", {"per_user_limit": -1}, "minimum", "per_user_limit must be at least 0"),
-    ("events", {"event_timestamp": datetime(1899, 12, 31, tzinfo=UTC)}, "minimum", "1900-01-01"),
+    ("events", {"event_timestamp": datetime(1969, 12, 31, tzinfo=UTC)}, "minimum", "1970-01-01"),
     ("events", {"amount": 2**63 - 1}, "maximum", "amount must be at most 1000000000000"),
     ("users", {"age_min": 151}, "maximum", "age_min must be at most 150, but is 151"),
     ("coupons", {"valid_to": day(10)}, "time_order", "valid_to must be after valid_from"),
