@@ -8,7 +8,8 @@ from prefect import flow
 from feature_repo.contract import TABLES
 from feature_repo.lake.reader import Lake
 from feature_repo.lake.state import instant
-from feature_repo.sources import Batch, SourceError, complete_journey, files
+from feature_repo.sources import Batch, SourceError, complete_journey
+from feature_repo.sources.files import source as files
 from feature_repo.sources.sql import source as sql
 from feature_repo.sources.sql.draft import write_draft
 from flows.materialize import apply, publish_features

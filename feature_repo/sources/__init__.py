@@ -1,9 +1,8 @@
 """Sources: adapters that read one origin and return a ``Batch`` of contract tables.
 
-Each adapter is a module; `files` also uses `folder`, `csv_files`, `mapping`, `columns`,
-`column_names`, `casting`, `local_times` and the room `spellings`. The flows choose the adapter.
-`requests` derives requests for coupons from the lake and the decision log. Imports the contract,
-the lake and `names`.
+`complete_journey` is an adapter, and so are the rooms `files` and `sql`, which use `casting`,
+`local_times` and the room `spellings`. The flows choose the adapter. `requests` derives requests
+for coupons from the lake and the decision log. Imports the contract, the lake and `names`.
 """
 
 from collections.abc import Mapping

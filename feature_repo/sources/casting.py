@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from feature_repo.contract import Column, Table
-from feature_repo.lake.duckdb_files import literal
+from feature_repo.contract import Column, Table, arrow_schema
+from feature_repo.lake.duckdb_files import connect, literal
 from feature_repo.sources import SourceError
 from feature_repo.sources.local_times import (
     create_macros,
@@ -62,6 +62,20 @@ class ColumnPlan:
     def assumes_learned(self) -> bool:
         """True if the file does not state when its rows were learned."""
         return "created_timestamp" not in {*self.origin, *self.constants}
+
+
+def contract_rows(plan: ColumnPlan, raw: "pa.Table") -> "tuple[pa.Table, pa.Table]":
+    """Returns the rows in the contract's types with ``_row``, and the rows that do not fit.
+
+    Raises SourceError as ``cast`` does.
+    """
+    import pyarrow as pa
+
+    good, bad = cast(connect(), plan, raw)
+    schema = arrow_schema(plan.table)
+    # Only types are checked here; validation refuses nulls, row by row.
+    columns = [good[field.name].cast(field.type) for field in schema] + [good["_row"]]
+    return pa.table(columns, names=[*schema.names, "_row"]), bad
 
 
 def cast(

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from feature_repo.contract import MINOR_UNITS
-from feature_repo.names import CHECKOUT, HOME, RankerNames
+from feature_repo.names import CHECKOUT, HOME
 from feature_repo.transforms.request.campaign import PRIOR_BASKETS, PRIOR_REDEMPTIONS
 from feature_repo.transforms.request.ranker_inputs import RANKER_INPUTS
 
@@ -189,15 +189,18 @@ def _counted(inputs: np.ndarray, column: int) -> np.ndarray:
     return np.fmax(inputs[..., column].astype(np.float64), 0.0)
 
 
-def _rule(names: RankerNames, *of_rule: Any) -> PlainRule:
-    return PlainRule(names.key, names.rule, names.rule_version, *of_rule)
-
-
-_READ_AT_CHECKOUT = (_CART_LINES, _CART_AMOUNT, _OWN_SPEND, _PERCOV)
-
 RULES: Mapping[str, PlainRule] = {
-    "home": _rule(HOME, (_OWN_SPEND, _PERCOV), home_scores, home_scores, 0.15),
-    "checkout": _rule(CHECKOUT, _READ_AT_CHECKOUT, checkout_scores, checkout_margin, 0.2),
+    one.key: PlainRule(one.key, one.rule, one.rule_version, reads, formula, margin, scope_weight)
+    for one, reads, formula, margin, scope_weight in (
+        (HOME, (_OWN_SPEND, _PERCOV), home_scores, home_scores, 0.15),
+        (
+            CHECKOUT,
+            (_CART_LINES, _CART_AMOUNT, _OWN_SPEND, _PERCOV),
+            checkout_scores,
+            checkout_margin,
+            0.2,
+        ),
+    )
 }
 """The rule of each ranker, by the ranker's key."""
 

@@ -59,8 +59,13 @@ ROOMS: Mapping[str, str] = {
     "feature_repo.sources": (
         "feature_repo.contract feature_repo.lake feature_repo.names feature_repo.sources.spellings"
     ),
+    "feature_repo.sources.files": (
+        "feature_repo.contract feature_repo.sources feature_repo.sources.spellings"
+    ),
     "feature_repo.sources.spellings": "",
-    "feature_repo.sources.sql": ("feature_repo.contract feature_repo.lake feature_repo.sources"),
+    "feature_repo.sources.sql": (
+        "feature_repo.contract feature_repo.lake feature_repo.sources feature_repo.sources.files"
+    ),
     "feature_repo.transforms": "feature_repo.instants",
     "feature_repo.transforms.history": "feature_repo.instants feature_repo.transforms.request",
     "feature_repo.transforms.request": "feature_repo.contract feature_repo.transforms",
@@ -162,7 +167,8 @@ ROOMS: Mapping[str, str] = {
         "feature_repo.contract feature_repo.definitions feature_repo.home "
         "feature_repo.instants feature_repo.lake feature_repo.names "
         "feature_repo.online.materialize feature_repo.publication feature_repo.sources "
-        "feature_repo.sources.sql feature_repo.views serving.candidates serving.decisions "
+        "feature_repo.sources.files feature_repo.sources.sql feature_repo.views "
+        "serving.candidates serving.decisions "
         "serving.errors serving.models serving.online serving.planned_index serving.recommend "
         "serving.rules serving.runtime serving.schemas training.data training.evaluation "
         "training.models training.registry training.report training.studies validation"

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from feature_repo.sources.spellings.texts import as_text
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -17,8 +19,8 @@ def whole_ids(column: "pa.ChunkedArray", name: str) -> "tuple[pa.ChunkedArray, b
     """
     import pyarrow.compute as pc
 
-    plain = _decoded(column)
-    if not _is_text(plain):
+    plain = as_text(column)
+    if plain is None:
         return column, False
     lost = pc.index(pc.match_substring_regex(plain, _SCIENTIFIC), True).as_py()
     if lost >= 0:
@@ -30,16 +32,3 @@ def whole_ids(column: "pa.ChunkedArray", name: str) -> "tuple[pa.ChunkedArray, b
     if not len(known) or not pc.all(pc.match_substring_regex(known, _FLOAT)).as_py():
         return column, False
     return pc.replace_substring_regex(plain, r"\.0+$", ""), True
-
-
-def _decoded(column: "pa.ChunkedArray") -> "pa.ChunkedArray":
-    import pyarrow as pa
-
-    is_dictionary = pa.types.is_dictionary(column.type)
-    return column.cast(column.type.value_type) if is_dictionary else column
-
-
-def _is_text(column: "pa.ChunkedArray") -> bool:
-    import pyarrow as pa
-
-    return pa.types.is_string(column.type) or pa.types.is_large_string(column.type)

@@ -3,6 +3,8 @@
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
+from feature_repo.sources.spellings.texts import as_text
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -25,10 +27,8 @@ def without_words(
 
     wanted, notes = pa.array(["", *words], pa.string()), []
     for name in columns:
-        column = rows[name]
-        if pa.types.is_dictionary(column.type):
-            column = column.cast(column.type.value_type)
-        if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        column = as_text(rows[name])
+        if column is None:
             continue
         trimmed = pc.utf8_trim_whitespace(column)
         is_word = pc.is_in(trimmed, value_set=wanted.cast(column.type))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from feature_repo.contract import TABLES, Column, Table
-from feature_repo.lake.duckdb_files import literal
+from feature_repo.lake.duckdb_files import literal, quoted
 from feature_repo.sources import SourceError
 from feature_repo.sources.sql.guesses import UNKNOWN, expression, match
 from feature_repo.sources.sql.messages import sentence
@@ -96,7 +96,7 @@ def _file(connection: "duckdb.DuckDBPyConnection", name: str) -> _File:
     try:
         if CSV.search(name):
             create_text_view(connection, name)
-        rows = connection.execute(f"SELECT COLUMNS(*)::VARCHAR FROM {_quoted(name)} LIMIT 100")
+        rows = connection.execute(f"SELECT COLUMNS(*)::VARCHAR FROM {_name(name)} LIMIT 100")
         names = [one[0] for one in rows.description]
         values = rows.fetchall()
     except SourceError as error:
@@ -177,18 +177,18 @@ def _select(table: Table, file: _File, matched: Mapping[str, str]) -> Iterator[s
         yield f"    {named}{comma}  -- {column.meaning.split('. ')[0].rstrip('.')}"
     yield f"FROM {literal(file.name)}" + ";" * (not is_described_once)
     if is_described_once:
-        yield f"WHERE {_quoted(matched[table.key[0]])} IS NOT NULL GROUP BY {table.key[0]};"
+        yield f"WHERE {_name(matched[table.key[0]])} IS NOT NULL GROUP BY {table.key[0]};"
 
 
 def _value(column: Column, file: _File, matched: Mapping[str, str]) -> str:
     if column.name in matched:
         origin = matched[column.name]
-        sql = expression(column, _quoted(origin), file.columns[origin])
+        sql = expression(column, _name(origin), file.columns[origin])
         if "price" in origin.lower() and column.name == "amount" and "quantity" in matched:
-            return f"CAST({_quoted(matched['quantity'])} AS DECIMAL(18, 4)) * {sql}"
+            return f"CAST({_name(matched['quantity'])} AS DECIMAL(18, 4)) * {sql}"
         return sql
     if column.name == "event_id":
-        basket = f"{_quoted(matched['basket_id'])}, " if "basket_id" in matched else ""
+        basket = f"{_name(matched['basket_id'])}, " if "basket_id" in matched else ""
         # A row keeps its number while its file only grows.
         return f"concat_ws('-', {basket}row_number() OVER ())"
     if column.name == "event_type":
@@ -196,8 +196,8 @@ def _value(column: Column, file: _File, matched: Mapping[str, str]) -> str:
     return UNKNOWN
 
 
-def _quoted(name: str) -> str:
+def _name(name: str) -> str:
     """Returns a column or file as a name in SQL, in quotes unless it is a plain word."""
     if re.fullmatch(r"[a-z_][a-z0-9_]*", name) and words(name)[0].kind == "identifier":
         return name
-    return '"' + name.replace('"', '""') + '"'
+    return quoted(name)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from feature_repo.lake.duckdb_files import connect, literal
+from feature_repo.lake.duckdb_files import connect, literal, quoted
 from feature_repo.sources import SourceError
 from feature_repo.sources.sql.messages import sentence
 from feature_repo.sources.sql.statements import FILE, Word, arguments, words
@@ -83,9 +83,8 @@ def create_text_view(connection: "duckdb.DuckDBPyConnection", name: str) -> None
     try:
         columns, separator = _header(connection, name)
         kinds = ", ".join(f"{literal(column)}: 'VARCHAR'" for column in columns)
-        quoted = name.replace('"', '""')
         connection.execute(
-            f'CREATE VIEW "{quoted}" AS SELECT * FROM read_csv({literal(name)}, {_STRICT}, '
+            f"CREATE VIEW {quoted(name)} AS SELECT * FROM read_csv({literal(name)}, {_STRICT}, "
             f"delim = {literal(separator)}, columns = {{{kinds}}})"
         )
     except duckdb.Error as error:

@@ -19,12 +19,11 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from feature_repo.contract import TABLES, Table, arrow_schema
-from feature_repo.lake.duckdb_files import connect
+from feature_repo.contract import TABLES, Table
 from feature_repo.sources import Batch, SourceError
-from feature_repo.sources.casting import cast
-from feature_repo.sources.columns import respelled
-from feature_repo.sources.mapping import check_mapping
+from feature_repo.sources.casting import contract_rows
+from feature_repo.sources.files.columns import respelled
+from feature_repo.sources.files.mapping import check_mapping
 from feature_repo.sources.sql.columns import plan
 from feature_repo.sources.sql.messages import line_of, sentence
 from feature_repo.sources.sql.session import create_text_views, session
@@ -158,20 +157,15 @@ def _read(
     statement: Statement,
     settings: Mapping[str, Any],
 ) -> _Read:
-    import pyarrow as pa
-
     place = f"{path}, line {statement.line}: the SELECT of {table.name}"
     planned, selected = plan(table, _kinds(connection, statement), settings, place)
     raw = _rows(connection, path, statement, selected)
     if raw.num_rows == 0:
         raise SourceError(f"{place} returns no rows; correct it, or remove the table.")
     planned, raw, notes = respelled(planned, raw, settings)
-    good, bad = cast(connect(), planned, raw)
-    schema = arrow_schema(table)
-    # Only types are checked here; validation refuses nulls, row by row.
-    values = [good[field.name].cast(field.type) for field in schema] + [good["_row"]]
+    rows, bad = contract_rows(planned, raw)
     return _Read(
-        pa.table(values, names=[*schema.names, "_row"]),
+        rows,
         _with_advice(bad),
         "assumed" if planned.assumes_learned else "stated",
         [f"{table.name}.{note}." for note in notes],

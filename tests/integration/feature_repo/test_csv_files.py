@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_repo.sources import SourceError, files
-from feature_repo.sources.csv_files import Stated, read_csv
+from feature_repo.sources import SourceError
+from feature_repo.sources.files import source as files
+from feature_repo.sources.files.csv_files import Stated, read_csv
 
 HEAD = "product_id,event_timestamp,name\n"
 ROW = "p{},2025-01-15T12:00:00Z,{}\n"
@@ -114,7 +115,7 @@ def test_line_break_within_quotes_on_the_border_of_a_block_stays(tmp_path, shift
 
 
 def test_every_block_size_reads_the_same_values(tmp_path, monkeypatch):
-    from feature_repo.sources import csv_files
+    from feature_repo.sources.files import csv_files
 
     text = HEAD + "".join(product(n, f'"a\r\n\r{"b" * (n % 7)}\r\n"') for n in range(300))
     path = tmp_path / "products.csv"

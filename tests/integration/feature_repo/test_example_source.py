@@ -9,7 +9,7 @@ import pytest
 
 from feature_repo.contract import DISCOUNT_TYPES, TABLES
 from feature_repo.lake.duckdb_files import query
-from feature_repo.sources import files
+from feature_repo.sources.files import source as files
 from tests.support.places import EXAMPLE
 
 

@@ -149,7 +149,7 @@ def ingest(home: Path, folder: Path, log: dict) -> None:
     from pyarrow import csv
 
     from feature_repo.lake.reader import Lake
-    from feature_repo.sources import files
+    from feature_repo.sources.files import source as files
     from validation.ingestion import ingest_batch
 
     tables = {name: arrow(name, rows) for name, rows in log.items() if rows}

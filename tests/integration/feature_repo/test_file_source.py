@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from feature_repo.contract import TABLES, arrow_schema
-from feature_repo.sources import files
+from feature_repo.sources.files import source as files
 
 NOON = datetime(2025, 1, 15, 12, tzinfo=UTC)
 

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from feature_repo.sources import files
+from feature_repo.sources.files import source as files
 
 EVENTS = "event_id,event_timestamp,user_id,event_type,basket_id,quantity\n"
 

@@ -4,7 +4,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from feature_repo.sources import SourceError, files
+from feature_repo.sources import SourceError
+from feature_repo.sources.files import source as files
 
 GOOD = "user_id,event_timestamp\nu1,2025-01-15T12:00:00Z\n"
 

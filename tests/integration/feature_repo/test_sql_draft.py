@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from feature_repo.sources import SourceError, files
+from feature_repo.sources import SourceError
+from feature_repo.sources.files import source as files
 from feature_repo.sources.sql.draft import write_draft
 from feature_repo.sources.sql.source import read
 

@@ -7,8 +7,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from feature_repo.sources import SourceError, files
-from feature_repo.sources.csv_files import Stated, read_csv
+from feature_repo.sources import SourceError
+from feature_repo.sources.files import source as files
+from feature_repo.sources.files.csv_files import Stated, read_csv
 
 PRODUCTS = "product_id,event_timestamp,name,brand\n"
 TIME = "2025-01-15T12:00:00Z"

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from feature_repo.sources import files
+from feature_repo.sources.files import source as files
 from flows.cli.quarantine import ExportError, export_rows
 
 WRONG = {

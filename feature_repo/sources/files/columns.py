@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from feature_repo.contract import Table
 from feature_repo.sources import SourceError
 from feature_repo.sources.casting import ColumnPlan
-from feature_repo.sources.column_names import is_near, same
+from feature_repo.sources.files.column_names import is_near, same
 from feature_repo.sources.spellings import ids, nulls
 
 if TYPE_CHECKING:
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 def plan_columns(
     table: Table, path: Path, raw: "pa.Table", mapping: Mapping[str, Any]
-) -> ColumnPlan:
+) -> tuple[ColumnPlan, list[str]]:
     """Chooses the origin of each contract column: a column of the file, a constant, or null.
 
+    The notes name columns that were taken though they are spelled otherwise, and those not read.
     Raises SourceError for a column that is missing, or is in the file more than once. Also for one
     that no column reads, though its name is near to one of the contract.
     """
@@ -31,7 +32,7 @@ def plan_columns(
     constants, renamed = options.get("constants", {}), options.get("columns", {})
     ignored = options.get("ignore", ())
     free = [one for one in raw.column_names if one not in (*renamed.values(), *ignored)]
-    origin = {}
+    origin, notes = {}, []
     for column in table.columns:
         if column.name in constants:
             continue
@@ -43,13 +44,16 @@ def plan_columns(
             origin[column.name] = name
         elif column.name not in renamed and len(alike) == 1:
             origin[column.name] = alike[0]
+            notes.append(f"the column {alike[0]!r} is {column.name}")
         elif column.name in renamed:
             raise _missing(table, path, f"{name} (mapped to {column.name})", raw)
         elif not column.nullable and column.name != "created_timestamp":
             raise _missing(table, path, column.name, raw)
     unread = [one for one in free if one not in origin.values()]
     _refuse_near(table, path, unread, {*origin, *constants})
-    return ColumnPlan(
+    if unread:
+        notes.append(f"columns not read: {', '.join(unread)}")
+    plan = ColumnPlan(
         table,
         origin,
         constants,
@@ -57,20 +61,7 @@ def plan_columns(
         mapping.get("money") == "major",
         options.get("valid_to_is_last_day", False),
     )
-
-
-def unlike(plan: ColumnPlan, raw: "pa.Table", mapping: Mapping[str, Any]) -> list[str]:
-    """Returns a note for each column with another name that was not mapped, and one on the rest."""
-    options = mapping.get(plan.table.name, {})
-    renamed, ignored = options.get("columns", {}), options.get("ignore", ())
-    notes = [
-        f"the column {source!r} is {name}"
-        for name, source in plan.origin.items()
-        if source != name and name not in renamed
-    ]
-    read = {*plan.origin.values(), *ignored}
-    unread = [one for one in raw.column_names if one not in read]
-    return [*notes, f"columns not read: {', '.join(unread)}"] if unread else notes
+    return plan, notes
 
 
 def _refuse_near(

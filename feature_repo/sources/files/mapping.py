@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from feature_repo.contract import TABLES
 from feature_repo.sources import SourceError
-from feature_repo.sources.csv_files import DELIMITERS
+from feature_repo.sources.files.csv_format import DELIMITERS
 
 _KEYS = ("timezone", "money", "nulls", "encoding", "delimiter")
 _TABLE_KEYS = ("file", "columns", "constants", "as_is", "ignore", "encoding", "delimiter")

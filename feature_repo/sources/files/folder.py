@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from feature_repo.contract import TABLES
 from feature_repo.sources import SourceError
-from feature_repo.sources.column_names import is_near, normalized
+from feature_repo.sources.files.column_names import is_near, normalized
 
 Kind = Literal["csv", "parquet"]
 

@@ -18,14 +18,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from feature_repo.contract import TABLES, arrow_schema
-from feature_repo.lake.duckdb_files import connect
+from feature_repo.contract import TABLES
 from feature_repo.sources import Batch, SourceError
-from feature_repo.sources.casting import ColumnPlan, cast
-from feature_repo.sources.columns import plan_columns, respelled, unlike
-from feature_repo.sources.csv_files import Stated, read_csv
-from feature_repo.sources.folder import kind_of, parts, table_files
-from feature_repo.sources.mapping import read_mapping
+from feature_repo.sources.casting import contract_rows
+from feature_repo.sources.files.columns import plan_columns, respelled
+from feature_repo.sources.files.csv_files import read_csv
+from feature_repo.sources.files.csv_format import Stated
+from feature_repo.sources.files.folder import kind_of, parts, table_files
+from feature_repo.sources.files.mapping import read_mapping
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -72,12 +72,11 @@ def read(
         assumed.append(f"Files that no table reads: {', '.join(found.unread)}.")
     for name, path in found.paths.items():
         raw, notes = _read_unchanged(path, _stated(name, mapping), reader)
-        plan = plan_columns(TABLES[name], path, raw, mapping)
-        notes += unlike(plan, raw, mapping)
+        plan, named = plan_columns(TABLES[name], path, raw, mapping)
         plan, rows, spelled = respelled(plan, raw, mapping)
-        tables[name], rejected[name] = _cast(plan, rows)
+        tables[name], rejected[name] = contract_rows(plan, rows)
         learned[name] = "assumed" if plan.assumes_learned else "stated"
-        assumed += [f"{path.name}: {note}." for note in (*notes, *spelled)]
+        assumed += [f"{path.name}: {note}." for note in (*notes, *named, *spelled)]
         progress(name)
     source = f"files:{folder.resolve().name}"
     return Batch(source, tables, learned=learned, rejected=rejected, assumed=tuple(assumed))
@@ -121,14 +120,3 @@ def _file_versions(path: Path) -> dict[Path, tuple[int, int, int]]:
             f"{error.filename} was removed while {path} was read; ingest again when it is complete."
         ) from error
     return {part: (one.st_size, one.st_mtime_ns, one.st_ino) for part, one in stats.items()}
-
-
-def _cast(plan: ColumnPlan, raw: "pa.Table") -> "tuple[pa.Table, pa.Table]":
-    """Returns the rows in contract types with their numbers, and the rows that do not fit."""
-    import pyarrow as pa
-
-    good, bad = cast(connect(), plan, raw)
-    schema = arrow_schema(plan.table)
-    # Only types are checked here; validation refuses nulls, row by row.
-    columns = [good[field.name].cast(field.type) for field in schema] + [good["_row"]]
-    return pa.table(columns, names=[*schema.names, "_row"]), bad
